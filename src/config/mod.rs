@@ -1,0 +1,309 @@
+//! The configuration that the rest of the program reads.
+//!
+//! Three stages, three types: [`table`] says which keys exist (once: the parser, `config.toml.example` and
+//! the manual are all made from it), [`file`] is what a person typed, [`Config`] is what it means. Nothing
+//! downstream of [`Config`] checks anything again.
+
+pub mod file;
+pub mod resolve;
+pub mod secret;
+pub mod table;
+pub mod units;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{Authority, PathAndQuery};
+
+pub use secret::Secret;
+
+use crate::auth::Injector;
+use crate::dialect::Dialect;
+use crate::format::Format;
+
+/// Everything that a running tidegate needs to know. Immutable; shared by all workers.
+#[derive(Debug)]
+pub struct Config {
+    /// Where clients connect. At least one.
+    pub listeners: Vec<Listener>,
+    /// The upstreams, in the order of the file. [`Route::upstream`] is an index into this list.
+    pub upstreams: Vec<Upstream>,
+    /// The routes, most specific first: the first that matches wins (see [`crate::route`]).
+    pub routes: Vec<Route>,
+    /// Threads that carry streams. At least one.
+    pub workers: usize,
+    /// Peers whose `X-Forwarded-*` and `Forwarded` headers are believed and extended.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Timeouts that belong to no route.
+    pub timeouts: ServerTimeouts,
+    /// Bounds of the process and of each connection.
+    pub limits: Limits,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Which log lines there are: `error`, `warn`, `info`, `debug` or `trace`.
+    pub log_level: tracing::level_filters::LevelFilter,
+}
+
+/// A place where clients connect.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// The address to bind.
+    pub address: ListenAddress,
+    /// Set if clients speak TLS here.
+    pub tls: Option<ServerTls>,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// `host:port`; all addresses that the host resolved to when the config was read.
+    Tcp(Vec<SocketAddr>),
+    /// `unix:PATH`. A stale socket file is replaced.
+    Unix(PathBuf),
+}
+
+/// Certificate and key of a TLS listener, read and checked when the config was resolved.
+#[derive(Clone)]
+pub struct ServerTls {
+    /// PEM file of the full chain, leaf first.
+    pub cert: PathBuf,
+    /// PEM file of the private key.
+    pub key: PathBuf,
+    /// Ready to accept with: ALPN `h2` and `http/1.1`, TLS 1.2 and 1.3.
+    pub config: Arc<rustls::ServerConfig>,
+}
+
+/// A server that tidegate stands in front of.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name in the config and in the log.
+    pub name: String,
+    /// How to reach it.
+    pub endpoint: Endpoint,
+    /// TLS, for `https` URLs.
+    pub tls: Option<ClientTls>,
+    /// The `Host` (or `:authority`) that it is sent, from its URL; `localhost` for Unix sockets.
+    pub authority: Authority,
+    /// Path that is put before every request path; empty or `/…` without a slash at the end.
+    pub base_path: String,
+    /// Which HTTP version to speak.
+    pub http: HttpVersion,
+    /// Bound for one TCP or Unix connect attempt, all addresses together. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Bound for the TLS handshake. Default 10 s.
+    pub tls_handshake_timeout: Duration,
+    /// How long an unused connection is kept; below the 5 s after which many servers close theirs. Default 4 s.
+    pub idle_timeout: Duration,
+    /// Unused connections kept per worker. Default 32.
+    pub max_idle: usize,
+}
+
+/// Where an upstream is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Host and port; the name is resolved at each connect, all its addresses are tried.
+    Tcp {
+        /// Name or address literal (IPv6 without brackets).
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
+/// TLS towards an upstream.
+#[derive(Clone)]
+pub struct ClientTls {
+    /// The name that its certificate must carry; also the SNI.
+    pub name: rustls::pki_types::ServerName<'static>,
+    /// Roots: the system's, or the `ca` file. ALPN follows [`Upstream::http`].
+    pub config: Arc<rustls::ClientConfig>,
+}
+
+/// HTTP version towards an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// By ALPN for `https`, HTTP/1.1 otherwise. The default.
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only; with prior knowledge where there is no TLS.
+    Http2,
+}
+
+/// Which requests go to which upstream, and how their streams are treated.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name in the log: the `name` key, else its path.
+    pub name: String,
+    /// Lower-case host without port; `None` matches every host.
+    pub host: Option<String>,
+    /// Which paths match.
+    pub path: PathMatch,
+    /// Which methods match; empty means all.
+    pub methods: Vec<http::Method>,
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
+    /// What happens to the path on its way up.
+    pub rewrite: Rewrite,
+    /// `Host` sent upstream: `false` = the upstream's authority (default), `true` = the client's.
+    pub preserve_host: bool,
+    /// Put into each request that goes up, in this order.
+    pub injectors: Vec<Box<dyn Injector>>,
+    /// Who may use this route.
+    pub client_auth: ClientAuth,
+    /// Whether the client's own credentials are removed: default `true` exactly where `injectors` is not empty.
+    pub strip_client_credentials: bool,
+    /// How responses are turned into streams.
+    pub stream: StreamSettings,
+    /// Timeouts of a request on this route.
+    pub timeouts: RouteTimeouts,
+    /// Largest request body in bytes; a longer one is 413. Default 64 MiB.
+    pub max_request_body: u64,
+}
+
+/// A path condition. Matching is on segment boundaries: `/v1` matches `/v1` and `/v1/x`, not `/v1beta`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(String),
+    /// The path or its beginning; without a slash at the end, the root is the empty string.
+    Prefix(String),
+}
+
+/// A literal change of the path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rewrite {
+    /// As it came.
+    None,
+    /// The matched prefix is removed.
+    StripPrefix(String),
+    /// The matched path or prefix (first) is replaced by another (second).
+    Replace(String, String),
+}
+
+/// Who may use a route.
+#[derive(Debug)]
+pub enum ClientAuth {
+    /// Everybody who can connect.
+    None,
+    /// Who presents this key (see [`crate::auth::client`]).
+    Key(Secret),
+}
+
+/// How responses on a route are turned into streams.
+#[derive(Debug, Clone)]
+pub struct StreamSettings {
+    /// What the upstream sends.
+    pub format: FormatSetting,
+    /// What the events mean; `None` = found by path, confirmed by the first event.
+    pub dialect: Option<&'static Dialect>,
+    /// Whether a stream is wanted; `None` = found by `Accept`, body and media type.
+    pub intent: Option<bool>,
+    /// Silence after which a heartbeat is written; `None` = never. Default 15 s.
+    pub heartbeat: Option<Duration>,
+    /// Longest event in bytes; past it the stream ends with an error. Default 64 MiB.
+    pub max_event_bytes: usize,
+}
+
+/// Where the format of a stream is taken from.
+#[derive(Debug, Clone, Copy)]
+pub enum FormatSetting {
+    /// From the bytes of a stream response, else from its media type. The default.
+    Auto,
+    /// Bodies pass through untouched.
+    Off,
+    /// Always this one.
+    Fixed(&'static Format),
+}
+
+/// Timeouts of a request. `None` = off.
+#[derive(Debug, Clone)]
+pub struct RouteTimeouts {
+    /// From the end of the request head to the first byte of the response head. Default 5 min.
+    pub response_head: Option<Duration>,
+    /// From the response head to the first event. Default 10 min.
+    pub first_event: Option<Duration>,
+    /// Longest silence of the upstream inside a body; every byte counts, comments too. Default 5 min.
+    pub event_gap: Option<Duration>,
+    /// Longest silence of the client inside a request body. Default 30 s.
+    pub request_body_idle: Option<Duration>,
+    /// The whole request. Default off.
+    pub total: Option<Duration>,
+}
+
+/// Timeouts that are needed before a route is known, or that belong to the process.
+#[derive(Debug, Clone)]
+pub struct ServerTimeouts {
+    /// TLS handshake of a client. Default 10 s.
+    pub tls_handshake: Duration,
+    /// The first bytes of a connection, each request head, and idle keep-alive. Default 10 s.
+    pub request_head: Duration,
+    /// A client that takes nothing of what is ready for it. Default 60 s.
+    pub client_write_stall: Duration,
+    /// From SIGTERM to the end of streams that still run. Default 10 min.
+    pub drain: Duration,
+}
+
+/// Bounds.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Request head in bytes. Default 32 KiB.
+    pub max_head_bytes: usize,
+    /// Headers of a request. Default 100.
+    pub max_headers: usize,
+    /// Client connections of the process. Default 16384.
+    pub max_connections: usize,
+    /// Bytes of unfinished events in the whole process. Default 512 MiB.
+    pub max_carry_total: usize,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `key=value` pairs. The default.
+    Logfmt,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Config {
+    /// The path and query to send upstream for `path_and_query` on `route`: rewritten, base path before it.
+    ///
+    /// # Errors
+    /// If the result is not a valid path; it cannot be for paths that [`crate::route`] let through.
+    pub fn upstream_path(
+        &self,
+        route: &Route,
+        path_and_query: &PathAndQuery,
+    ) -> Result<PathAndQuery, http::uri::InvalidUri> {
+        let path = path_and_query.path();
+        let base = self.upstreams[route.upstream].base_path.as_str();
+        let rewritten = match &route.rewrite {
+            Rewrite::None => path.to_owned(),
+            Rewrite::StripPrefix(prefix) => path.strip_prefix(prefix.as_str()).unwrap_or(path).to_owned(),
+            Rewrite::Replace(from, to) => match path.strip_prefix(from.as_str()) {
+                Some(rest) => format!("{to}{rest}"),
+                None => path.to_owned(),
+            },
+        };
+        let slash = if base.is_empty() && !rewritten.starts_with('/') { "/" } else { "" };
+        let query = path_and_query.query().map(|query| format!("?{query}")).unwrap_or_default();
+        PathAndQuery::try_from(format!("{base}{slash}{rewritten}{query}"))
+    }
+}
+
+impl std::fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerTls").field("cert", &self.cert).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientTls").field("name", &self.name).finish_non_exhaustive()
+    }
+}

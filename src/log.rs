@@ -1,0 +1,1 @@
+//! The log: set up once, one access line per request.

@@ -1,0 +1,4 @@
+//! Sources and sinks.
+
+pub mod body;
+pub use body::Body;
