@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod bridge;
+pub mod codec;
 pub mod config;
 pub mod dialect;
 pub mod format;

@@ -1,0 +1,109 @@
+//! Wire bytes to items, in any split.
+//!
+//! A decoder is fed with [`Decode::decode`] and calls back with each [`Item`] the moment its last byte is in.
+//! What it promises:
+//!
+//! * any split is fine: one byte, empty, inside a UTF-8 character, inside CRLF; the items are the same;
+//! * work is O(bytes) for every split: nothing is searched twice;
+//! * items borrow from the input where they lie in it whole; only what straddles two inputs is copied, once;
+//! * what is held back is bounded by the `limit` it was made with: [`TooLarge`] otherwise;
+//! * no policy: what to do with an item is the [session](crate::stream)'s business.
+//!
+//! Not here: IO, clocks, logs, panics. Formats ([`crate::format`]) choose a decoder, bridges
+//! ([`crate::bridge`]) write items for a client.
+
+pub mod coding;
+pub mod json;
+pub mod lines;
+pub mod sse;
+#[cfg(test)]
+pub(crate) mod testing;
+
+/// What a decoder yields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// Something to dispatch.
+    Event(Event<'a>),
+    /// The text of an SSE comment line, after its colon.
+    Comment(&'a [u8]),
+}
+
+/// An event, whatever its wire form was. Field values are as in the HTML standard, 9.2.6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Event<'a> {
+    /// The `event` field; `None` means `message`.
+    pub name: Option<&'a [u8]>,
+    /// The `id` field of this block.
+    pub id: Option<&'a [u8]>,
+    /// The `retry` field: ASCII digits.
+    pub retry: Option<&'a [u8]>,
+    /// The data.
+    pub data: Data<'a>,
+    /// Set if the block has lines that the standard does not define: the block, to find them in.
+    pub unknown: Option<&'a [u8]>,
+    /// Set if the upstream's own bytes are already the canonical SSE form of this event, blank line included.
+    pub canonical: Option<&'a [u8]>,
+    /// `false` for what stood at the end of the stream without its closing line end or blank line.
+    pub closed: bool,
+}
+
+/// The data of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Data<'a> {
+    /// No `data` field at all.
+    #[default]
+    None,
+    /// One line; may be empty.
+    Line(&'a [u8]),
+    /// Several `data` lines: the block that they stand in (see [`sse::data_lines`]).
+    Block(&'a [u8]),
+}
+
+/// Receives items.
+pub type Sink<'s> = dyn FnMut(Item<'_>) + 's;
+
+/// A decoder of one stream.
+pub trait Decode: std::fmt::Debug {
+    /// Takes the next bytes and hands every item that is complete now to `sink`.
+    ///
+    /// # Errors
+    /// An item is larger than the limit. The decoder must not be used after that.
+    fn decode(&mut self, input: &[u8], sink: &mut Sink<'_>) -> Result<(), TooLarge>;
+
+    /// The stream ended cleanly: what stands there unclosed is handed out with `closed` unset.
+    fn finish(&mut self, sink: &mut Sink<'_>);
+
+    /// Bytes held back now.
+    fn held(&self) -> usize;
+}
+
+/// An unfinished item has outgrown its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an event is larger than {limit} bytes")]
+pub struct TooLarge {
+    /// The bound, in bytes.
+    pub limit: usize,
+}
+
+impl<'a> Data<'a> {
+    /// The data where it is one line; `None` for several lines or none.
+    pub fn line(&self) -> Option<&'a [u8]> {
+        match self {
+            Data::Line(line) => Some(line),
+            Data::None | Data::Block(_) => None,
+        }
+    }
+}
+
+/// Empties a buffer of held-back bytes. Small buffers are kept for the next item; large ones are given back, so
+/// that one large event does not cost memory for the rest of the stream.
+pub(crate) fn release(held: &mut Vec<u8>) {
+    if held.capacity() > KEEP_BYTES {
+        *held = Vec::new();
+    } else {
+        held.clear();
+    }
+}
+
+/// Capacity that an idle decoder may keep.
+const KEEP_BYTES: usize = 1024;
