@@ -1,6 +1,8 @@
-//! What a client is sent.
+//! What clients are sent: one file and one line in [`BRIDGES`] per wire form.
 
-/// One bridge.
+pub mod sse;
+
+/// One client wire form.
 #[derive(Debug)]
 pub struct Bridge {
     /// Its name in the config and in the log.
@@ -9,5 +11,5 @@ pub struct Bridge {
     pub doc: &'static str,
 }
 
-/// Every bridge.
-pub static BRIDGES: &[&Bridge] = &[];
+/// Every bridge, in the order of `tidegate formats`.
+pub static BRIDGES: &[&Bridge] = &[&sse::SSE];

@@ -15,6 +15,7 @@
 pub mod coding;
 pub mod json;
 pub mod lines;
+pub mod mask;
 pub mod sse;
 #[cfg(test)]
 pub(crate) mod testing;

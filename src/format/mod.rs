@@ -1,15 +1,74 @@
-//! What an upstream sends.
+//! What upstreams send: one file and one line in [`FORMATS`] per format. A format chooses a [decoder](crate::codec).
 
-/// One format.
+mod ndjson;
+mod sse;
+
+use crate::codec::Decode;
+
+pub use ndjson::NDJSON;
+pub use sse::SSE;
+
+/// One upstream format.
 #[derive(Debug)]
 pub struct Format {
     /// Its name in the config and in the log.
     pub name: &'static str,
     /// One line for `tidegate formats`.
     pub doc: &'static str,
-    /// Media types that announce it.
+    /// Media types that announce it, lower case, without parameters.
     pub media_types: &'static [&'static str],
+    /// A decoder for one response, for events of at most so many bytes.
+    pub decoder: fn(limit: usize) -> Box<dyn Decode>,
 }
 
-/// Every format.
-pub static FORMATS: &[&Format] = &[];
+/// Every format, in the order of `tidegate formats`.
+pub static FORMATS: &[&Format] = &[&SSE, &NDJSON];
+
+impl Format {
+    /// The format with this name.
+    pub fn named(name: &str) -> Option<&'static Format> {
+        FORMATS.iter().copied().find(|format| format.name == name)
+    }
+
+    /// The format that a media type announces; parameters and case do not matter (RFC 9110 8.3.1).
+    pub fn announced(content_type: &str) -> Option<&'static Format> {
+        let essence = essence(content_type);
+        FORMATS
+            .iter()
+            .copied()
+            .find(|format| format.media_types.iter().any(|known| essence.eq_ignore_ascii_case(known)))
+    }
+}
+
+/// A media type without its parameters.
+pub fn essence(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+impl PartialEq for Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_have_distinct_names_media_types_and_docs() {
+        let mut seen = std::collections::HashSet::new();
+        for format in FORMATS {
+            assert!(seen.insert(format.name) && !format.doc.is_empty() && !format.media_types.is_empty());
+            for media_type in format.media_types {
+                assert!(seen.insert(media_type), "{media_type} announces two formats");
+                assert_eq!(
+                    Format::announced(&format!("{}; charset=utf-8", media_type.to_uppercase())),
+                    Some(*format)
+                );
+            }
+            assert_eq!(Format::named(format.name), Some(*format));
+        }
+        assert_eq!(Format::announced("application/json"), None);
+    }
+}

@@ -37,7 +37,7 @@ impl Budget {
 impl Share {
     /// Says how many bytes are held now. `false`: the budget does not allow that many.
     ///
-    /// Below [`FREE_BYTES`] nothing is counted, so that the usual event cut in two costs no shared write.
+    /// Below 64 KiB nothing is counted, so that the usual event cut in two costs no shared write.
     #[must_use]
     pub fn hold(&mut self, bytes: usize) -> bool {
         let counted = if bytes < FREE_BYTES { 0 } else { bytes };
@@ -67,7 +67,7 @@ impl Drop for Share {
 }
 
 /// Bytes that every stream may hold without being counted.
-pub const FREE_BYTES: usize = 64 << 10;
+const FREE_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,18 @@
-//! The pure core: one [`Session`](session) per response. See each module.
+//! The pure core: bytes and time in, bytes and one outcome out.
+//!
+//! One [`Session`] stands between a source (an upstream body) and a sink (a client body). Every policy that time
+//! or an ending drives lives here, once: the choice between passing and reframing, heartbeats, timeouts, honest
+//! endings, drain. Nothing here does IO, reads a clock or logs, so a test needs no socket.
 
 mod budget;
+mod failure;
+mod gate;
 mod outcome;
+mod session;
+mod watch;
 
-pub use budget::Budget;
+pub use budget::{Budget, Share};
+pub use failure::Failure;
+pub use gate::Label;
 pub use outcome::{Outcome, Phase, Who};
+pub use session::{Commit, End, Mode, Out, Plan, Session, Stats};

@@ -1,0 +1,61 @@
+//! Ollama's own API: JSON objects until one says `"done":true`.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+use crate::codec::Event;
+use crate::stream::Failure;
+
+use super::{Dialect, Sign, begins_with_key, object, value_of};
+
+/// Ends with `"done":true`; an object with `error` ends it too.
+pub static OLLAMA: Dialect = Dialect {
+    name: "ollama",
+    doc: "Ollama's own API: JSON objects, ends with \"done\":true",
+    paths: &["/api/chat", "/api/generate"],
+    confirms: |event| object(event).is_some_and(|json| value_of(json, &DONE).is_some()),
+    sign,
+    has_finish: true,
+    error,
+};
+
+static DONE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"done\""));
+
+fn sign(event: &Event<'_>) -> Sign {
+    let Some(json) = object(event) else { return Sign::Plain };
+    if begins_with_key(json, b"\"error\"") {
+        return Sign::Error;
+    }
+    // The top-level key comes last or nearly so, but tool arguments are real JSON here and may hold a key of the
+    // same name: any true will do, since missing an end would accuse a complete answer.
+    let mut rest = json;
+    while let Some(value) = value_of(rest, &DONE) {
+        if value.starts_with(b"true") {
+            return Sign::Last;
+        }
+        rest = value;
+    }
+    Sign::Plain
+}
+
+/// Ollama's clients expect `error` to be a string.
+fn error(failure: &Failure) -> String {
+    serde_json::json!({ "error": failure.message(), "code": failure.code() }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{confirms, sign};
+    use super::*;
+
+    #[test]
+    fn done_true_finishes_and_an_error_line_is_an_error() {
+        assert_eq!(sign(&OLLAMA, None, r#"{"response":"\"done\":true","done":false}"#), Sign::Plain);
+        assert_eq!(sign(&OLLAMA, None, r#"{"response":"","done": true,"done_reason":"stop"}"#), Sign::Last);
+        assert_eq!(sign(&OLLAMA, None, r#"{"args":{"done":false},"done":true}"#), Sign::Last);
+        assert_eq!(sign(&OLLAMA, None, r#"{"error":"boom"}"#), Sign::Error);
+        assert!(confirms(&OLLAMA, None, r#"{"model":"m","done":false}"#));
+        assert!(!confirms(&OLLAMA, None, r#"{"type":"start"}"#));
+    }
+}

@@ -1,0 +1,62 @@
+//! Why a stream broke, in the words that a client and a log are told.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+use super::{Outcome, Phase, Who};
+
+/// A broken stream, or a request that never became one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    who: Who,
+    what: &'static str,
+    message: Cow<'static, str>,
+}
+
+impl Failure {
+    /// `what` is one snake_case word (`truncated`, `timeout_event_gap`); `message` is for people, without secrets.
+    pub fn new(who: Who, what: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Failure { who, what, message: message.into() }
+    }
+
+    /// For people: what happened.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// For programs: who is at fault.
+    pub fn kind(&self) -> &'static str {
+        match self.who {
+            Who::Upstream => "upstream_error",
+            Who::Client => "invalid_request_error",
+            Who::Tidegate | Who::Nobody => "tidegate_error",
+        }
+    }
+
+    /// For programs: what happened, such as `upstream_truncated`.
+    pub fn code(&self) -> String {
+        let who = match self.who {
+            Who::Upstream => "upstream",
+            Who::Client => "client",
+            Who::Tidegate | Who::Nobody => "tidegate",
+        };
+        format!("{who}_{}", self.what)
+    }
+
+    /// The outcome of a request that failed so in this phase.
+    pub fn outcome(&self, phase: Phase) -> Outcome {
+        Outcome { who: self.who, what: self.what, phase }
+    }
+
+    /// The status, where no head was promised to the client yet.
+    pub fn status(&self) -> StatusCode {
+        match self.who {
+            Who::Upstream if self.what.starts_with("timeout_") => StatusCode::GATEWAY_TIMEOUT,
+            Who::Upstream => StatusCode::BAD_GATEWAY,
+            Who::Client => StatusCode::BAD_REQUEST,
+            Who::Tidegate | Who::Nobody if self.what.starts_with("timeout_") => StatusCode::GATEWAY_TIMEOUT,
+            Who::Tidegate | Who::Nobody => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}

@@ -1,0 +1,526 @@
+//! One response on its way from an upstream to a client.
+
+use std::time::{Duration, Instant};
+
+use crate::bridge::sse as bridge;
+use crate::codec::coding::{Coding, Inflate};
+use crate::codec::mask::Mask;
+use crate::codec::{Data, Decode, Event, Item, json, sse::data_lines};
+use crate::dialect::Dialect;
+use crate::format::Format;
+
+use super::gate::{self, Label, SNIFF_BYTES, Verdict};
+use super::watch::Watch;
+use super::{Failure, Outcome, Phase, Share, Who};
+
+/// What is to happen to one response; decided before its first body byte.
+#[derive(Debug)]
+pub struct Plan {
+    /// Pass, reframe, or find out.
+    pub mode: Mode,
+    /// The dialect that the route sets or the path hints at.
+    pub dialect: Option<&'static Dialect>,
+    /// The route carries an AI stream, by path, body flag or setting: a broken one ends with an error event.
+    pub known_ai: bool,
+    /// Taken off before anything else looks at the bytes.
+    pub coding: Option<Coding>,
+    /// Secrets that must not pass (bodies that pass only).
+    pub mask: Option<Mask>,
+    /// Silence towards the client after which a heartbeat is written (reframed streams only).
+    pub heartbeat: Option<Duration>,
+    /// Bound for the first event (in a body that passes: does not apply).
+    pub first_event: Option<Duration>,
+    /// Longest silence of the upstream.
+    pub event_gap: Option<Duration>,
+    /// When the whole request must be over.
+    pub total: Option<(Instant, Duration)>,
+    /// Largest event in bytes.
+    pub max_event_bytes: usize,
+    /// This stream's share of what the process may hold back.
+    pub share: Share,
+}
+
+/// What is done with the bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mode {
+    /// Untouched.
+    PassThrough,
+    /// Decoded from this format, written as canonical Server-Sent Events.
+    Reframe(&'static Format),
+    /// One of the two, or a refusal: the first bytes tell. Until then the head is held back.
+    Sniff(Label),
+}
+
+/// What head the client is to be given.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Commit {
+    /// The upstream's.
+    PassThrough,
+    /// The head of a stream that was in this format.
+    Reframe(&'static Format),
+    /// An error: nothing has been promised yet.
+    Refuse(Failure),
+}
+
+/// How a body ends for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Properly, by its framing.
+    Clean,
+    /// Cut: connection closed without a last chunk, or stream reset.
+    Abort,
+}
+
+/// What a call produced. Reused from call to call: [`Out::clear`] it before.
+#[derive(Debug, Default)]
+pub struct Out {
+    /// Bytes for the client.
+    pub bytes: Vec<u8>,
+    /// Where each unit ends in `bytes`: an event, a comment line, a heartbeat, a run of passed bytes. Units are
+    /// not to be split or merged when they are framed.
+    pub ends: Vec<usize>,
+    /// Set when nothing follows.
+    pub end: Option<End>,
+}
+
+/// Counts of one stream.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stats {
+    /// Events written to the client; 0 for a body that passes.
+    pub events: u64,
+    /// Body bytes for the client, before transfer coding.
+    pub bytes: u64,
+    /// When the first event (of a body that passes: the first byte) was written.
+    pub first_event: Option<Instant>,
+    /// Longest silence of the upstream inside the body.
+    pub longest_gap: Duration,
+}
+
+/// One response, from its head to exactly one [`Outcome`].
+///
+/// Calls may come in any order; after the outcome is there, further calls do nothing.
+#[derive(Debug)]
+pub struct Session {
+    state: State,
+    writer: Writer,
+    inflate: Option<Inflate>,
+    mask: Option<Mask>,
+    share: Share,
+    bounds: Bounds,
+    started: Instant,
+    last_input: Instant,
+    outcome: Option<Outcome>,
+    failure: Option<Failure>,
+}
+
+#[derive(Debug)]
+enum State {
+    Sniffing { label: Label, held: Vec<u8> },
+    Passing,
+    Reframing { format: &'static Format, decoder: Box<dyn Decode> },
+    Refused,
+}
+
+#[derive(Debug)]
+struct Bounds {
+    heartbeat: Option<Duration>,
+    first_event: Option<Duration>,
+    event_gap: Option<Duration>,
+    total: Option<(Instant, Duration)>,
+    max_event_bytes: usize,
+}
+
+/// The client's side of the session: what is written, and what was.
+#[derive(Debug)]
+struct Writer {
+    watch: Watch,
+    stats: Stats,
+    done: bool,
+    last_write: Instant,
+}
+
+impl Session {
+    /// A session at the response head.
+    pub fn new(plan: Plan, now: Instant) -> Self {
+        let state = match plan.mode {
+            Mode::PassThrough => State::Passing,
+            Mode::Reframe(format) => reframing(format, plan.max_event_bytes),
+            Mode::Sniff(label) => State::Sniffing { label, held: Vec::new() },
+        };
+        Session {
+            state,
+            writer: Writer {
+                watch: Watch::new(plan.dialect, plan.known_ai),
+                stats: Stats::default(),
+                done: false,
+                last_write: now,
+            },
+            inflate: plan.coding.map(Inflate::new),
+            mask: plan.mask,
+            share: plan.share,
+            bounds: Bounds {
+                heartbeat: plan.heartbeat,
+                first_event: plan.first_event,
+                event_gap: plan.event_gap,
+                total: plan.total,
+                max_event_bytes: plan.max_event_bytes,
+            },
+            started: now,
+            last_input: now,
+            outcome: None,
+            failure: None,
+        }
+    }
+
+    /// What head the client is to be given; `None` while that is open.
+    pub fn commit(&self) -> Option<Commit> {
+        match &self.state {
+            State::Sniffing { .. } => None,
+            State::Passing => Some(Commit::PassThrough),
+            State::Reframing { format, .. } => Some(Commit::Reframe(format)),
+            State::Refused => self.failure.clone().map(Commit::Refuse),
+        }
+    }
+
+    /// The upstream sent these body bytes.
+    pub fn input(&mut self, bytes: &[u8], now: Instant, out: &mut Out) {
+        if self.outcome.is_some() || bytes.is_empty() {
+            return;
+        }
+        self.writer.stats.longest_gap =
+            self.writer.stats.longest_gap.max(now.duration_since(self.last_input));
+        self.last_input = now;
+        let Some(mut inflate) = self.inflate.take() else { return self.take(bytes, now, out) };
+        let result = inflate.decode(bytes, &mut |piece| self.take(piece, now, out));
+        self.inflate = Some(inflate);
+        if result.is_err() {
+            let message = "the upstream's body does not decode as its content-encoding says";
+            self.fail(Failure::new(Who::Upstream, "malformed", message), now, out);
+        }
+    }
+
+    /// The upstream's body is complete by its own framing.
+    pub fn upstream_ended(&mut self, now: Instant, out: &mut Out) {
+        if self.outcome.is_some() {
+            return;
+        }
+        if let State::Sniffing { label, held } = &mut self.state {
+            let (label, held) = (*label, std::mem::take(held));
+            if held.trim_ascii().is_empty() {
+                let message = "the upstream answered a stream request with an empty body";
+                return self.fail(Failure::new(Who::Upstream, "empty", message), now, out);
+            }
+            self.decide(gate::sniff(&held, label, true), held, now, out);
+        }
+        if let State::Passing = &self.state {
+            if let Some(mask) = &mut self.mask {
+                mask.finish(&mut out.bytes);
+                self.writer.passed(now, out);
+            }
+            return self.end(Outcome::DONE, End::Clean, out);
+        }
+        if let State::Reframing { decoder, .. } = &mut self.state {
+            let writer = &mut self.writer;
+            decoder.finish(&mut |item| writer.tail(item, now, out));
+            self.judge_clean_end(now, out);
+        }
+    }
+
+    /// The upstream's body broke off, or a bound of tidegate's ended it.
+    pub fn upstream_failed(&mut self, failure: Failure, now: Instant, out: &mut Out) {
+        if self.outcome.is_none() {
+            self.fail(failure, now, out);
+        }
+    }
+
+    /// Time has come to `now`: writes a heartbeat, or ends the stream, if one is due. Returns when to call
+    /// again at the latest. Any other call may move that later, never earlier.
+    pub fn tick(&mut self, now: Instant, out: &mut Out) -> Option<Instant> {
+        if self.outcome.is_some() {
+            return None;
+        }
+        if let Some((name, who, after)) = self.expired(now) {
+            let message = format!("timeout {} ({after:?}) ran out", name.trim_start_matches("timeout_"));
+            self.fail(Failure::new(who, name, message), now, out);
+            return None;
+        }
+        if let (State::Reframing { .. }, Some(silence)) = (&self.state, self.bounds.heartbeat)
+            && now >= self.writer.last_write + silence
+        {
+            out.bytes.extend_from_slice(bridge::HEARTBEAT);
+            self.writer.wrote(now, out);
+        }
+        self.deadline()
+    }
+
+    /// The `drain` timeout ran out.
+    pub fn drain(&mut self, now: Instant, out: &mut Out) {
+        if self.outcome.is_none() {
+            let message = "the proxy is shutting down and its drain timeout ran out";
+            self.fail(Failure::new(Who::Tidegate, "drain", message), now, out);
+        }
+    }
+
+    /// The client's connection or stream is gone, or was given up: who did it and what.
+    pub fn client_gone(&mut self, who: Who, what: &'static str) {
+        if self.outcome.is_none() {
+            self.outcome = Some(Outcome { who, what, phase: self.phase() });
+        }
+    }
+
+    /// How the request ended; `None` while it runs.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome
+    }
+
+    /// Why it failed, if it did.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// The dialect as far as it is known; `None` for a body that passes.
+    pub fn dialect(&self) -> Option<&'static Dialect> {
+        matches!(self.state, State::Reframing { .. }).then(|| self.writer.watch.dialect()).flatten()
+    }
+
+    /// Counts so far.
+    pub fn stats(&self) -> Stats {
+        self.writer.stats
+    }
+
+    /// Decoded bytes of the body.
+    fn take(&mut self, bytes: &[u8], now: Instant, out: &mut Out) {
+        if self.outcome.is_some() {
+            return;
+        }
+        match &mut self.state {
+            State::Sniffing { label, held } => {
+                held.extend_from_slice(bytes);
+                let verdict = gate::sniff(held, *label, held.len() >= SNIFF_BYTES);
+                if verdict == Verdict::More && held.trim_ascii_start().is_empty() {
+                    // Blank runs in front of a stream mean nothing, however long.
+                    held.clear();
+                }
+                let held = std::mem::take(held);
+                self.decide(verdict, held, now, out);
+            }
+            State::Passing => {
+                match &mut self.mask {
+                    Some(mask) => mask.push(bytes, &mut out.bytes),
+                    None => out.bytes.extend_from_slice(bytes),
+                }
+                self.writer.passed(now, out);
+            }
+            State::Reframing { decoder, .. } => {
+                let writer = &mut self.writer;
+                let result = decoder.decode(bytes, &mut |item| writer.item(item, now, out));
+                let held = decoder.held();
+                if let Err(too_large) = result {
+                    let message = format!(
+                        "an event of the upstream is larger than max_event_bytes ({})",
+                        too_large.limit
+                    );
+                    self.fail(Failure::new(Who::Upstream, "event_too_large", message), now, out);
+                } else if !self.share.hold(held) {
+                    let message = "the unfinished events of all streams exceed max_carry_total";
+                    self.fail(Failure::new(Who::Tidegate, "carry_exhausted", message), now, out);
+                }
+            }
+            State::Refused => {}
+        }
+    }
+
+    /// Leaves the gate, or waits on.
+    fn decide(&mut self, verdict: Verdict, held: Vec<u8>, now: Instant, out: &mut Out) {
+        match verdict {
+            Verdict::More => {
+                if let State::Sniffing { held: slot, .. } = &mut self.state {
+                    *slot = held;
+                }
+                return;
+            }
+            Verdict::Html => {
+                let message = "the upstream answered a stream request with an HTML page";
+                return self.fail(Failure::new(Who::Upstream, "html", message), now, out);
+            }
+            Verdict::Pass => self.state = State::Passing,
+            Verdict::Stream(format) => self.state = reframing(format, self.bounds.max_event_bytes),
+        }
+        self.take(&held, now, out);
+    }
+
+    fn judge_clean_end(&mut self, now: Instant, out: &mut Out) {
+        let watch = &self.writer.watch;
+        if watch.told_error() {
+            self.end(Outcome::upstream("error", Phase::End), End::Clean, out);
+        } else if watch.lacks_finish() {
+            let message = "the upstream's stream ended before its answer was finished";
+            self.fail(Failure::new(Who::Upstream, "truncated", message), now, out);
+        } else if self.writer.stats.events == 0 && watch.expects_events() {
+            let message = "the upstream answered a stream request with no event";
+            self.fail(Failure::new(Who::Upstream, "empty", message), now, out);
+        } else {
+            self.end(Outcome::DONE, End::Clean, out);
+        }
+    }
+
+    /// Ends the stream honestly: refused while nothing was promised, with the dialect's error event where there
+    /// is one, cut otherwise. What was already complete, or already told, is not told again.
+    fn fail(&mut self, failure: Failure, now: Instant, out: &mut Out) {
+        let mut outcome = failure.outcome(self.phase());
+        let end = match &self.state {
+            State::Sniffing { .. } | State::Refused => {
+                self.state = State::Refused;
+                End::Abort
+            }
+            State::Passing => End::Abort,
+            State::Reframing { .. } if self.writer.watch.told_error() => {
+                outcome = Outcome::upstream("error", Phase::End);
+                End::Clean
+            }
+            State::Reframing { .. } if self.writer.watch.is_over() => {
+                outcome.phase = Phase::End;
+                End::Clean
+            }
+            State::Reframing { .. } => match self.writer.watch.dialect() {
+                Some(dialect) => {
+                    bridge::error(&(dialect.error)(&failure), &mut out.bytes);
+                    self.writer.wrote(now, out);
+                    End::Clean
+                }
+                None => End::Abort,
+            },
+        };
+        self.failure = Some(failure);
+        self.end(outcome, end, out);
+    }
+
+    fn end(&mut self, outcome: Outcome, end: End, out: &mut Out) {
+        self.outcome = Some(outcome);
+        out.end = Some(end);
+    }
+
+    fn phase(&self) -> Phase {
+        if self.writer.stats.first_event.is_some() { Phase::Body } else { Phase::FirstEvent }
+    }
+
+    /// Whether the first event is still awaited; a body that passes has no events.
+    fn awaits_event(&self) -> bool {
+        !matches!(self.state, State::Passing) && self.writer.stats.first_event.is_none()
+    }
+
+    fn expired(&self, now: Instant) -> Option<(&'static str, Who, Duration)> {
+        let since = |start: Instant, bound: Option<Duration>| bound.filter(|bound| now >= start + *bound);
+        if let Some((deadline, after)) = self.bounds.total
+            && now >= deadline
+        {
+            return Some(("timeout_total", Who::Tidegate, after));
+        }
+        if let Some(after) = since(self.last_input, self.bounds.event_gap) {
+            return Some(("timeout_event_gap", Who::Upstream, after));
+        }
+        if self.awaits_event()
+            && let Some(after) = since(self.started, self.bounds.first_event)
+        {
+            return Some(("timeout_first_event", Who::Upstream, after));
+        }
+        None
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let reframing = matches!(self.state, State::Reframing { .. });
+        [
+            self.bounds.total.map(|(deadline, _)| deadline),
+            self.bounds.event_gap.map(|gap| self.last_input + gap),
+            self.bounds.first_event.filter(|_| self.awaits_event()).map(|bound| self.started + bound),
+            self.bounds.heartbeat.filter(|_| reframing).map(|silence| self.writer.last_write + silence),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
+
+fn reframing(format: &'static Format, limit: usize) -> State {
+    State::Reframing { format, decoder: (format.decoder)(limit) }
+}
+
+impl Writer {
+    fn item(&mut self, item: Item<'_>, now: Instant, out: &mut Out) {
+        match item {
+            Item::Comment(text) => {
+                bridge::comment(text, &mut out.bytes);
+                self.wrote(now, out);
+            }
+            Item::Event(event) => self.event(event, now, out),
+        }
+    }
+
+    fn event(&mut self, mut event: Event<'_>, now: Instant, out: &mut Out) {
+        if let Some(line) = event.data.line()
+            && line.len() <= DONE_MAX_BYTES
+            && line.trim_ascii() == DONE
+        {
+            // Exact and once: clients compare the whole string, and stop at the first.
+            if self.done {
+                return;
+            }
+            self.done = true;
+            if line != DONE {
+                event.data = Data::Line(DONE);
+                event.canonical = None;
+            }
+        }
+        self.watch.event(&event);
+        bridge::event(&event, &mut out.bytes);
+        self.stats.events += 1;
+        self.stats.first_event.get_or_insert(now);
+        self.wrote(now, out);
+    }
+
+    /// What stood unclosed at a clean end: closed here if it is provably whole, dropped otherwise, since half an
+    /// event must never be sent (HTML standard 9.2.6 drops it always).
+    fn tail(&mut self, item: Item<'_>, now: Instant, out: &mut Out) {
+        let Item::Event(event) = item else { return };
+        let whole = match event.data {
+            Data::None => false,
+            Data::Line(line) => line.trim_ascii() == DONE || json::is_whole([line]),
+            Data::Block(block) => json::is_whole(data_lines(block)),
+        };
+        if whole {
+            self.event(event, now, out);
+        }
+    }
+
+    fn passed(&mut self, now: Instant, out: &mut Out) {
+        if out.bytes.len() > out.ends.last().copied().unwrap_or(0) {
+            self.stats.first_event.get_or_insert(now);
+            self.wrote(now, out);
+        }
+    }
+
+    fn wrote(&mut self, now: Instant, out: &mut Out) {
+        let from = out.ends.last().copied().unwrap_or(0);
+        self.stats.bytes += (out.bytes.len() - from) as u64;
+        self.last_write = now;
+        out.ends.push(out.bytes.len());
+    }
+}
+
+impl Out {
+    /// Forgets what the last call produced; keeps the buffers.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.end = None;
+    }
+}
+
+const DONE: &[u8] = b"[DONE]";
+
+/// Longer data is not looked at for `[DONE]` between white space.
+const DONE_MAX_BYTES: usize = 64;
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

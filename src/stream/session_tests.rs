@@ -1,0 +1,399 @@
+//! Sessions without a socket or a clock: every policy, by bytes and instants.
+
+use std::sync::Arc;
+
+use super::super::Budget;
+use super::*;
+use crate::dialect::{ANTHROPIC, OLLAMA, OPENAI_CHAT};
+use crate::format::{NDJSON, SSE};
+
+/// A session, the time, and all that a client has been sent.
+struct Rig {
+    session: Session,
+    now: Instant,
+    sent: Vec<u8>,
+    units: Vec<String>,
+    end: Option<End>,
+}
+
+fn plan(mode: Mode) -> Plan {
+    Plan {
+        mode,
+        dialect: None,
+        known_ai: false,
+        coding: None,
+        mask: None,
+        heartbeat: Some(Duration::from_secs(15)),
+        first_event: Some(Duration::from_secs(600)),
+        event_gap: Some(Duration::from_secs(300)),
+        total: None,
+        max_event_bytes: 1 << 20,
+        share: Arc::new(Budget::new(1 << 30)).share(),
+    }
+}
+
+fn openai() -> Plan {
+    Plan { dialect: Some(&OPENAI_CHAT), known_ai: true, ..plan(Mode::Reframe(&SSE)) }
+}
+
+impl Rig {
+    fn new(plan: Plan) -> Self {
+        let now = Instant::now();
+        Rig { session: Session::new(plan, now), now, sent: Vec::new(), units: Vec::new(), end: None }
+    }
+
+    fn call(&mut self, call: impl FnOnce(&mut Session, Instant, &mut Out)) -> String {
+        let mut out = Out::default();
+        call(&mut self.session, self.now, &mut out);
+        let mut from = 0;
+        for end in &out.ends {
+            self.units.push(String::from_utf8(out.bytes[from..*end].to_vec()).unwrap());
+            from = *end;
+        }
+        assert_eq!(from, out.bytes.len(), "every byte belongs to a unit");
+        assert!(self.end.is_none() || out.bytes.is_empty(), "nothing follows the end");
+        self.sent.extend_from_slice(&out.bytes);
+        self.end = self.end.or(out.end);
+        String::from_utf8(out.bytes).unwrap()
+    }
+
+    fn input(&mut self, bytes: impl AsRef<[u8]>) -> String {
+        self.call(|session, now, out| session.input(bytes.as_ref(), now, out))
+    }
+
+    fn ended(&mut self) -> String {
+        self.call(|session, now, out| session.upstream_ended(now, out))
+    }
+
+    fn failed(&mut self, what: &'static str) -> String {
+        self.call(|session, now, out| {
+            session.upstream_failed(Failure::new(Who::Upstream, what, "it broke"), now, out);
+        })
+    }
+
+    /// Lets time pass as the sink would: it sleeps until the deadline that the session names.
+    fn pass(&mut self, seconds: u64) -> String {
+        let until = self.now + Duration::from_secs(seconds);
+        let mut sent = String::new();
+        loop {
+            let mut next = None;
+            sent += &self.call(|session, now, out| next = session.tick(now, out));
+            match next {
+                Some(deadline) if deadline <= until => self.now = deadline.max(self.now),
+                _ => break,
+            }
+        }
+        self.now = until;
+        sent
+    }
+
+    fn outcome(&self) -> String {
+        self.session
+            .outcome()
+            .map(|outcome| format!("{outcome}@{}", outcome.phase.name()))
+            .unwrap_or_default()
+    }
+}
+
+const CONTENT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"你\"},\"finish_reason\":null}]}\n\n";
+const FINISH: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const DONE_EVENT: &str = "data: [DONE]\n\n";
+
+#[test]
+fn session_sends_events_as_units_and_nothing_of_an_unfinished_one() {
+    let mut rig = Rig::new(openai());
+    assert_eq!(rig.session.commit(), Some(Commit::Reframe(&SSE)));
+    let bytes = [CONTENT, FINISH].concat();
+    assert_eq!(rig.input(&bytes.as_bytes()[..40]), "");
+    assert_eq!(rig.input(&bytes.as_bytes()[40..]), bytes);
+    assert_eq!(rig.units, [CONTENT, FINISH]);
+    rig.input(DONE_EVENT);
+    rig.ended();
+    assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Clean), "done@end"));
+    assert_eq!(rig.session.stats().events, 3);
+    assert_eq!(rig.session.stats().bytes as usize, rig.sent.len());
+}
+
+#[test]
+fn session_tells_a_truncation_in_the_dialect_and_never_done() {
+    for plan in [openai(), Plan { dialect: Some(&ANTHROPIC), ..openai() }, Plan { dialect: None, ..openai() }]
+    {
+        let mut rig = Rig::new(plan);
+        rig.input(CONTENT);
+        rig.input("data: {\"cho");
+        let error = rig.failed("truncated");
+        let data = error.strip_prefix("event: error\ndata: ").unwrap().trim_end();
+        let json: serde_json::Value = serde_json::from_str(data).unwrap();
+        assert_eq!(json["error"]["code"], "upstream_truncated");
+        assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Clean), "upstream:truncated@body"));
+        assert_eq!(rig.units.len(), 2);
+    }
+}
+
+#[test]
+fn session_cuts_a_stream_that_no_dialect_can_end() {
+    let mut rig = Rig::new(plan(Mode::Reframe(&SSE)));
+    rig.input("data: a\n\n");
+    assert_eq!(rig.failed("truncated"), "");
+    assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Abort), "upstream:truncated@body"));
+    let mut rig = Rig::new(plan(Mode::PassThrough));
+    rig.input("abc");
+    assert_eq!(rig.failed("truncated"), "");
+    assert_eq!(rig.end, Some(End::Abort));
+}
+
+#[test]
+fn a_clean_end_is_judged_only_in_a_confirmed_dialect() {
+    for (events, outcome) in [
+        (vec![CONTENT], "upstream:truncated@body"),
+        (vec![CONTENT, FINISH], "done@end"),
+        (vec![CONTENT, DONE_EVENT], "done@end"),
+        (vec!["data: {\"t\":1}\n\n"], "done@end"),
+        (vec!["data: {\"error\":{\"message\":\"m\"}}\n\n"], "upstream:error@end"),
+        (vec![CONTENT, "data: {\"error\":{\"message\":\"m\"}}\n\n"], "upstream:error@end"),
+        (vec![], "upstream:empty@first_event"),
+        (vec![": only a comment\n\n"], "upstream:empty@first_event"),
+    ] {
+        let mut rig = Rig::new(openai());
+        events.iter().for_each(|event| drop(rig.input(event)));
+        let told = rig.ended();
+        assert_eq!(rig.outcome(), outcome, "{events:?}");
+        assert_eq!(
+            !told.is_empty(),
+            matches!(outcome.split('@').next(), Some("upstream:truncated" | "upstream:empty"))
+        );
+        assert_eq!(rig.end, Some(End::Clean));
+    }
+    let mut unknown = Rig::new(plan(Mode::Reframe(&SSE)));
+    assert_eq!(unknown.ended(), "");
+    assert_eq!(unknown.outcome(), "done@end", "an event source may end without a word");
+}
+
+#[test]
+fn what_was_already_complete_or_told_is_not_told_again() {
+    let mut rig = Rig::new(openai());
+    rig.input([CONTENT, FINISH, DONE_EVENT].concat());
+    assert_eq!(rig.failed("truncated"), "");
+    assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Clean), "upstream:truncated@end"));
+    let mut rig = Rig::new(openai());
+    rig.input("event: error\ndata: {\"error\":{}}\n\n");
+    assert_eq!(rig.failed("truncated"), "");
+    assert_eq!(rig.outcome(), "upstream:error@end");
+}
+
+#[test]
+fn done_is_sent_exact_and_once_and_later_events_flow() {
+    let mut rig = Rig::new(openai());
+    assert_eq!(
+        rig.input("data:  [DONE] \n\ndata: [DONE]\n\nevent: more\ndata: [1]\n\n"),
+        "data: [DONE]\n\nevent: more\ndata: [1]\n\n"
+    );
+}
+
+#[test]
+fn an_unclosed_tail_is_closed_only_if_it_is_whole() {
+    for (tail, want) in [
+        ("data: [DONE]\n", DONE_EVENT),
+        ("data: {\"a\":1}", "data: {\"a\":1}\n\n"),
+        ("data: {\"a\":", ""),
+        ("data: half an answ", ""),
+        ("event: x\n", ""),
+    ] {
+        let mut rig = Rig::new(plan(Mode::Reframe(&SSE)));
+        rig.input(["data: a\n\n", tail].concat());
+        assert_eq!(rig.ended(), want, "{tail:?}");
+    }
+}
+
+#[test]
+fn ndjson_lines_become_events_with_their_bytes_unchanged() {
+    let mut rig = Rig::new(Plan { dialect: Some(&OLLAMA), known_ai: true, ..plan(Mode::Reframe(&NDJSON)) });
+    assert_eq!(
+        rig.input("{\"response\":\"a\",\"done\":false}\n{\"resp"),
+        "data: {\"response\":\"a\",\"done\":false}\n\n"
+    );
+    assert_eq!(rig.input("onse\":\"\",\"done\":true}"), "");
+    assert_eq!(rig.ended(), "data: {\"response\":\"\",\"done\":true}\n\n");
+    assert_eq!(rig.outcome(), "done@end");
+    let mut cut = Rig::new(Plan { dialect: Some(&OLLAMA), known_ai: true, ..plan(Mode::Reframe(&NDJSON)) });
+    cut.input("{\"response\":\"a\",\"done\":false}\n{\"resp");
+    assert!(cut.ended().contains("upstream_truncated"));
+}
+
+#[test]
+fn heartbeat_is_one_comment_line_after_silence_also_inside_an_event() {
+    let mut rig = Rig::new(openai());
+    assert_eq!(rig.pass(14), "");
+    assert_eq!(rig.pass(1), ":\n");
+    rig.input(&CONTENT[..20]);
+    assert_eq!(rig.pass(30), ":\n:\n");
+    assert_eq!(rig.input(&CONTENT[20..]), CONTENT);
+    assert_eq!(rig.pass(14), "", "a write to the client starts the silence anew");
+    assert_eq!(rig.pass(1), ":\n");
+    let mut passing = Rig::new(plan(Mode::PassThrough));
+    assert_eq!(passing.pass(100), "");
+}
+
+#[test]
+fn timeouts_end_the_stream_by_name() {
+    let mut rig = Rig::new(Plan { heartbeat: None, ..openai() });
+    rig.input(CONTENT);
+    rig.pass(299);
+    rig.input(":\n");
+    assert_eq!(rig.pass(299), "", "any byte of the upstream counts");
+    assert!(rig.pass(1).contains("upstream_timeout_event_gap"));
+    assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Clean), "upstream:timeout_event_gap@body"));
+
+    let mut rig = Rig::new(Plan { heartbeat: None, event_gap: None, ..openai() });
+    rig.pass(599);
+    rig.input(":\n");
+    assert!(rig.pass(1).contains("timeout_first_event"));
+    assert_eq!(rig.outcome(), "upstream:timeout_first_event@first_event");
+
+    let total = Some((Instant::now() + Duration::from_secs(5), Duration::from_secs(5)));
+    let mut rig = Rig::new(Plan { total, ..plan(Mode::PassThrough) });
+    rig.input("x");
+    rig.pass(6);
+    assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Abort), "tidegate:timeout_total@body"));
+}
+
+#[test]
+fn tick_never_asks_to_be_called_earlier_than_it_said() {
+    let mut rig = Rig::new(openai());
+    let mut last = None;
+    for step in 0..50 {
+        let mut next = None;
+        rig.call(|session, now, out| next = session.tick(now, out));
+        assert!(next >= last, "step {step}");
+        last = next;
+        rig.now += Duration::from_secs(3);
+        rig.input(CONTENT);
+    }
+}
+
+#[test]
+fn an_event_past_the_bound_ends_the_stream_and_names_the_bound() {
+    let mut rig = Rig::new(Plan { max_event_bytes: 100, ..openai() });
+    rig.input(CONTENT);
+    assert_eq!(rig.input([b'x'; 90]), "");
+    let error = rig.input([b'x'; 90]);
+    assert!(error.contains("max_event_bytes (100)"), "{error}");
+    assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Clean), "upstream:event_too_large@body"));
+    assert_eq!(rig.input(CONTENT), "");
+}
+
+#[test]
+fn unfinished_events_are_bounded_over_all_streams() {
+    let budget = Arc::new(Budget::new(300 << 10));
+    let mut rigs: Vec<Rig> = (0..2).map(|_| Rig::new(Plan { share: budget.share(), ..openai() })).collect();
+    assert_eq!(rigs[0].input(vec![b'x'; 200 << 10]), "");
+    assert!(rigs[1].input(vec![b'x'; 200 << 10]).contains("max_carry_total"));
+    assert_eq!(rigs[1].outcome(), "tidegate:carry_exhausted@first_event");
+    drop(rigs);
+    assert_eq!(budget.held(), 0);
+}
+
+#[test]
+fn the_head_waits_for_the_bytes_of_an_unlabelled_stream() {
+    let mut rig = Rig::new(Plan { mode: Mode::Sniff(Label::Other), ..openai() });
+    assert_eq!((rig.input("\n\nda"), rig.session.commit()), (String::new(), None));
+    assert_eq!(rig.input("ta: x\n\n"), "data: x\n\n");
+    assert_eq!(rig.session.commit(), Some(Commit::Reframe(&SSE)));
+
+    let mut json = Rig::new(Plan { mode: Mode::Sniff(Label::Json), ..openai() });
+    assert_eq!(json.input("{\"id\":1}"), "{\"id\":1}");
+    assert_eq!(json.session.commit(), Some(Commit::PassThrough));
+    json.ended();
+    assert_eq!(json.outcome(), "done@end");
+
+    let mut short = Rig::new(Plan { mode: Mode::Sniff(Label::Other), ..openai() });
+    short.input("dat");
+    assert_eq!((short.ended().as_str(), short.session.commit()), ("dat", Some(Commit::PassThrough)));
+}
+
+#[test]
+fn nothing_is_promised_for_a_page_an_empty_body_or_a_break_before_the_first_bytes() {
+    let refusal = |rig: &Rig| match rig.session.commit() {
+        Some(Commit::Refuse(failure)) => (failure.status().as_u16(), failure.code()),
+        other => panic!("{other:?}"),
+    };
+    let sniff = || Rig::new(Plan { mode: Mode::Sniff(Label::Other), ..openai() });
+    let mut rig = sniff();
+    assert_eq!(rig.input("<!doctype html><p>Sign in"), "");
+    assert_eq!(refusal(&rig), (502, "upstream_html".into()));
+    let mut rig = sniff();
+    assert_eq!((rig.input(" \n"), rig.ended()), (String::new(), String::new()));
+    assert_eq!(refusal(&rig), (502, "upstream_empty".into()));
+    let mut rig = sniff();
+    rig.failed("truncated");
+    assert_eq!(refusal(&rig), (502, "upstream_truncated".into()));
+    let mut rig = sniff();
+    assert_eq!(rig.pass(300), "");
+    assert_eq!(refusal(&rig), (504, "upstream_timeout_event_gap".into()));
+    let mut rig = sniff();
+    rig.call(Session::drain);
+    assert_eq!(refusal(&rig), (503, "tidegate_drain".into()));
+}
+
+#[test]
+fn drain_ends_a_stream_in_its_dialect() {
+    let mut rig = Rig::new(openai());
+    rig.input(CONTENT);
+    assert!(rig.call(Session::drain).starts_with("event: error\n"));
+    assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Clean), "tidegate:drain@body"));
+}
+
+#[test]
+fn a_client_that_leaves_is_the_outcome_unless_there_is_one() {
+    let mut rig = Rig::new(openai());
+    rig.session.client_gone(Who::Client, "gone");
+    assert_eq!(rig.outcome(), "client:gone@first_event");
+    let mut rig = Rig::new(openai());
+    rig.input([FINISH, DONE_EVENT].concat());
+    rig.ended();
+    rig.session.client_gone(Who::Client, "gone");
+    assert_eq!(rig.outcome(), "done@end");
+}
+
+#[test]
+fn a_coded_stream_is_decoded_and_a_corrupt_one_fails() {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut rig = Rig::new(Plan { coding: Some(Coding::Gzip), ..openai() });
+    for event in [CONTENT, FINISH, DONE_EVENT] {
+        encoder.write_all(event.as_bytes()).unwrap();
+        encoder.flush().unwrap();
+        assert_eq!(rig.input(std::mem::take(encoder.get_mut())), event);
+    }
+    rig.ended();
+    assert_eq!(rig.outcome(), "done@end");
+    let mut rig = Rig::new(Plan { coding: Some(Coding::Gzip), ..openai() });
+    assert!(rig.input("data: plain\n\n").contains("upstream_malformed"));
+}
+
+#[test]
+fn every_cut_of_a_stream_gives_the_same_bytes_and_one_outcome() {
+    let text = [": hi\r\n\r\n", CONTENT, "id:1\r\rdata:x\r\n\r\n", FINISH, DONE_EVENT].concat();
+    let mut whole = Rig::new(openai());
+    whole.input(&text);
+    whole.ended();
+    for at in 0..=text.len() {
+        let mut rig = Rig::new(openai());
+        rig.input(&text.as_bytes()[..at]);
+        rig.input(&text.as_bytes()[at..]);
+        rig.ended();
+        assert_eq!((&rig.sent, &rig.units), (&whole.sent, &whole.units), "cut at {at}");
+    }
+    for at in 0..text.len() {
+        let mut rig = Rig::new(openai());
+        rig.input(&text.as_bytes()[..at]);
+        rig.failed("truncated");
+        let sent = String::from_utf8(rig.sent).unwrap();
+        let (complete, _) = sent.split_once("event: error").unwrap_or((&sent, ""));
+        assert!(std::str::from_utf8(&whole.sent).unwrap().starts_with(complete), "cut at {at}");
+        assert!(
+            sent.ends_with("\n\n") && (!sent.contains("[DONE]") || at + 2 > text.len()),
+            "cut at {at}: {sent:?}"
+        );
+    }
+}
