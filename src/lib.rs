@@ -1,15 +1,53 @@
-//! tidegate
+//! tidegate: a reverse proxy that makes the streams of AI upstreams just work for every client.
+//!
+//! # The life of a request
+//!
+//! The modules stand in the order in which a request meets them.
+//!
+//! 1. **Accept.** [`server::Server`] binds the listeners and accepts; each connection is placed on a
+//!    [`server::worker::Worker`], one current-thread runtime per core, where it stays. [`server::connection`]
+//!    tells HTTP/1.1 from HTTP/2, sets every limit, and lets hyper read heads.
+//! 2. **Route.** [`proxy::handle`] is the page to read: it asks [`route::find`] for a route and
+//!    [`auth::client`] whether the client may use it.
+//! 3. **Forward.** [`proxy`] builds the head that goes up (hop-by-hop fields out, [injectors](auth::Injector)
+//!    in), [`upstream::Upstreams::send`] connects or takes a pooled connection, sends, and returns the response
+//!    head. The request body goes up as it arrives, watched for `"stream": true`.
+//! 4. **Plan.** Intent, media type and settings become one [`stream::Plan`]: pass through, reframe, or let the
+//!    first bytes tell.
+//! 5. **Relay.** [`relay::Relay`] moves bytes from the source, [`upstream::Body`], through one
+//!    [`stream::Session`] to the sink, [`relay::Body`]. All policy is in the session, which is pure: a
+//!    [format](format::Format) decodes ([`codec`]), a [dialect](dialect::Dialect) watches for the end, a
+//!    [bridge](bridge::Bridge) writes.
+//! 6. **Flush.** One event is one chunk or DATA frame; all that is ready leaves in one write.
+//! 7. **Outcome.** However it ends, there is exactly one [`stream::Outcome`], and one [access line](log::Access).
+//!
+//! A client that leaves drops its connection's task, and with it everything above: the upstream's socket is
+//! closed at once.
+
+pub mod server;
+
+pub mod route;
+
+pub mod proxy;
 
 pub mod auth;
-pub mod bridge;
-pub mod codec;
-pub mod config;
-pub mod dialect;
-pub mod format;
-pub mod log;
-pub mod proxy;
-pub mod relay;
-pub mod route;
-pub mod server;
-pub mod stream;
+
 pub mod upstream;
+
+pub mod relay;
+
+pub mod stream;
+
+pub mod format;
+
+pub mod codec;
+
+pub mod dialect;
+
+pub mod bridge;
+
+pub mod config;
+
+pub mod cli;
+
+pub mod log;

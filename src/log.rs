@@ -1,1 +1,415 @@
 //! The log: set up once, one access line per request.
+//!
+//! Lines go to standard error, each in one write. Access lines have the target `access`; everything else of
+//! tidegate has its module. Nothing of what a stream carries is logged above trace, and secrets never are.
+
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Method, StatusCode, Version};
+use tokio::time::Instant;
+use tracing::field::display;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::prelude::*;
+
+use crate::config::{Config, LogFormat};
+use crate::server::client::Client;
+use crate::server::stall::{self, StreamWatch};
+use crate::stream::{Outcome, Phase, Who};
+
+/// Sends log lines to standard error, and panics to the log.
+///
+/// # Errors
+/// It was called before.
+pub fn init(format: LogFormat, level: LevelFilter) -> Result<(), AlreadySet> {
+    tracing::subscriber::set_global_default(subscriber(format, level, io::stderr)).map_err(|_| AlreadySet)?;
+    std::panic::set_hook(Box::new(|panic| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        let place = panic.location().map(display);
+        tracing::error!(place, "panic: this is a bug in tidegate; the request it happened in is lost");
+        // The message can hold a piece of a stream.
+        let message = panic.payload_as_str();
+        tracing::trace!(place, message, "panic");
+    }));
+    Ok(())
+}
+
+/// How many panics there were since [`init`].
+pub fn panics() -> u64 {
+    PANICS.load(Ordering::Relaxed)
+}
+
+/// The log was set up before.
+#[derive(Debug, thiserror::Error)]
+#[error("the log is set up already; set it up once")]
+pub struct AlreadySet;
+
+/// One request, for its access line, which is written exactly once: by [`Access::finish`], or when it is
+/// dropped. It belongs to whoever carries the request: first the handler, then the response body.
+#[derive(Debug)]
+pub struct Access {
+    /// The request id.
+    pub id: String,
+    /// Index into [`Config::routes`].
+    pub route: Option<usize>,
+    /// Index into [`Config::upstreams`].
+    pub upstream: Option<usize>,
+    /// What the client was answered.
+    pub status: Option<StatusCode>,
+    /// The format of the upstream's stream.
+    pub format: Option<&'static str>,
+    /// Its dialect.
+    pub dialect: Option<&'static str>,
+    /// From the beginning to the upstream's response head.
+    pub ttfb: Option<Duration>,
+    /// From the beginning to the first event.
+    pub first_event: Option<Duration>,
+    /// Events sent to the client.
+    pub events: u64,
+    /// Body bytes sent to the client.
+    pub bytes: u64,
+    /// Longest silence of the upstream inside the body.
+    pub longest_gap: Option<Duration>,
+    /// What went wrong, in words. Nothing of the request or the response.
+    pub error: Option<String>,
+    /// How far it has come: the phase of the outcome if it is dropped now.
+    pub phase: Phase,
+    config: Arc<Config>,
+    client: Rc<Client>,
+    watch: Option<Rc<StreamWatch>>,
+    method: Method,
+    path: String,
+    version: Version,
+    started: Instant,
+    written: bool,
+}
+
+impl Access {
+    /// A request that has just come in. To be called inside the future that answers it (see
+    /// [`stall::current`]).
+    pub fn new(config: Arc<Config>, client: Rc<Client>, head: &http::request::Parts, id: String) -> Self {
+        Access {
+            id,
+            route: None,
+            upstream: None,
+            status: None,
+            format: None,
+            dialect: None,
+            ttfb: None,
+            first_event: None,
+            events: 0,
+            bytes: 0,
+            longest_gap: None,
+            error: None,
+            phase: Phase::Request,
+            config,
+            client,
+            watch: stall::current(),
+            method: head.method.clone(),
+            path: head.uri.path().to_owned(),
+            version: head.version,
+            started: Instant::now(),
+            written: false,
+        }
+    }
+
+    /// Since the request came in.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// From when the request came in to `at`.
+    pub fn since_start(&self, at: Instant) -> Duration {
+        at.duration_since(self.started)
+    }
+
+    /// Who ended the request and how, if it is dropped now.
+    pub fn left(&self) -> (Who, &'static str) {
+        if std::thread::panicking() {
+            return (Who::Tidegate, "panic");
+        }
+        let reset = self.watch.as_ref().and_then(|watch| watch.left.get());
+        reset.unwrap_or_else(|| self.client.left.get())
+    }
+
+    /// The watch over the HTTP/2 stream that the request came on.
+    pub fn watch(&self) -> Option<&Rc<StreamWatch>> {
+        self.watch.as_ref()
+    }
+
+    /// Writes the access line. Only the first call counts.
+    pub fn finish(&mut self, outcome: Outcome) {
+        if std::mem::replace(&mut self.written, true) {
+            return;
+        }
+        let route = self.route.and_then(|index| self.config.routes.get(index));
+        let upstream = self.upstream.and_then(|index| self.config.upstreams.get(index));
+        tracing::info!(
+            target: "access",
+            id = self.id,
+            route = route.map(|route| route.name.as_str()),
+            upstream = upstream.map(|upstream| upstream.name.as_str()),
+            client = %ClientAddress(&self.client),
+            method = self.method.as_str(),
+            path = self.path,
+            version = ?self.version,
+            status = self.status.map(|status| status.as_u16()),
+            format = self.format,
+            dialect = self.dialect,
+            ttfb_ms = self.ttfb.map(milliseconds),
+            first_event_ms = self.first_event.map(milliseconds),
+            events = self.events,
+            bytes = self.bytes,
+            longest_gap_ms = self.longest_gap.map(milliseconds),
+            duration_ms = milliseconds(self.elapsed()),
+            outcome = %outcome,
+            phase = outcome.phase.name(),
+            error = self.error,
+            "request"
+        );
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        let (who, what) = self.left();
+        self.finish(Outcome { who, what, phase: self.phase });
+    }
+}
+
+/// The access line of a request that was refused, or broken off, before its head was complete.
+/// `status` is what the client was answered, if anything.
+pub fn refused(client: &Client, status: Option<u16>, what: &'static str) {
+    let outcome = Outcome::client(what, Phase::Request);
+    tracing::info!(
+        target: "access",
+        client = %ClientAddress(client),
+        method = "-",
+        status,
+        outcome = %outcome,
+        phase = outcome.phase.name(),
+        "request"
+    );
+}
+
+/// The client's address, or `unix`.
+struct ClientAddress<'a>(&'a Client);
+
+impl fmt::Display for ClientAddress<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.peer {
+            Some(peer) => peer.fmt(f),
+            None => f.write_str("unix"),
+        }
+    }
+}
+
+fn subscriber<W>(
+    format: LogFormat,
+    level: LevelFilter,
+    writer: W,
+) -> Box<dyn tracing::Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // A global filter on targets: callsites of dependencies are switched off once and for all.
+    let others = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
+    let targets =
+        Targets::new().with_default(others).with_target("tidegate", level).with_target("access", level);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
+    match format {
+        LogFormat::Logfmt => {
+            let layer = layer
+                .event_format(tracing_logfmt::EventsFormatter::default())
+                .fmt_fields(tracing_logfmt::FieldsFormatter::default());
+            Box::new(tracing_subscriber::registry().with(targets).with(layer))
+        }
+        LogFormat::Json => {
+            let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            Box::new(tracing_subscriber::registry().with(targets).with(layer))
+        }
+    }
+}
+
+/// With one decimal.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    /// Log lines, kept.
+    #[derive(Debug, Clone, Default)]
+    pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        /// Keeps what this thread logs from here on, while the guard lives.
+        pub(crate) fn capture(format: LogFormat) -> (Self, tracing::subscriber::DefaultGuard) {
+            let lines = Lines::default();
+            let guard =
+                tracing::subscriber::set_default(subscriber(format, LevelFilter::INFO, lines.clone()));
+            (lines, guard)
+        }
+
+        /// The access lines so far.
+        pub(crate) fn access(&self) -> Vec<String> {
+            let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let text = String::from_utf8_lossy(&bytes);
+            text.lines().filter(|line| line.contains("access")).map(str::to_owned).collect()
+        }
+    }
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Lines {
+        type Writer = Lines;
+        fn make_writer(&'a self) -> Lines {
+            self.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Lines;
+    use super::*;
+
+    fn access() -> Access {
+        let head = http::Request::get("/v1/chat?key=hidden").body(()).expect("a request").into_parts().0;
+        let client = Rc::new(Client::new(Some(([192, 0, 2, 1], 4711).into()), None, false));
+        Access::new(Arc::new(crate::server::testing::config()), client, &head, "abc".to_owned())
+    }
+
+    #[test]
+    fn line_has_every_field_in_logfmt() {
+        let (lines, _guard) = Lines::capture(LogFormat::Logfmt);
+        let mut access = access();
+        access.status = Some(StatusCode::OK);
+        access.format = Some("sse");
+        access.dialect = Some("generic");
+        access.ttfb = Some(Duration::from_micros(1_240));
+        access.first_event = Some(Duration::from_millis(2));
+        access.longest_gap = Some(Duration::from_secs(1));
+        access.events = 3;
+        access.bytes = 120;
+        access.error = Some("the upstream closed".to_owned());
+        access.finish(Outcome::upstream("truncated", Phase::Body));
+        drop(access);
+        let lines = lines.access();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for field in [
+            "level=info",
+            "target=access",
+            "id=abc",
+            "client=192.0.2.1:4711",
+            "method=GET",
+            "path=/v1/chat ",
+            "version=HTTP/1.1",
+            "status=200",
+            "format=sse",
+            "dialect=generic",
+            "ttfb_ms=1.2 ",
+            "first_event_ms=2",
+            "events=3",
+            "bytes=120",
+            "longest_gap_ms=1000",
+            "duration_ms=",
+            "outcome=upstream:truncated",
+            "phase=body",
+            "error=\"the upstream closed\"",
+        ] {
+            assert!(lines[0].contains(field), "{field} in {}", lines[0]);
+        }
+        assert!(!lines[0].contains("hidden"), "{}", lines[0]);
+    }
+
+    #[test]
+    fn line_is_one_flat_object_in_json() {
+        let (lines, _guard) = Lines::capture(LogFormat::Json);
+        access().finish(Outcome::DONE);
+        let lines = lines.access();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let line: serde_json::Value = serde_json::from_str(&lines[0]).expect("JSON");
+        assert_eq!(line["target"], "access");
+        assert_eq!(line["message"], "request");
+        assert_eq!(line["id"], "abc");
+        assert_eq!(line["events"], 0);
+        assert_eq!(line["outcome"], "done");
+        assert_eq!(line["phase"], "end");
+        assert!(line.get("status").is_none(), "nothing was answered");
+        assert!(line["duration_ms"].is_number());
+    }
+
+    #[test]
+    fn line_of_a_dropped_request_tells_who_left() {
+        let (lines, _guard) = Lines::capture(LogFormat::Logfmt);
+        let mut gone = access();
+        gone.phase = Phase::Head;
+        drop(gone);
+        let drained = access();
+        drained.client.left.set((Who::Tidegate, "drain"));
+        drop(drained);
+        let lines = lines.access();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains("outcome=client:gone phase=head"), "{}", lines[0]);
+        assert!(lines[1].contains("outcome=tidegate:drain phase=request"), "{}", lines[1]);
+    }
+
+    #[test]
+    fn dependencies_are_silent_below_trace() {
+        let at = |level, ask: fn() -> bool| {
+            tracing::subscriber::with_default(subscriber(LogFormat::Logfmt, level, io::sink), ask)
+        };
+        let warn = || tracing::enabled!(target: "h2::codec", tracing::Level::WARN);
+        let debug = || tracing::enabled!(target: "h2::codec", tracing::Level::DEBUG);
+        assert!(!at(LevelFilter::ERROR, warn));
+        assert!(at(LevelFilter::DEBUG, warn));
+        assert!(!at(LevelFilter::DEBUG, debug));
+        assert!(at(LevelFilter::TRACE, debug));
+    }
+
+    #[test]
+    fn line_of_a_panic_does_not_blame_the_client() {
+        let (lines, _guard) = Lines::capture(LogFormat::Logfmt);
+        let access = access();
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _access = access;
+            panic!("a test");
+        }));
+        assert!(result.is_err());
+        assert!(lines.access()[0].contains("outcome=tidegate:panic"), "{:?}", lines.access());
+    }
+
+    #[test]
+    fn refused_request_has_no_method() {
+        let (lines, _guard) = Lines::capture(LogFormat::Logfmt);
+        refused(&Client::new(None, None, false), Some(431), "malformed");
+        let lines = lines.access();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(
+            lines[0].contains("client=unix method=- status=431 outcome=client:malformed phase=request"),
+            "{}",
+            lines[0]
+        );
+    }
+}

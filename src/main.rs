@@ -1,1 +1,56 @@
-fn main() {}
+//! tidegate: arguments, configuration, log, limits, server, exit code.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tidegate::cli::{self, Failure, Task};
+use tidegate::config::{self, Source};
+use tidegate::log;
+use tidegate::server::Server;
+
+fn main() -> ExitCode {
+    let done = cli::parse(std::env::args_os()).and_then(|task| match task {
+        Task::Serve(source) => serve(&source),
+        Task::Check(source) => cli::check(&source).and_then(|toml| cli::print(&toml)),
+        Task::Formats => cli::print(&cli::formats()),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Serves until a signal ends it.
+fn serve(source: &Source) -> Result<(), Failure> {
+    let (_, config) = config::read(source).map_err(Failure::Config)?;
+    log::init(config.log_format, config.log_level).map_err(|error| Failure::runtime(&error))?;
+    raise_fd_limit();
+    let server = Server::bind(Arc::new(config)).map_err(|error| Failure::runtime(&error))?;
+    let addresses = server.addresses().join(" ");
+    cli::print(&format!("tidegate {} ready on {addresses}\n", env!("CARGO_PKG_VERSION")))?;
+    server.run().map_err(|error| Failure::runtime(&error))
+}
+
+/// Raises the soft limit of open files to the hard one, and says how many streams it allows.
+fn raise_fd_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let limit = match &raised {
+        Ok(()) => maximum,
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+            current
+        }
+    };
+    match limit {
+        // A stream takes two: its client's connection and its upstream's.
+        Some(files) => {
+            tracing::info!(files, streams = files.saturating_sub(OTHER_FILES) / 2, "limit of open files");
+        }
+        None => tracing::info!("no limit of open files"),
+    }
+}
+
+/// Open files that are no streams: listeners, workers, standard streams.
+const OTHER_FILES: u64 = 64;

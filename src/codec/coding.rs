@@ -1,13 +1,9 @@
 //! Content codings of a stream that came although `identity` was asked for (RFC 9110 8.4.1).
 //!
 //! Every input is decoded as far as it goes and handed out at once, so an event leaves when the upstream flushed
-//! it. What one input can blow up to is bounded: it is taken in small pieces, and each piece's output is handed
-//! out before the next is looked at.
+//! it. A bomb costs no memory: what an input blows up to is handed out in bounded pieces.
 
-use std::fmt;
-use std::io::Write;
-
-use flate2::write::{MultiGzDecoder, ZlibDecoder};
+use flate2::{Decompress, FlushDecompress, Status};
 
 /// A content coding that can be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +20,12 @@ pub enum Coding {
 pub struct Corrupt;
 
 /// Decodes one body.
-pub struct Inflate(Inner);
-
-enum Inner {
-    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
-    Deflate(Box<ZlibDecoder<Vec<u8>>>),
+#[derive(Debug)]
+pub struct Inflate {
+    coding: Coding,
+    state: Decompress,
+    /// At least one byte of the current member was taken.
+    begun: bool,
 }
 
 impl Coding {
@@ -42,59 +39,66 @@ impl Coding {
             _ => None,
         }
     }
+
+    fn start(self) -> Decompress {
+        match self {
+            // The largest window, 32 KiB: what every encoder may use.
+            Coding::Gzip => Decompress::new_gzip(15),
+            Coding::Deflate => Decompress::new(true),
+        }
+    }
 }
 
 impl Inflate {
     /// A decoder at the start of a body.
     pub fn new(coding: Coding) -> Self {
-        Inflate(match coding {
-            Coding::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))),
-            Coding::Deflate => Inner::Deflate(Box::new(ZlibDecoder::new(Vec::new()))),
-        })
+        Inflate { coding, state: coding.start(), begun: false }
     }
 
-    /// Decodes `input` and hands everything that it yields to `sink`, piece by piece.
+    /// Decodes `input` and hands everything that it yields to `sink`, at most 64 KiB at a time.
     ///
     /// # Errors
     /// The input is not in this coding.
-    pub fn decode(&mut self, input: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), Corrupt> {
-        for piece in input.chunks(PIECE_BYTES) {
-            match &mut self.0 {
-                Inner::Gzip(decoder) => {
-                    decoder.write_all(piece).and_then(|()| decoder.flush()).map_err(|_| Corrupt)?;
-                    hand_out(decoder.get_mut(), sink);
-                }
-                Inner::Deflate(decoder) => {
-                    decoder.write_all(piece).and_then(|()| decoder.flush()).map_err(|_| Corrupt)?;
-                    hand_out(decoder.get_mut(), sink);
-                }
+    pub fn decode(&mut self, mut input: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), Corrupt> {
+        let mut decoded = Vec::with_capacity(PIECE_BYTES.min(input.len().saturating_mul(8)).max(256));
+        loop {
+            let before = self.state.total_in();
+            let status =
+                self.state.decompress_vec(input, &mut decoded, FlushDecompress::Sync).map_err(|_| Corrupt)?;
+            let taken = usize::try_from(self.state.total_in() - before).map_err(|_| Corrupt)?;
+            input = input.get(taken..).ok_or(Corrupt)?;
+            self.begun |= taken > 0;
+            let filled = decoded.len() == decoded.capacity();
+            if !decoded.is_empty() {
+                sink(&decoded);
+                decoded.clear();
+            }
+            match status {
+                // RFC 1952 2.2: members may follow each other.
+                Status::StreamEnd => (self.state, self.begun) = (self.coding.start(), false),
+                Status::Ok | Status::BufError if filled => {}
+                Status::Ok | Status::BufError if taken == 0 && !input.is_empty() => return Err(Corrupt),
+                Status::Ok | Status::BufError => {}
+            }
+            if input.is_empty() && !filled {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    /// Whether the body may end here: nothing, or whole members, were taken.
+    pub fn is_whole(&self) -> bool {
+        !self.begun
     }
 }
 
-fn hand_out(decoded: &mut Vec<u8>, sink: &mut dyn FnMut(&[u8])) {
-    if !decoded.is_empty() {
-        sink(decoded);
-        super::release(decoded);
-    }
-}
-
-impl fmt::Debug for Inflate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Inner::Gzip(_) => "Inflate(gzip)",
-            Inner::Deflate(_) => "Inflate(deflate)",
-        })
-    }
-}
-
-/// Deflate grows by at most 1032 to 1, so one piece yields about 1 MiB at the most.
-const PIECE_BYTES: usize = 1024;
+/// The most that is handed out at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use flate2::Compression;
     use flate2::write::{GzEncoder, ZlibEncoder};
 
@@ -138,7 +142,7 @@ mod tests {
     #[test]
     fn a_bomb_is_handed_out_in_bounded_pieces() {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(&vec![0; 64 << 20]).unwrap();
+        encoder.write_all(&vec![0; 2 << 20]).unwrap();
         let bomb = encoder.finish().unwrap();
         let (mut largest, mut total) = (0, 0);
         Inflate::new(Coding::Gzip)
@@ -147,8 +151,28 @@ mod tests {
                 total += bytes.len();
             })
             .unwrap();
-        assert_eq!(total, 64 << 20);
-        assert!(largest <= 2 << 20, "{largest}");
+        assert_eq!(total, 2 << 20);
+        assert!(largest <= PIECE_BYTES, "{largest}");
+    }
+
+    #[test]
+    fn members_follow_each_other_and_a_cut_one_is_not_whole() {
+        let member = |text: &str| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(text.as_bytes()).unwrap();
+            encoder.finish().unwrap()
+        };
+        let both = [member("data: a\n"), member("\n")].concat();
+        for piece in [1, 5, both.len()] {
+            let inputs: Vec<&[u8]> = both.chunks(piece).collect();
+            assert_eq!(decode(Coding::Gzip, &inputs).unwrap().concat(), b"data: a\n\n", "pieces of {piece}");
+        }
+        let mut inflate = Inflate::new(Coding::Gzip);
+        assert!(inflate.is_whole());
+        inflate.decode(&both[..both.len() - 1], &mut |_| ()).unwrap();
+        assert!(!inflate.is_whole());
+        inflate.decode(&both[both.len() - 1..], &mut |_| ()).unwrap();
+        assert!(inflate.is_whole());
     }
 
     #[test]

@@ -1,34 +1,58 @@
 //! The configuration that the rest of the program reads.
 //!
 //! Three stages, three types: [`table`] says which keys exist (once: the parser, `config.toml.example` and
-//! the manual are all made from it), [`file`] is what a person typed, [`Config`] is what it means. Nothing
-//! downstream of [`Config`] checks anything again.
+//! the manual are all made from it), [`File`] is what a person typed, [`Config`] is what it means. Nothing
+//! downstream of [`Config`] checks anything again. All mistakes of all stages come back together, as [`Mistakes`].
 
-pub mod file;
-pub mod resolve;
-pub mod secret;
+mod check;
+pub mod example;
+mod file;
+mod forms;
+mod mistake;
+mod resolve;
+mod secret;
 pub mod table;
+mod tls;
 pub mod units;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery};
 
+pub use file::File;
+pub use mistake::{Mistake, Mistakes, Source};
+pub use resolve::read;
 pub use secret::Secret;
 
 use crate::auth::Injector;
 use crate::dialect::Dialect;
 use crate::format::Format;
 
+/// Reads and resolves a configuration file.
+///
+/// # Errors
+/// Every mistake that was found, each with file and line.
+pub fn load(path: &Path) -> Result<Config, Mistakes> {
+    read(&Source::open(path)?).map(|(_, config)| config)
+}
+
+/// Resolves the text of a configuration file; `file_name` is what mistakes call it.
+///
+/// # Errors
+/// Every mistake that was found, each with file and line.
+pub fn parse(text: &str, file_name: &str) -> Result<Config, Mistakes> {
+    read(&Source::file(file_name, text)).map(|(_, config)| config)
+}
+
 /// Everything that a running tidegate needs to know. Immutable; shared by all workers.
 #[derive(Debug)]
 pub struct Config {
     /// Where clients connect. At least one.
     pub listeners: Vec<Listener>,
-    /// The upstreams, in the order of the file. [`Route::upstream`] is an index into this list.
+    /// The upstreams, in the order of their names. [`Route::upstream`] is an index into this list.
     pub upstreams: Vec<Upstream>,
     /// The routes, most specific first: the first that matches wins (see [`crate::route`]).
     pub routes: Vec<Route>,
@@ -179,9 +203,9 @@ pub enum PathMatch {
 pub enum Rewrite {
     /// As it came.
     None,
-    /// The matched prefix is removed.
+    /// This prefix of whole segments is removed.
     StripPrefix(String),
-    /// The matched path or prefix (first) is replaced by another (second).
+    /// A prefix of whole segments (first) is replaced by another (second).
     Replace(String, String),
 }
 
@@ -262,7 +286,8 @@ pub struct Limits {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// `key=value` pairs. The default.
     Logfmt,
@@ -284,8 +309,8 @@ impl Config {
         let base = self.upstreams[route.upstream].base_path.as_str();
         let rewritten = match &route.rewrite {
             Rewrite::None => path.to_owned(),
-            Rewrite::StripPrefix(prefix) => path.strip_prefix(prefix.as_str()).unwrap_or(path).to_owned(),
-            Rewrite::Replace(from, to) => match path.strip_prefix(from.as_str()) {
+            Rewrite::StripPrefix(prefix) => below(path, prefix).unwrap_or(path).to_owned(),
+            Rewrite::Replace(from, to) => match below(path, from) {
                 Some(rest) => format!("{to}{rest}"),
                 None => path.to_owned(),
             },
@@ -294,6 +319,11 @@ impl Config {
         let query = path_and_query.query().map(|query| format!("?{query}")).unwrap_or_default();
         PathAndQuery::try_from(format!("{base}{slash}{rewritten}{query}"))
     }
+}
+
+/// What follows `prefix` in `path`: nothing, or `/…`. `None` if `path` does not begin with these whole segments.
+fn below<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl std::fmt::Debug for ServerTls {
@@ -305,5 +335,43 @@ impl std::fmt::Debug for ServerTls {
 impl std::fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClientTls").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(base: &str, route: &str, path: &str) -> String {
+        let text = format!("upstream.a.url = 'http://127.0.0.1:1{base}'\n[[route]]\nupstream = 'a'\n{route}");
+        let config = parse(&text, "config.toml").unwrap();
+        config.upstream_path(&config.routes[0], &path.parse().unwrap()).unwrap().to_string()
+    }
+
+    #[test]
+    fn path_goes_up_as_it_is_below_the_base_path() {
+        assert_eq!(sent("", "", "/v1/x?y=/z"), "/v1/x?y=/z");
+        assert_eq!(sent("/base/", "", "/v1"), "/base/v1");
+    }
+
+    #[test]
+    fn prefix_is_stripped_in_whole_segments() {
+        let route = "path = '/api'\nstrip_prefix = true";
+        assert_eq!(sent("", route, "/api/v1?a"), "/v1?a");
+        assert_eq!(sent("", route, "/api"), "/");
+        assert_eq!(sent("/base", route, "/api"), "/base");
+        assert_eq!(sent("", route, "/apiary"), "/apiary");
+    }
+
+    #[test]
+    fn prefix_is_rewritten_in_whole_segments() {
+        let route = "path = '/old'\nrewrite = { from = '/old', to = '/new' }";
+        assert_eq!(sent("", route, "/old/x"), "/new/x");
+        assert_eq!(sent("/base", route, "/old"), "/base/new");
+        assert_eq!(sent("", route, "/older"), "/older");
+        let route = "rewrite = { from = '/', to = '/all' }";
+        assert_eq!(sent("", route, "/x"), "/all/x");
+        let route = "rewrite = { from = '/v1', to = '/' }";
+        assert_eq!(sent("", route, "/v1/x"), "/x");
     }
 }

@@ -1,14 +1,32 @@
-//! The hyper sink: a response body.
+//! The sink for hyper: a response body. One unit is one frame, and hyper makes one chunk (HTTP/1.1) or one DATA
+//! frame (HTTP/2) of a frame; frames that are ready together leave in one write.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::Relay;
+use super::relay::Next;
 
 /// A response body as hyper pulls it.
 #[derive(Debug)]
-pub struct Body(Option<Bytes>);
+pub struct Body(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Full(Bytes),
+    Stream(Box<Stream>),
+}
+
+#[derive(Debug)]
+struct Stream {
+    relay: Relay,
+    /// An abort was decided, and hyper was given one more turn to flush what it has.
+    flushing: bool,
+}
 
 /// The response cannot be completed: hyper must cut the connection or reset the stream.
 #[derive(Debug, thiserror::Error)]
@@ -16,19 +34,68 @@ pub struct Body(Option<Bytes>);
 pub struct Aborted;
 
 impl Body {
-    /// A body that is all there.
+    /// A body that is all there; may be empty.
     pub fn full(bytes: Bytes) -> Self {
-        Body(Some(bytes))
+        Body(Kind::Full(bytes))
+    }
+
+    /// A body that is relayed from an upstream.
+    pub fn relayed(relay: Relay) -> Self {
+        Body(Kind::Stream(Box::new(Stream { relay, flushing: false })))
     }
 }
 
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Aborted;
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        Poll::Ready(self.get_mut().0.take().map(|bytes| Ok(Frame::data(bytes))))
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        match &mut self.get_mut().0 {
+            Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Stream(stream) => stream.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Stream(stream) => stream.relay.is_over(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Stream {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        self.relay.handed_over(None);
+        let frame = match ready!(self.relay.poll_next(cx)) {
+            Next::Unit(bytes) => Some(Ok(Frame::data(bytes))),
+            Next::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
+            Next::End => None,
+            Next::Abort => {
+                ready!(self.poll_flushed(cx));
+                Some(Err(Aborted))
+            }
+        };
+        self.relay.handed_over(Some(Instant::now()));
+        Poll::Ready(frame)
+    }
+
+    /// On an error hyper drops what it has buffered. Whole events that came before the break are the client's:
+    /// hyper gets a turn to write them, and over HTTP/1.1 as many turns as the socket needs.
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.flushing {
+            self.flushing = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.relay.is_flushed() { Poll::Ready(()) } else { Poll::Pending }
     }
 }

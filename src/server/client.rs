@@ -3,6 +3,10 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 
+use tokio::time::Instant;
+
+use crate::stream::Who;
+
 /// One client connection, behind an `Rc`: written by the connection, read by requests and streams on it.
 #[derive(Debug)]
 pub struct Client {
@@ -15,13 +19,36 @@ pub struct Client {
     /// Whether the socket did not take all of the last write: bytes are waiting in tidegate.
     /// A body must not end with an error while this is set, or hyper drops what is waiting.
     pub write_blocked: Cell<bool>,
-    /// Set, just before the connection is dropped, to why: the `what` of a `client:` outcome.
-    pub left: Cell<&'static str>,
+    /// When the socket last took anything of what is waiting; meaningful only while `write_blocked`.
+    pub(super) wrote_at: Cell<Instant>,
+    /// How often everything that hyper had for an HTTP/1.1 client was handed to the kernel.
+    ///
+    /// A body that remembers this number when it yields a frame knows that the frame has left as soon as the
+    /// number is another one.
+    pub flushes: Cell<u64>,
+    /// HTTP/1.1: whether there may be more of the request body to read. Set when a request with a body
+    /// comes in; whoever reads the body clears it at the end of the body (or when it drops it).
+    ///
+    /// While it is set, bytes that wait behind each other are taken for the body; once it is clear, a client
+    /// that sends more than 64 KiB ahead of its answer is disconnected.
+    pub uploading: Cell<bool>,
+    /// Who ended this connection and how, set just before tidegate drops it; what a request that was cut off
+    /// has as its outcome. `client:gone` unless tidegate knows better.
+    pub left: Cell<(Who, &'static str)>,
 }
 
 impl Client {
     /// A client that has just connected.
     pub fn new(peer: Option<SocketAddr>, local: Option<SocketAddr>, tls: bool) -> Self {
-        Client { peer, local, tls, write_blocked: Cell::new(false), left: Cell::new("gone") }
+        Client {
+            peer,
+            local,
+            tls,
+            write_blocked: Cell::new(false),
+            wrote_at: Cell::new(Instant::now()),
+            flushes: Cell::new(0),
+            uploading: Cell::new(false),
+            left: Cell::new((Who::Client, "gone")),
+        }
     }
 }

@@ -1,14 +1,22 @@
 //! Who is alive on a worker, and how to wake all of them: used to drain.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
 /// The live connections, or the live streams, of one worker.
 #[derive(Debug, Default, Clone)]
-pub struct Registry(Rc<RefCell<Slab<Option<Waker>>>>);
+pub struct Registry(Rc<Members>);
+
+#[derive(Debug, Default)]
+struct Members {
+    wakers: RefCell<Slab<Option<Waker>>>,
+    /// Who waits for the last member to leave.
+    empty: RefCell<Option<Waker>>,
+}
 
 /// One entry; leaves the registry when dropped.
 #[derive(Debug)]
@@ -20,32 +28,48 @@ pub struct Member {
 impl Registry {
     /// Adds an entry.
     pub fn join(&self) -> Member {
-        let key = self.0.borrow_mut().insert(None);
+        let key = self.0.wakers.borrow_mut().insert(None);
         Member { registry: self.clone(), key }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.0.wakers.borrow().len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.0.wakers.borrow().is_empty()
     }
 
     /// Polls every member again.
     pub fn wake_all(&self) {
-        let wakers: Vec<Waker> = self.0.borrow().iter().filter_map(|(_, waker)| waker.clone()).collect();
+        let wakers: Vec<Waker> =
+            self.0.wakers.borrow().iter().filter_map(|(_, waker)| waker.clone()).collect();
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until there is no member. One task at a time may wait.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn emptied(&self) {
+        poll_fn(|cx| {
+            if self.is_empty() {
+                return Poll::Ready(());
+            }
+            *self.0.empty.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 }
 
 impl Member {
     /// Remembers the task to wake; cheap if it is still the same.
     pub fn watch(&self, cx: &Context<'_>) {
-        let mut members = self.registry.0.borrow_mut();
-        if let Some(slot) = members.get_mut(self.key) {
+        let mut wakers = self.registry.0.wakers.borrow_mut();
+        if let Some(slot) = wakers.get_mut(self.key) {
             match slot {
                 Some(waker) => waker.clone_from(cx.waker()),
                 None => *slot = Some(cx.waker().clone()),
@@ -56,6 +80,54 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.registry.0.borrow_mut().try_remove(self.key);
+        self.registry.0.wakers.borrow_mut().try_remove(self.key);
+        if self.registry.is_empty()
+            && let Some(waker) = self.registry.0.empty.take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(flavor = "local")]
+    async fn emptied_waits_for_the_last_member() {
+        let registry = Registry::default();
+        let first = registry.join();
+        let second = registry.join();
+        assert_eq!(registry.len(), 2);
+        let waiting = tokio::task::spawn_local({
+            let registry = registry.clone();
+            async move { registry.emptied().await }
+        });
+        drop(second);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        assert!(waiting.await.is_ok());
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn wake_all_polls_every_member_again() {
+        let registry = Registry::default();
+        let polls = Rc::new(Cell::new(0));
+        for _ in 0..3 {
+            let (member, polls) = (registry.join(), polls.clone());
+            tokio::task::spawn_local(poll_fn(move |cx| {
+                member.watch(cx);
+                polls.set(polls.get() + 1);
+                Poll::<()>::Pending
+            }));
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(polls.get(), 3);
+        registry.wake_all();
+        tokio::task::yield_now().await;
+        assert_eq!(polls.get(), 6);
     }
 }

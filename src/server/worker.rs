@@ -1,12 +1,23 @@
-//! What the connections of one worker share.
+//! One worker: a thread with a runtime of its own, and what its connections share.
+//!
+//! Both sides of every stream of a connection live on the worker that the connection was placed on, in one task.
+//! Nothing here crosses a thread but connections on their way in and the phase of a drain.
 
 use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
+
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::stream::Budget;
 use crate::upstream::Upstreams;
 
+use super::acceptor::Accepted;
+use super::connection::Handler;
+use super::entrance::Detached;
 use super::registry::Registry;
 
 /// Shared by all connections of a worker, behind an `Rc`; never crosses a thread.
@@ -35,4 +46,62 @@ pub enum Phase {
     Draining,
     /// The `drain` timeout ran out (or a second signal came): streams end now, with an error.
     Ending,
+}
+
+impl Worker {
+    /// A worker that serves nobody yet.
+    pub fn new(config: Arc<Config>, budget: Arc<Budget>) -> Self {
+        Worker {
+            upstreams: Upstreams::new(Arc::clone(&config)),
+            connections: Registry::default(),
+            streams: Registry::default(),
+            phase: Cell::new(Phase::Serving),
+            config,
+            budget,
+        }
+    }
+
+    /// Goes on to `phase` and tells everybody.
+    pub(super) fn enter(&self, phase: Phase) {
+        if phase > self.phase.get() {
+            self.phase.set(phase);
+            self.streams.wake_all();
+            self.connections.wake_all();
+        }
+    }
+}
+
+/// A runtime for one worker; to be made on its thread. Never a `LocalSet`: that costs an `epoll_wait` per wake.
+///
+/// # Errors
+/// The kernel has no epoll instance or event fd left for it.
+pub(super) fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+}
+
+/// Serves the connections that come in until a drain is complete.
+pub(super) async fn serve<H: Handler>(
+    worker: Rc<Worker>,
+    handler: H,
+    mut incoming: mpsc::Receiver<Accepted<Detached>>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    // The drain may have begun before.
+    worker.enter(*phase.borrow_and_update());
+    let mut open = true;
+    let mut watching = true;
+    loop {
+        let drained = !open && worker.phase.get() > Phase::Serving;
+        tokio::select! {
+            accepted = incoming.recv(), if open => match accepted {
+                Some(accepted) => accepted.serve(&worker, handler.clone()),
+                None => open = false,
+            },
+            changed = phase.changed(), if watching => match changed {
+                Ok(()) => worker.enter(*phase.borrow_and_update()),
+                Err(_) => watching = false,
+            },
+            () = worker.connections.emptied(), if drained => return,
+        }
+    }
 }

@@ -34,14 +34,14 @@ impl Failure {
         }
     }
 
-    /// For programs: what happened, such as `upstream_truncated`.
+    /// For programs: what happened, such as `upstream_truncated`; what the client did wrong has no prefix
+    /// (`invalid_api_key`), as it has none in other servers' answers.
     pub fn code(&self) -> String {
-        let who = match self.who {
-            Who::Upstream => "upstream",
-            Who::Client => "client",
-            Who::Tidegate | Who::Nobody => "tidegate",
-        };
-        format!("{who}_{}", self.what)
+        match self.who {
+            Who::Upstream => format!("upstream_{}", self.what),
+            Who::Client => self.what.to_owned(),
+            Who::Tidegate | Who::Nobody => format!("tidegate_{}", self.what),
+        }
     }
 
     /// The outcome of a request that failed so in this phase.

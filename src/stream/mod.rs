@@ -15,4 +15,4 @@ pub use budget::{Budget, Share};
 pub use failure::Failure;
 pub use gate::Label;
 pub use outcome::{Outcome, Phase, Who};
-pub use session::{Commit, End, Mode, Out, Plan, Session, Stats};
+pub use session::{Commit, End, Mode, Out, Plan, Session, Stats, Wanted};

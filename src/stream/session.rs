@@ -7,7 +7,7 @@ use crate::codec::coding::{Coding, Inflate};
 use crate::codec::mask::Mask;
 use crate::codec::{Data, Decode, Event, Item, json, sse::data_lines};
 use crate::dialect::Dialect;
-use crate::format::Format;
+use crate::format::{Format, SSE};
 
 use super::gate::{self, Label, SNIFF_BYTES, Verdict};
 use super::watch::Watch;
@@ -18,6 +18,8 @@ use super::{Failure, Outcome, Phase, Share, Who};
 pub struct Plan {
     /// Pass, reframe, or find out.
     pub mode: Mode,
+    /// The response is a 4xx or 5xx: complete, but no success.
+    pub is_error: bool,
     /// The dialect that the route sets or the path hints at.
     pub dialect: Option<&'static Dialect>,
     /// The route carries an AI stream, by path, body flag or setting: a broken one ends with an error event.
@@ -48,7 +50,16 @@ pub enum Mode {
     /// Decoded from this format, written as canonical Server-Sent Events.
     Reframe(&'static Format),
     /// One of the two, or a refusal: the first bytes tell. Until then the head is held back.
-    Sniff(Label),
+    Sniff(Label, Wanted),
+}
+
+/// What a client that asked for a stream can read, besides Server-Sent Events from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Server-Sent Events, whatever the upstream sends.
+    Events,
+    /// What the upstream sends: only Server-Sent Events are reframed, other formats pass.
+    AsSent,
 }
 
 /// What head the client is to be given.
@@ -102,6 +113,7 @@ pub struct Stats {
 #[derive(Debug)]
 pub struct Session {
     state: State,
+    is_error: bool,
     writer: Writer,
     inflate: Option<Inflate>,
     mask: Option<Mask>,
@@ -115,7 +127,7 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    Sniffing { label: Label, held: Vec<u8> },
+    Sniffing { label: Label, wanted: Wanted, held: Vec<u8> },
     Passing,
     Reframing { format: &'static Format, decoder: Box<dyn Decode> },
     Refused,
@@ -145,10 +157,11 @@ impl Session {
         let state = match plan.mode {
             Mode::PassThrough => State::Passing,
             Mode::Reframe(format) => reframing(format, plan.max_event_bytes),
-            Mode::Sniff(label) => State::Sniffing { label, held: Vec::new() },
+            Mode::Sniff(label, wanted) => State::Sniffing { label, wanted, held: Vec::new() },
         };
         Session {
             state,
+            is_error: plan.is_error,
             writer: Writer {
                 watch: Watch::new(plan.dialect, plan.known_ai),
                 stats: Stats::default(),
@@ -204,7 +217,7 @@ impl Session {
         if self.outcome.is_some() {
             return;
         }
-        if let State::Sniffing { label, held } = &mut self.state {
+        if let State::Sniffing { label, held, .. } = &mut self.state {
             let (label, held) = (*label, std::mem::take(held));
             if held.trim_ascii().is_empty() {
                 let message = "the upstream answered a stream request with an empty body";
@@ -217,7 +230,12 @@ impl Session {
                 mask.finish(&mut out.bytes);
                 self.writer.passed(now, out);
             }
-            return self.end(Outcome::DONE, End::Clean, out);
+            let error = Outcome::upstream("status", Phase::End);
+            return self.end(if self.is_error { error } else { Outcome::DONE }, End::Clean, out);
+        }
+        if self.inflate.as_ref().is_some_and(|inflate| !inflate.is_whole()) {
+            let message = "the upstream's coded body ended in the middle";
+            return self.fail(Failure::new(Who::Upstream, "truncated", message), now, out);
         }
         if let State::Reframing { decoder, .. } = &mut self.state {
             let writer = &mut self.writer;
@@ -288,13 +306,18 @@ impl Session {
         self.writer.stats
     }
 
+    fn note_gap(&mut self, now: Instant) {
+        let gap = now.saturating_duration_since(self.last_input);
+        self.writer.stats.longest_gap = self.writer.stats.longest_gap.max(gap);
+    }
+
     /// Decoded bytes of the body.
     fn take(&mut self, bytes: &[u8], now: Instant, out: &mut Out) {
         if self.outcome.is_some() {
             return;
         }
         match &mut self.state {
-            State::Sniffing { label, held } => {
+            State::Sniffing { label, held, .. } => {
                 held.extend_from_slice(bytes);
                 let verdict = gate::sniff(held, *label, held.len() >= SNIFF_BYTES);
                 if verdict == Verdict::More && held.trim_ascii_start().is_empty() {
@@ -344,9 +367,14 @@ impl Session {
                 return self.fail(Failure::new(Who::Upstream, "html", message), now, out);
             }
             Verdict::Pass => self.state = State::Passing,
+            Verdict::Stream(format) if !self.reads(format) => self.state = State::Passing,
             Verdict::Stream(format) => self.state = reframing(format, self.bounds.max_event_bytes),
         }
         self.take(&held, now, out);
+    }
+
+    fn reads(&self, format: &Format) -> bool {
+        *format == SSE || matches!(self.state, State::Sniffing { wanted: Wanted::Events, .. })
     }
 
     fn judge_clean_end(&mut self, now: Instant, out: &mut Out) {
@@ -367,6 +395,7 @@ impl Session {
     /// Ends the stream honestly: refused while nothing was promised, with the dialect's error event where there
     /// is one, cut otherwise. What was already complete, or already told, is not told again.
     fn fail(&mut self, failure: Failure, now: Instant, out: &mut Out) {
+        self.note_gap(now);
         let mut outcome = failure.outcome(self.phase());
         let end = match &self.state {
             State::Sniffing { .. } | State::Refused => {

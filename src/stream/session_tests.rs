@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::Budget;
 use super::*;
 use crate::dialect::{ANTHROPIC, OLLAMA, OPENAI_CHAT};
-use crate::format::{NDJSON, SSE};
+use crate::format::NDJSON;
 
 /// A session, the time, and all that a client has been sent.
 struct Rig {
@@ -19,6 +19,7 @@ struct Rig {
 fn plan(mode: Mode) -> Plan {
     Plan {
         mode,
+        is_error: false,
         dialect: None,
         known_ai: false,
         coding: None,
@@ -295,18 +296,26 @@ fn unfinished_events_are_bounded_over_all_streams() {
 
 #[test]
 fn the_head_waits_for_the_bytes_of_an_unlabelled_stream() {
-    let mut rig = Rig::new(Plan { mode: Mode::Sniff(Label::Other), ..openai() });
+    let mut rig = Rig::new(Plan { mode: Mode::Sniff(Label::Other, Wanted::Events), ..openai() });
     assert_eq!((rig.input("\n\nda"), rig.session.commit()), (String::new(), None));
     assert_eq!(rig.input("ta: x\n\n"), "data: x\n\n");
     assert_eq!(rig.session.commit(), Some(Commit::Reframe(&SSE)));
 
-    let mut json = Rig::new(Plan { mode: Mode::Sniff(Label::Json), ..openai() });
+    for (wanted, commit) in
+        [(Wanted::Events, Commit::Reframe(&NDJSON)), (Wanted::AsSent, Commit::PassThrough)]
+    {
+        let mut lines = Rig::new(Plan { mode: Mode::Sniff(Label::Other, wanted), ..openai() });
+        lines.input("{\"done\":false}\n");
+        assert_eq!(lines.session.commit(), Some(commit));
+    }
+
+    let mut json = Rig::new(Plan { mode: Mode::Sniff(Label::Json, Wanted::Events), ..openai() });
     assert_eq!(json.input("{\"id\":1}"), "{\"id\":1}");
     assert_eq!(json.session.commit(), Some(Commit::PassThrough));
     json.ended();
     assert_eq!(json.outcome(), "done@end");
 
-    let mut short = Rig::new(Plan { mode: Mode::Sniff(Label::Other), ..openai() });
+    let mut short = Rig::new(Plan { mode: Mode::Sniff(Label::Other, Wanted::Events), ..openai() });
     short.input("dat");
     assert_eq!((short.ended().as_str(), short.session.commit()), ("dat", Some(Commit::PassThrough)));
 }
@@ -317,7 +326,7 @@ fn nothing_is_promised_for_a_page_an_empty_body_or_a_break_before_the_first_byte
         Some(Commit::Refuse(failure)) => (failure.status().as_u16(), failure.code()),
         other => panic!("{other:?}"),
     };
-    let sniff = || Rig::new(Plan { mode: Mode::Sniff(Label::Other), ..openai() });
+    let sniff = || Rig::new(Plan { mode: Mode::Sniff(Label::Other, Wanted::Events), ..openai() });
     let mut rig = sniff();
     assert_eq!(rig.input("<!doctype html><p>Sign in"), "");
     assert_eq!(refusal(&rig), (502, "upstream_html".into()));
@@ -333,6 +342,14 @@ fn nothing_is_promised_for_a_page_an_empty_body_or_a_break_before_the_first_byte
     let mut rig = sniff();
     rig.call(Session::drain);
     assert_eq!(refusal(&rig), (503, "tidegate_drain".into()));
+}
+
+#[test]
+fn an_error_response_that_passes_whole_is_the_upstreams_outcome() {
+    let mut rig = Rig::new(Plan { is_error: true, ..plan(Mode::PassThrough) });
+    rig.input("{}");
+    rig.ended();
+    assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Clean), "upstream:status@end"));
 }
 
 #[test]
@@ -365,8 +382,17 @@ fn a_coded_stream_is_decoded_and_a_corrupt_one_fails() {
         encoder.flush().unwrap();
         assert_eq!(rig.input(std::mem::take(encoder.get_mut())), event);
     }
+    rig.input(encoder.finish().unwrap());
     rig.ended();
     assert_eq!(rig.outcome(), "done@end");
+
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut cut = Rig::new(Plan { coding: Some(Coding::Gzip), ..plan(Mode::Reframe(&SSE)) });
+    encoder.write_all(b"data: x\n\n").unwrap();
+    encoder.flush().unwrap();
+    cut.input(std::mem::take(encoder.get_mut()));
+    cut.ended();
+    assert_eq!((cut.end, cut.outcome().as_str()), (Some(End::Abort), "upstream:truncated@body"));
     let mut rig = Rig::new(Plan { coding: Some(Coding::Gzip), ..openai() });
     assert!(rig.input("data: plain\n\n").contains("upstream_malformed"));
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::stream::{Phase, Who};
+
 /// A failed exchange. The text says what happened, for logs and for the `message` of error bodies; it never
 /// holds anything of the request or the response.
 #[derive(Debug, thiserror::Error)]
@@ -112,5 +114,65 @@ impl Error {
             Error::RequestBodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             _ => StatusCode::BAD_GATEWAY,
         }
+    }
+
+    /// The word for logs and for the `code` of error bodies.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::Resolve { .. } => "resolve_failed",
+            Error::Connect { .. } => "connect_failed",
+            Error::Tls { .. } => "tls_failed",
+            Error::Timeout { timeout: Timeout::Connect, .. } => "timeout_connect",
+            Error::Timeout { timeout: Timeout::TlsHandshake, .. } => "timeout_tls_handshake",
+            Error::Timeout { timeout: Timeout::RequestBodyIdle, .. } => "timeout_request_body_idle",
+            Error::Timeout { timeout: Timeout::ResponseHead, .. } => "timeout_response_head",
+            Error::ClosedBeforeHead { .. } => "closed_before_head",
+            Error::Truncated { .. } => "truncated",
+            Error::Malformed { .. } => "malformed",
+            Error::Http2 { .. } => "http2_error",
+            Error::RequestBody => "request_body",
+            Error::RequestBodyTooLarge { .. } => "request_body_too_large",
+        }
+    }
+
+    /// How far the exchange had come when [`Upstreams::send`](super::Upstreams::send) failed with this. What
+    /// [`Body::poll_read`](super::Body::poll_read) fails with came after the head, whatever is said here.
+    pub fn phase(&self) -> Phase {
+        match self {
+            Error::Resolve { .. } | Error::Connect { .. } | Error::Tls { .. } => Phase::Connect,
+            Error::Timeout { timeout, .. } => match timeout {
+                Timeout::Connect | Timeout::TlsHandshake => Phase::Connect,
+                Timeout::RequestBodyIdle => Phase::Request,
+                Timeout::ResponseHead => Phase::Head,
+            },
+            Error::ClosedBeforeHead { .. } | Error::Malformed { .. } | Error::Http2 { .. } => Phase::Head,
+            Error::Truncated { .. } => Phase::Body,
+            Error::RequestBody | Error::RequestBodyTooLarge { .. } => Phase::Request,
+        }
+    }
+
+    /// Whose fault it is: the client's if its request body is to blame, else the upstream's.
+    pub fn who(&self) -> Who {
+        match self {
+            Error::RequestBody
+            | Error::RequestBodyTooLarge { .. }
+            | Error::Timeout { timeout: Timeout::RequestBodyIdle, .. } => Who::Client,
+            _ => Who::Upstream,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_blames_the_client_exactly_where_its_request_body_failed() {
+        let idle = Error::Timeout { timeout: Timeout::RequestBodyIdle, after: Duration::from_secs(30) };
+        assert_eq!((idle.who(), idle.status().as_u16()), (Who::Client, 408));
+        assert_eq!(Error::RequestBody.who(), Who::Client);
+        let late = Error::Timeout { timeout: Timeout::ResponseHead, after: Duration::from_secs(30) };
+        assert_eq!((late.who(), late.status().as_u16(), late.phase()), (Who::Upstream, 504, Phase::Head));
+        assert_eq!(late.to_string(), "timeout response_head (30s) ran out");
     }
 }

@@ -1,28 +1,46 @@
 //! Towards the upstream: connect, pool, send, read what comes back.
 //!
 //! One [`Upstreams`] per worker, not shared between threads. [`Upstreams::send`] takes a finished request and
-//! returns the response head and a [`Body`] to read from. Everything of one exchange (request body up,
+//! returns the response head and a [`Body`] to read from. Everything of one HTTP/1.1 exchange (request body up,
 //! response body down) is driven by whoever polls it, in the client's own task: there is no task or channel
-//! between the two sides. Dropping the future or the [`Body`] aborts the exchange at once: an HTTP/1.1
-//! connection is closed, an HTTP/2 stream reset with CANCEL.
+//! between the two sides. HTTP/2 connections, and request bodies on them, are driven by tasks of the same
+//! worker. Dropping the future or the [`Body`] aborts the exchange at once: an HTTP/1.1 connection is closed, an
+//! HTTP/2 stream reset with CANCEL.
+//!
+//! Below it: `pool` (which connection), `connect` (a new one), `http1` (our own codec), `http2` (hyper's
+//! client). This module decides only what may be sent again.
 
+mod connect;
+mod deadline;
 mod error;
+mod http1;
+mod http2;
+mod io;
+mod pool;
 mod upload;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, request};
 
+use self::pool::{Acquired, Pool};
 use crate::config::Config;
 
 pub use error::{Error, Timeout};
-pub use upload::Upload;
+pub use upload::{Tap, Upload};
 
 /// The upstreams of one worker: their pools and connections.
+///
+/// To be used on the worker's own thread, in a `LocalRuntime` (or a `LocalSet`): connections are kept alive and
+/// closed in time by local tasks. Dropping it closes the unused connections.
 #[derive(Debug)]
 pub struct Upstreams {
     config: Arc<Config>,
+    /// One for each of [`Config::upstreams`].
+    pools: Vec<Rc<Pool>>,
 }
 
 /// What came back.
@@ -35,8 +53,12 @@ pub struct Response {
 }
 
 /// A response body as it arrives, content codings untouched, transfer codings removed.
-#[derive(Debug)]
-pub struct Body {}
+pub struct Body(Kind);
+
+enum Kind {
+    Http1(http1::Body),
+    Http2(http2::Body),
+}
 
 /// What [`Body::poll_read`] found.
 #[derive(Debug)]
@@ -49,19 +71,36 @@ pub enum Read {
     End,
 }
 
+/// An attempt that failed, and the request body, to be sent again, if nothing of the request can have been
+/// processed.
+struct Failure {
+    error: Error,
+    unsent: Option<Box<Upload>>,
+}
+
+impl Failure {
+    /// `unsent` is dropped if it cannot be sent again from its beginning.
+    fn new(error: Error, unsent: Option<Box<Upload>>) -> Self {
+        let rewound = unsent.and_then(|mut upload| upload.rewind().then_some(upload));
+        Failure { error, unsent: rewound }
+    }
+}
+
 impl Upstreams {
     /// Makes empty pools for every upstream of `config`.
     pub fn new(config: Arc<Config>) -> Self {
-        Upstreams { config }
+        let pools = config.upstreams.iter().map(Pool::new).collect();
+        Upstreams { config, pools }
     }
 
     /// Sends a request and waits for the head of its final response (1xx are read and dropped).
     ///
     /// `upstream` is an index into [`Config::upstreams`]. `head` is what is to be sent: origin-form URI, `Host`
     /// set, no hop-by-hop fields; framing fields are added here from `upload`'s size.
-    /// `head_timeout` bounds the wait for the response head, from when the request head was written.
+    /// `head_timeout` bounds the wait for the response head, from when the request head was written; while the
+    /// request body is still on its way, from when the upstream last took some of it.
     ///
-    /// Tried again on another connection only if nothing of it can have been processed.
+    /// Tried again on another connection only if nothing of it can have been processed, at most twice.
     ///
     /// # Errors
     /// See [`Error`]; nothing has been promised to the client yet.
@@ -71,22 +110,75 @@ impl Upstreams {
     pub async fn send(
         &self,
         upstream: usize,
-        head: http::request::Parts,
+        head: request::Parts,
         upload: Upload,
-        head_timeout: Option<std::time::Duration>,
+        head_timeout: Option<Duration>,
     ) -> Result<Response, Error> {
-        let _ = (&self.config, upstream, head, upload, head_timeout);
-        unimplemented!()
+        upload.check_size()?;
+        let (upstream, pool) = (&self.config.upstreams[upstream], &self.pools[upstream]);
+        let mut upload = Box::new(upload);
+        let mut attempt = 1;
+        loop {
+            let sent = match pool.acquire(upstream, attempt > 1).await? {
+                Acquired::Http1 { io, reused } => {
+                    http1::send(io, Rc::clone(pool), reused, &head, upload, head_timeout).await
+                }
+                Acquired::Http2(lease) => http2::send(lease, upstream, &head, upload, head_timeout).await,
+            };
+            upload = match sent {
+                Ok(response) => return Ok(response),
+                Err(Failure { unsent: Some(upload), .. }) if attempt < MAX_ATTEMPTS => upload,
+                Err(failure) => return Err(failure.error),
+            };
+            attempt += 1;
+            tracing::debug!(upstream = upstream.name, attempt, "sending again: nothing of it was processed");
+        }
     }
 }
 
 impl Body {
-    /// Reads what has arrived into `buffer` (one read of the socket at most) and drives the request body up.
+    /// Reads what has arrived into `buffer` (one read of the socket, unless it held nothing but framing) and
+    /// drives the request body up. `buffer` must not be empty.
     ///
     /// # Errors
     /// The body is not complete and never will be. After an error or [`Read::End`] it must not be called again.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<Read, Error>> {
-        let _ = (cx, buffer);
-        unimplemented!()
+        debug_assert!(!buffer.is_empty(), "an empty buffer would look like the end of the connection");
+        match &mut self.0 {
+            Kind::Http1(body) => body.poll_read(cx, buffer),
+            Kind::Http2(body) => body.poll_read(cx, buffer),
+        }
+    }
+
+    /// Whether it is known already that nothing but [`Read::End`] will come. `false` promises nothing.
+    pub fn is_end(&self) -> bool {
+        match &self.0 {
+            Kind::Http1(body) => body.is_end(),
+            Kind::Http2(body) => body.is_end(),
+        }
+    }
+
+    fn http1(body: http1::Body) -> Self {
+        Body(Kind::Http1(body))
+    }
+
+    fn http2(body: http2::Body) -> Self {
+        Body(Kind::Http2(body))
     }
 }
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let protocol = match self.0 {
+            Kind::Http1(_) => "HTTP/1.1",
+            Kind::Http2(_) => "HTTP/2",
+        };
+        f.debug_tuple("Body").field(&protocol).finish()
+    }
+}
+
+/// How often a request is sent at most, the first time included.
+const MAX_ATTEMPTS: u32 = 3;
+
+#[cfg(test)]
+mod tests;

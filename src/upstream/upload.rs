@@ -1,9 +1,19 @@
 //! A request body on its way up.
+//!
+//! Pulled by the side that writes to the upstream, never ahead of it, so a slow upstream slows the client.
+//! Trailers of a request are dropped (RFC 9110 6.5.1 allows it).
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::deadline::Deadline;
+use super::error::{Error, Timeout};
 
 /// The request body: the client's, streamed as it arrives, never held whole.
 ///
@@ -11,28 +21,404 @@ use hyper::body::Incoming;
 /// [`super::Error::RequestBodyTooLarge`]; silence of the client longer than `idle` is
 /// [`super::Timeout::RequestBodyIdle`].
 pub struct Upload {
-    incoming: Option<Incoming>,
-    tap: Option<Box<dyn FnMut(&[u8])>>,
+    source: Source,
+    tap: Option<Tap>,
     max_bytes: u64,
     idle: Option<Duration>,
+    /// The size of the whole body, if it is known before it is read.
+    size: Option<u64>,
+    received: u64,
+    /// Since when the client is waited for; `None` while it is not.
+    waiting_since: Option<Instant>,
+    deadline: Deadline,
+    replay: Replay,
+}
+
+/// Sees every data frame on its way up.
+pub type Tap = Box<dyn FnMut(&[u8])>;
+
+/// Where the bytes come from.
+enum Source {
+    Client(Incoming),
+    Done,
+    #[cfg(test)]
+    Script(tests::Script),
+}
+
+/// What was already handed out, kept as long as it may have to be sent again.
+///
+/// Invariant: while `keeping`, `frames` is all that was ever handed out, and the first `next` of them were handed
+/// out in this attempt. Once not `keeping`, `frames` is what this attempt has still to send again.
+struct Replay {
+    keeping: bool,
+    frames: Vec<Bytes>,
+    bytes: usize,
+    next: usize,
 }
 
 impl Upload {
-    /// A body that comes from the client.
+    /// A body that comes from the client. A declared size is checked against `max_bytes` before anything is
+    /// sent, an undeclared one as it arrives.
     pub fn new(incoming: Incoming, max_bytes: u64, idle: Option<Duration>) -> Self {
-        Upload { incoming: Some(incoming), tap: None, max_bytes, idle }
+        let size = incoming.size_hint().exact();
+        let ended = incoming.is_end_stream();
+        let source = if ended { Source::Done } else { Source::Client(incoming) };
+        Self::from_source(source, size, max_bytes, idle)
     }
 
-    /// Shows every data frame to `tap` on its way up.
+    /// No body at all.
+    pub fn empty() -> Self {
+        Self::from_source(Source::Done, Some(0), u64::MAX, None)
+    }
+
+    /// Shows every data frame to `tap` on its way up, once, also if it is sent again.
     #[must_use]
-    pub fn tapped(mut self, tap: Box<dyn FnMut(&[u8])>) -> Self {
+    pub fn tapped(mut self, tap: Tap) -> Self {
         self.tap = Some(tap);
         self
+    }
+
+    fn from_source(source: Source, size: Option<u64>, max_bytes: u64, idle: Option<Duration>) -> Self {
+        let replay = Replay { keeping: true, frames: Vec::new(), bytes: 0, next: 0 };
+        let deadline = Deadline::default();
+        Upload {
+            source,
+            tap: None,
+            max_bytes,
+            idle,
+            size,
+            received: 0,
+            waiting_since: None,
+            deadline,
+            replay,
+        }
+    }
+
+    /// Refuses a body that says itself that it is too large.
+    pub(super) fn check_size(&self) -> Result<(), Error> {
+        match self.size {
+            Some(size) if size > self.max_bytes => Err(Error::RequestBodyTooLarge { limit: self.max_bytes }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The size of the whole body, if it is known before it is read.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// Whether it is known that nothing follows. `false` promises nothing.
+    pub(super) fn is_end(&self) -> bool {
+        self.replay.next == self.replay.frames.len()
+            && match &self.source {
+                Source::Client(incoming) => incoming.is_end_stream(),
+                Source::Done => true,
+                #[cfg(test)]
+                Source::Script(script) => script.is_end(),
+            }
+    }
+
+    /// Whether the last [`Upload::poll_data`] had to wait for the client.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting_since.is_some()
+    }
+
+    /// The next bytes, never empty; `None` at the end.
+    pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        if let Some(frame) = self.replay.again() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        match self.poll_source(cx) {
+            Poll::Ready(item) => {
+                self.waiting_since = None;
+                Poll::Ready(item.map(|frame| frame.and_then(|frame| self.admit(frame))))
+            }
+            Poll::Pending => {
+                let since = *self.waiting_since.get_or_insert_with(Instant::now);
+                match self.idle {
+                    Some(after) if self.deadline.poll(cx, since, after).is_ready() => {
+                        Poll::Ready(Some(Err(Error::Timeout { timeout: Timeout::RequestBodyIdle, after })))
+                    }
+                    _ => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        loop {
+            let frame = match &mut self.source {
+                Source::Client(incoming) => match std::task::ready!(Pin::new(incoming).poll_frame(cx)) {
+                    Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+                    Some(Err(_)) => return Poll::Ready(Some(Err(Error::RequestBody))),
+                    None => {
+                        self.source = Source::Done;
+                        return Poll::Ready(None);
+                    }
+                },
+                Source::Done => return Poll::Ready(None),
+                #[cfg(test)]
+                Source::Script(script) => match std::task::ready!(script.poll(cx)) {
+                    Some(frame) => frame?,
+                    None => return Poll::Ready(None),
+                },
+            };
+            if !frame.is_empty() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+        }
+    }
+
+    /// Counts a new frame, shows it to the tap, and keeps it if it may be needed again.
+    fn admit(&mut self, frame: Bytes) -> Result<Bytes, Error> {
+        self.received = self.received.saturating_add(frame.len() as u64);
+        if self.received > self.max_bytes {
+            return Err(Error::RequestBodyTooLarge { limit: self.max_bytes });
+        }
+        if let Some(tap) = &mut self.tap {
+            tap(&frame);
+        }
+        self.replay.keep(&frame);
+        Ok(frame)
+    }
+
+    /// Goes back to the beginning, to send it all again. `false`: what was handed out is no longer there.
+    #[must_use]
+    pub(super) fn rewind(&mut self) -> bool {
+        self.replay.next = 0;
+        self.replay.keeping || self.received == 0
+    }
+
+    /// Promises that [`Upload::rewind`] will not be asked for any more, and frees what was kept for it.
+    pub(super) fn forget(&mut self) {
+        self.replay.forget();
+    }
+}
+
+impl Replay {
+    /// The next frame that was handed out before, if this attempt has not reached the first new one.
+    fn again(&mut self) -> Option<Bytes> {
+        if !self.keeping {
+            return (!self.frames.is_empty()).then(|| self.frames.remove(0));
+        }
+        let frame = self.frames.get(self.next)?;
+        self.next += 1;
+        Some(frame.clone())
+    }
+
+    fn keep(&mut self, frame: &Bytes) {
+        if !self.keeping {
+            return;
+        }
+        self.bytes += frame.len();
+        if self.bytes > MAX_REPLAY {
+            self.forget();
+        } else {
+            self.frames.push(frame.clone());
+            self.next = self.frames.len();
+        }
+    }
+
+    /// Keeps only what this attempt has still to send again.
+    fn forget(&mut self) {
+        self.keeping = false;
+        self.frames = self.frames.split_off(self.next);
+        self.next = 0;
     }
 }
 
 impl std::fmt::Debug for Upload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upload").finish_non_exhaustive()
+        f.debug_struct("Upload").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+/// Bytes of a request body that are kept to be sent again until it is clear that they need not be. Enough for
+/// the prompt of most requests; more per waiting request would be felt.
+const MAX_REPLAY: usize = 64 << 10;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+    use std::future::poll_fn;
+    use std::rc::Rc;
+    use std::task::Waker;
+
+    use super::*;
+
+    /// A request body that a test writes piece by piece.
+    #[derive(Clone, Default)]
+    pub(in crate::upstream) struct Script(Rc<RefCell<Pieces>>);
+
+    #[derive(Default)]
+    struct Pieces {
+        queue: VecDeque<Option<Result<Bytes, ()>>>,
+        ended: bool,
+        waker: Option<Waker>,
+    }
+
+    impl Script {
+        pub(in crate::upstream) fn send(&self, bytes: impl Into<Bytes>) {
+            self.push(Some(Ok(bytes.into())));
+        }
+
+        pub(in crate::upstream) fn fail(&self) {
+            self.push(Some(Err(())));
+        }
+
+        pub(in crate::upstream) fn end(&self) {
+            self.push(None);
+        }
+
+        fn push(&self, piece: Option<Result<Bytes, ()>>) {
+            let mut pieces = self.0.borrow_mut();
+            pieces.queue.push_back(piece);
+            if let Some(waker) = pieces.waker.take() {
+                waker.wake();
+            }
+        }
+
+        pub(super) fn is_end(&self) -> bool {
+            self.0.borrow().ended
+        }
+
+        pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+            let mut pieces = self.0.borrow_mut();
+            if pieces.ended {
+                return Poll::Ready(None);
+            }
+            match pieces.queue.pop_front() {
+                Some(Some(piece)) => Poll::Ready(Some(piece.map_err(|()| Error::RequestBody))),
+                Some(None) => {
+                    pieces.ended = true;
+                    Poll::Ready(None)
+                }
+                None => {
+                    pieces.waker = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        }
+    }
+
+    /// A body whose pieces come from the returned script; `size` is what it declares.
+    pub(in crate::upstream) fn scripted(size: Option<u64>) -> (Upload, Script) {
+        scripted_with(size, u64::MAX, None)
+    }
+
+    pub(in crate::upstream) fn scripted_with(
+        size: Option<u64>,
+        max_bytes: u64,
+        idle: Option<Duration>,
+    ) -> (Upload, Script) {
+        let script = Script::default();
+        (Upload::from_source(Source::Script(script.clone()), size, max_bytes, idle), script)
+    }
+
+    /// A body of a declared size that is all there.
+    pub(in crate::upstream) fn full(bytes: &'static [u8]) -> Upload {
+        let (upload, script) = scripted(Some(bytes.len() as u64));
+        script.send(bytes);
+        script.end();
+        upload
+    }
+
+    async fn next(upload: &mut Upload) -> Option<Result<Bytes, Error>> {
+        poll_fn(|cx| upload.poll_data(cx)).await
+    }
+
+    #[tokio::test]
+    async fn upload_is_refused_before_it_is_read_when_it_declares_too_much() {
+        let (upload, _script) = scripted_with(Some(11), 10, None);
+        assert!(matches!(upload.check_size(), Err(Error::RequestBodyTooLarge { limit: 10 })));
+        let (upload, _script) = scripted_with(Some(10), 10, None);
+        assert!(upload.check_size().is_ok());
+    }
+
+    #[tokio::test]
+    async fn upload_ends_with_an_error_when_it_grows_too_large() {
+        let (mut upload, script) = scripted_with(None, 10, None);
+        script.send("0123456789");
+        script.send("x");
+        assert_eq!(next(&mut upload).await.unwrap().unwrap(), "0123456789");
+        assert!(matches!(next(&mut upload).await, Some(Err(Error::RequestBodyTooLarge { limit: 10 }))));
+    }
+
+    #[tokio::test]
+    async fn upload_is_the_same_again_after_rewind_and_tapped_once() {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let (upload, script) = scripted(None);
+        let tap = Rc::clone(&seen);
+        let mut upload = upload.tapped(Box::new(move |bytes| tap.borrow_mut().extend_from_slice(bytes)));
+        script.send("one ");
+        script.send("");
+        script.send("two ");
+        assert_eq!(next(&mut upload).await.unwrap().unwrap(), "one ");
+        assert_eq!(next(&mut upload).await.unwrap().unwrap(), "two ");
+        assert!(upload.rewind());
+        script.send("three");
+        script.end();
+        let mut again = Vec::new();
+        while let Some(frame) = next(&mut upload).await {
+            again.extend_from_slice(&frame.unwrap());
+        }
+        assert_eq!(again, b"one two three");
+        assert_eq!(*seen.borrow(), b"one two three");
+    }
+
+    #[tokio::test]
+    async fn upload_loses_nothing_when_told_to_forget_in_the_middle_of_a_replay() {
+        let mut upload = full(b"one");
+        let (mut twice, script) = scripted(None);
+        script.send("one ");
+        script.send("two");
+        script.end();
+        next(&mut twice).await;
+        next(&mut twice).await;
+        assert!(twice.rewind());
+        assert_eq!(next(&mut twice).await.unwrap().unwrap(), "one ");
+        twice.forget();
+        assert!(!twice.rewind());
+        assert!(!twice.is_end());
+        assert_eq!(next(&mut twice).await.unwrap().unwrap(), "two");
+        assert!(next(&mut twice).await.is_none());
+        upload.forget();
+        assert_eq!(next(&mut upload).await.unwrap().unwrap(), "one");
+    }
+
+    #[tokio::test]
+    async fn upload_cannot_rewind_when_more_was_handed_out_than_is_kept() {
+        let (mut upload, script) = scripted(None);
+        script.send(vec![0; MAX_REPLAY]);
+        script.send("x");
+        next(&mut upload).await.unwrap().unwrap();
+        assert!(upload.rewind());
+        assert_eq!(next(&mut upload).await.unwrap().unwrap().len(), MAX_REPLAY);
+        next(&mut upload).await.unwrap().unwrap();
+        assert!(!upload.rewind());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn upload_times_out_when_the_client_is_silent_but_not_while_nobody_asks_it() {
+        let idle = Duration::from_secs(30);
+        let (mut upload, script) = scripted_with(None, 10, Some(idle));
+        poll_fn(|cx| {
+            assert!(upload.poll_data(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert!(upload.is_waiting());
+        script.send("x");
+        assert!(next(&mut upload).await.unwrap().is_ok());
+        assert!(!upload.is_waiting());
+        // The upstream takes nothing for a minute: that is not the client's silence.
+        tokio::time::advance(2 * idle).await;
+        let start = Instant::now();
+        assert!(matches!(
+            next(&mut upload).await,
+            Some(Err(Error::Timeout { timeout: Timeout::RequestBodyIdle, .. }))
+        ));
+        assert_eq!(start.elapsed().as_secs(), 30);
     }
 }

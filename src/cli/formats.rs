@@ -1,0 +1,52 @@
+//! `tidegate formats`: the tables that the configuration can name.
+
+use std::fmt::Write;
+
+use crate::auth::INJECTORS;
+use crate::bridge::BRIDGES;
+use crate::dialect::DIALECTS;
+use crate::format::FORMATS;
+
+/// Every format, dialect, bridge and injector with its line of explanation.
+pub fn formats() -> String {
+    let mut out = String::new();
+    let formats = FORMATS.iter().map(|format| (format.name, format.doc));
+    list(&mut out, "formats: what an upstream sends (stream.format)", formats);
+    let dialects = DIALECTS.iter().map(|dialect| (dialect.name, dialect.doc));
+    list(&mut out, "dialects: what the events mean (stream.dialect)", dialects);
+    let bridges = BRIDGES.iter().map(|bridge| (bridge.name, bridge.doc));
+    list(&mut out, "bridges: what a client is sent", bridges);
+    let injectors = INJECTORS.iter().map(|injector| (injector.name, injector.doc));
+    list(&mut out, "injectors: what is put into requests that go up (route.inject)", injectors);
+    out
+}
+
+fn list(out: &mut String, title: &str, entries: impl Iterator<Item = (&'static str, &'static str)>) {
+    let gap = if out.is_empty() { "" } else { "\n" };
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{gap}{title}");
+    for (name, doc) in entries {
+        let _ = writeln!(out, "  {name:<14} {doc}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_of_every_table_is_listed() {
+        let text = formats();
+        let names = FORMATS.iter().map(|entry| (entry.name, entry.doc));
+        let names = names.chain(DIALECTS.iter().map(|entry| (entry.name, entry.doc)));
+        let names = names.chain(BRIDGES.iter().map(|entry| (entry.name, entry.doc)));
+        let names = names.chain(INJECTORS.iter().map(|entry| (entry.name, entry.doc)));
+        let mut count = 0;
+        for (name, doc) in names {
+            count += 1;
+            let is_entry = |line: &str| line.split_whitespace().next() == Some(name) && line.ends_with(doc);
+            assert!(text.lines().any(is_entry), "{name}");
+        }
+        assert_eq!(text.lines().filter(|line| line.starts_with("  ")).count(), count);
+    }
+}

@@ -1,0 +1,505 @@
+//! From the head that a client sent to the head that goes up.
+//!
+//! [`host`] checks what hyper does not (request target, `Host`, transfer coding) before a route is looked for; [`build`] makes
+//! the upstream's head once there is one. Pure: no IO but reading a secret. The body is not touched, and its framing is
+//! made anew by [`crate::upstream`].
+//!
+//! Invariant: nothing goes up that was meant for tidegate alone (hop-by-hop fields, its own key, on routes with
+//! injectors every credential of the client), and what injectors put in is put in last, so nothing replaces it.
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{Method, Request, StatusCode, Version};
+
+use super::headers::{self, RequestId};
+use crate::auth;
+use crate::config::{Config, FormatSetting, Route};
+use crate::route;
+use crate::server::client::Client;
+
+/// A request that does not go up. The text is for the client's error body; the cause, if there is one, is for the log
+/// only.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum Refusal {
+    /// CONNECT would make tidegate a tunnel; TRACE would show the client what was injected (RFC 9110 9.3.8).
+    #[error("this method is not implemented")]
+    Method,
+    /// Not exactly one valid host (RFC 9112 3.2, RFC 9113 8.3.1).
+    #[error("{0}")]
+    Host(&'static str),
+    /// A transfer coding other than `chunked` (RFC 9112 6.1).
+    #[error("the only transfer coding of a request is chunked")]
+    TransferCoding,
+    /// The path is no path any more once it is rewritten.
+    #[error("the path is not valid")]
+    Path(#[source] http::Error),
+    /// The request was here before (RFC 9110 7.6.3).
+    #[error("the request goes round in a loop")]
+    Loop,
+    /// The route's own credential is not to be had.
+    #[error("the credential for the upstream is not available")]
+    Credential(#[from] auth::Error),
+}
+
+impl Refusal {
+    /// The status of the answer.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Refusal::Method => StatusCode::NOT_IMPLEMENTED,
+            Refusal::Host(_) | Refusal::Path(_) | Refusal::TransferCoding => StatusCode::BAD_REQUEST,
+            Refusal::Loop => StatusCode::LOOP_DETECTED,
+            Refusal::Credential(_) => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The `code` of the error body.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Refusal::Method => "method_not_implemented",
+            Refusal::Host(_) => "bad_host",
+            Refusal::TransferCoding => "bad_transfer_coding",
+            Refusal::Path(_) => "bad_path",
+            Refusal::Loop => "loop_detected",
+            Refusal::Credential(_) => "upstream_credential_unavailable",
+        }
+    }
+}
+
+/// What [`build`] needs to know beside the head.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// The configuration.
+    pub(super) config: &'a Config,
+    /// The route that the request takes.
+    pub(super) route: &'a Route,
+    /// Who sent it.
+    pub(super) client: &'a Client,
+    /// Whether that is a trusted proxy ([`headers::is_trusted`]).
+    pub(super) trusted: bool,
+    /// The host that it is for ([`host`]).
+    pub(super) host: Option<&'a Authority>,
+    /// Its name.
+    pub(super) id: &'a RequestId,
+}
+
+/// The host that a request is for, as the client sees it: `None` only where HTTP/1.0 has none.
+///
+/// # Errors
+/// [`Refusal::Method`], [`Refusal::Host`], [`Refusal::TransferCoding`].
+pub(super) fn host(head: &Parts) -> Result<Option<Authority>, Refusal> {
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
+        return Err(Refusal::Method);
+    }
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => {}
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {}
+        _ => return Err(Refusal::TransferCoding),
+    }
+    match (target_host(&head.uri)?, host_field(&head.headers)?) {
+        // RFC 9112 3.2: HTTP/1.1 without Host is 400, in absolute form too.
+        (_, None) if head.version == Version::HTTP_11 => Err(Refusal::Host("no Host")),
+        (None, None) if head.version == Version::HTTP_2 => Err(Refusal::Host("no :authority and no Host")),
+        (Some(target), Some(field)) if !is_same_host(target, &field, head.uri.scheme()) => {
+            Err(Refusal::Host("Host is not that of the request target"))
+        }
+        (target, field) => Ok(target.cloned().or(field)),
+    }
+}
+
+/// Makes the head that goes up: origin-form URI, no hop-by-hop or framing fields, `Host` set, credentials as the
+/// route has it. HTTP version and framing are left to [`crate::upstream`].
+///
+/// # Errors
+/// [`Refusal::Path`], [`Refusal::Loop`], [`Refusal::Credential`].
+pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refusal> {
+    let Context { config, route, .. } = context;
+    if headers::is_loop(&head.headers) {
+        return Err(Refusal::Loop);
+    }
+    if route.strip_client_credentials {
+        auth::client::strip(&mut head);
+    }
+    let identity = may_stream(route, &head.method, &head.headers) || !route.injectors.is_empty();
+    let uri = upstream_uri(config, route, &head.uri)?;
+    let version = head.version;
+    let mut fields = head.headers;
+    headers::remove_hop_by_hop(&mut fields);
+    // hyper answers `Expect` itself; the body's framing is that of the connection to the upstream.
+    for name in [header::EXPECT, header::CONTENT_LENGTH, header::TRAILER] {
+        fields.remove(name);
+    }
+    headers::remove_accel(&mut fields);
+    headers::forward(&mut fields, context.client, context.host, context.trusted);
+    headers::add_via_to_request(&mut fields, version);
+    fields.insert(headers::X_REQUEST_ID, context.id.value().clone());
+    join_cookies(&mut fields);
+    if identity {
+        fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    let client_host = context.host.filter(|_| route.preserve_host);
+    fields
+        .insert(header::HOST, host_value(client_host.unwrap_or(&config.upstreams[route.upstream].authority)));
+
+    // A new head, so that no extension of the client's connection (a pending upgrade) goes along.
+    let (mut upstream, ()) = Request::new(()).into_parts();
+    upstream.method = head.method;
+    upstream.uri = uri;
+    upstream.headers = fields;
+    for injector in &route.injectors {
+        injector.inject(&mut upstream)?;
+    }
+    Ok(upstream)
+}
+
+/// Whether the response to this request may be a stream that tidegate reads, as far as the head tells: then the
+/// upstream must not compress it.
+pub(super) fn may_stream(route: &Route, method: &Method, headers: &HeaderMap) -> bool {
+    if matches!(route.stream.format, FormatSetting::Off) {
+        return false;
+    }
+    let by_head = || accepts_event_stream(headers) || (*method == Method::POST && has_json_body(headers));
+    route.stream.intent.unwrap_or_else(by_head)
+}
+
+/// Whether `Accept` names `text/event-stream`; a wildcard is no sign of a stream.
+pub(super) fn accepts_event_stream(headers: &HeaderMap) -> bool {
+    headers::tokens(headers, &header::ACCEPT)
+        .any(|range| media_type(range).eq_ignore_ascii_case("text/event-stream"))
+}
+
+/// Whether the body says to be JSON: `application/json`, or a media type with the suffix `+json` (RFC 6839 3.1).
+pub(super) fn has_json_body(headers: &HeaderMap) -> bool {
+    let Some(Ok(value)) = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str) else { return false };
+    let media_type = media_type(value).to_ascii_lowercase();
+    media_type == "application/json" || media_type.ends_with("+json")
+}
+
+/// The media type of a field value, without its parameters.
+fn media_type(value: &str) -> &str {
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+fn upstream_uri(config: &Config, route: &Route, uri: &Uri) -> Result<Uri, Refusal> {
+    let origin = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    // What was compared with the routes is also what goes up.
+    let origin = match (route::normal(origin.path()), origin.query()) {
+        (std::borrow::Cow::Borrowed(_), _) => origin,
+        (path, None) => PathAndQuery::try_from(path.as_ref()).map_err(invalid_path)?,
+        (path, Some(query)) => PathAndQuery::try_from(format!("{path}?{query}")).map_err(invalid_path)?,
+    };
+    config.upstream_path(route, &origin).map(Uri::from).map_err(invalid_path)
+}
+
+fn invalid_path(error: http::uri::InvalidUri) -> Refusal {
+    Refusal::Path(error.into())
+}
+
+fn host_value(host: &Authority) -> HeaderValue {
+    // Every character of an authority is one of a field value.
+    HeaderValue::try_from(host.as_str()).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// HTTP/2 may cut `Cookie` into several fields; other versions know only one (RFC 9113 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let cookies: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::try_from(cookies.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// The host of an absolute-form target, or of `:authority`.
+fn target_host(uri: &Uri) -> Result<Option<&Authority>, Refusal> {
+    if uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
+        return Err(Refusal::Host("the scheme is not http or https"));
+    }
+    match uri.authority() {
+        Some(authority) if !is_host(authority.as_str()) => Err(Refusal::Host(INVALID_HOST)),
+        authority => Ok(authority),
+    }
+}
+
+fn host_field(headers: &HeaderMap) -> Result<Option<Authority>, Refusal> {
+    let mut fields = headers.get_all(header::HOST).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(Refusal::Host("more than one Host")),
+        (Some(field), None) => {
+            let text = field.to_str().ok().filter(|text| is_host(text));
+            let host = text.and_then(|text| Authority::try_from(text).ok());
+            host.map(Some).ok_or(Refusal::Host(INVALID_HOST))
+        }
+    }
+}
+
+/// Whether `text` is a host with or without a port, as the web has them: letters, digits, `-._~`, or an address in
+/// brackets. The other characters of RFC 3986 3.2.2 (commas, `@`, percent-encoding) are in no host that is
+/// reached, but in attacks.
+fn is_host(text: &str) -> bool {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, port),
+        _ => (text, ""),
+    };
+    let is_name = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)),
+    };
+    let is_port =
+        port.is_empty() || (port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok());
+    !name.is_empty() && is_name && is_port
+}
+
+/// Case does not matter, nor a port that is the scheme's own (RFC 9110 4.2.3).
+fn is_same_host(one: &Authority, other: &Authority, scheme: Option<&Scheme>) -> bool {
+    let default = if scheme == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    let port = |authority: &Authority| authority.port_u16().unwrap_or(default);
+    one.host().eq_ignore_ascii_case(other.host()) && port(one) == port(other)
+}
+
+const INVALID_HOST: &str = "the host is not valid";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::fixture::{head, secret};
+    use crate::auth::{bearer::Bearer, query::Query};
+    use crate::config::{PathMatch, Rewrite};
+    use crate::route::fixture;
+
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+
+    fn plain_route() -> Route {
+        fixture::route(PathMatch::Prefix(String::new()))
+    }
+
+    fn built(route: Route, head: Parts) -> Result<Parts, Refusal> {
+        let config = fixture::config(vec![route]);
+        let client = Client::new(Some("198.51.100.7:999".parse().unwrap()), None, false);
+        let id = RequestId::of(&HeaderMap::new(), false);
+        let host = host(&head)?;
+        let route = &config.routes[0];
+        let context =
+            Context { config: &config, route, client: &client, trusted: false, host: host.as_ref(), id: &id };
+        build(context, head)
+    }
+
+    fn host_of(version: Version, uri: &str, hosts: &[&str]) -> Result<Option<String>, &'static str> {
+        let fields: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+        let mut head = head(uri, &fields);
+        head.version = version;
+        match host(&head) {
+            Ok(host) => Ok(host.map(|host| host.to_string())),
+            Err(Refusal::Host(what)) => Err(what),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn host_is_taken_where_there_is_exactly_one() {
+        let http11 = |uri: &str, hosts: &[&str]| host_of(Version::HTTP_11, uri, hosts);
+        assert_eq!(http11("/", &["a.example:80"]), Ok(Some("a.example:80".to_owned())));
+        assert_eq!(http11("/", &["[::1]:8080"]), Ok(Some("[::1]:8080".to_owned())));
+        assert_eq!(http11("/", &["a:"]), Ok(Some("a:".to_owned())));
+        assert_eq!(http11("http://a/", &["A:80"]), Ok(Some("a".to_owned())));
+        assert_eq!(http11("https://a:443/", &["a"]), Ok(Some("a:443".to_owned())));
+        assert_eq!(http11("/", &[]), Err("no Host"));
+        assert_eq!(http11("http://a/", &[]), Err("no Host"));
+        assert_eq!(http11("/", &["a", "a"]), Err("more than one Host"));
+        for (uri, host) in [("http://a/", "b"), ("http://a/", "a:8080"), ("https://a/", "a:80")] {
+            assert_eq!(http11(uri, &[host]), Err("Host is not that of the request target"), "{uri} {host}");
+        }
+        assert_eq!(http11("ftp://a/", &["a"]), Err("the scheme is not http or https"));
+        assert_eq!(http11("http://u@a/", &["a"]), Err(INVALID_HOST));
+    }
+
+    #[test]
+    fn host_of_http_1_0_may_be_missing_and_http_2_has_its_own() {
+        assert_eq!(host_of(Version::HTTP_10, "/", &[]), Ok(None));
+        assert_eq!(host_of(Version::HTTP_10, "/", &["a"]), Ok(Some("a".to_owned())));
+        assert_eq!(host_of(Version::HTTP_2, "https://a/", &[]), Ok(Some("a".to_owned())));
+        assert_eq!(host_of(Version::HTTP_2, "https://a/", &["a"]), Ok(Some("a".to_owned())));
+        assert_eq!(host_of(Version::HTTP_2, "/", &["a"]), Ok(Some("a".to_owned())));
+        assert_eq!(
+            host_of(Version::HTTP_2, "https://a/", &["b"]),
+            Err("Host is not that of the request target")
+        );
+        assert_eq!(host_of(Version::HTTP_2, "/", &[]), Err("no :authority and no Host"));
+    }
+
+    #[test]
+    fn invalid_host_is_refused() {
+        for host in [
+            "", ":80", "a b", "a,b", "u@a", "a/b", "a:b", "a:80:80", "a:65536", "a:+80", "::1", "[::1",
+            "[::1]x", "[]", "[a]", "a%2e", "\u{e9}", "a?b", "a#b",
+        ] {
+            assert_eq!(host_of(Version::HTTP_11, "/", &[host]), Err(INVALID_HOST), "{host}");
+        }
+    }
+
+    #[test]
+    fn connect_trace_and_unknown_codings_are_not_implemented() {
+        for method in [Method::CONNECT, Method::TRACE] {
+            let mut head = head("/", &[("host", "a")]);
+            head.method = method;
+            assert_eq!(host(&head).unwrap_err().status(), StatusCode::NOT_IMPLEMENTED);
+        }
+        for codings in [&["gzip, chunked"][..], &["chunked", "chunked"], &["chunked, chunked"], &["identity"]]
+        {
+            let mut fields = vec![("host", "a")];
+            fields.extend(codings.iter().map(|coding| ("transfer-encoding", *coding)));
+            assert!(matches!(host(&head("/", &fields)), Err(Refusal::TransferCoding)), "{codings:?}");
+        }
+        assert!(host(&head("/", &[("host", "a"), ("transfer-encoding", "Chunked")])).is_ok());
+    }
+
+    #[test]
+    fn head_that_goes_up_has_what_is_for_the_upstream_only() {
+        let mut head = head(
+            "http://client.example/v1/chat?a=%20&b",
+            &[
+                ("host", "client.example"),
+                ("connection", "keep-alive, x-hop"),
+                ("x-hop", "1"),
+                ("expect", "100-continue"),
+                ("content-length", "5"),
+                ("upgrade", "websocket"),
+                ("x-accel-expires", "0"),
+                ("x-request-id", "forged"),
+                ("accept-encoding", "gzip"),
+                ("authorization", "Bearer client"),
+                ("x-own", "kept"),
+                ("x-own", "twice"),
+            ],
+        );
+        head.extensions.insert("of the client");
+        let head = built(plain_route(), head).unwrap();
+        assert_eq!(head.uri, "/v1/chat?a=%20&b");
+        assert!(head.uri.authority().is_none());
+        assert!(head.extensions.is_empty());
+        assert_eq!(head.headers["host"], "up.example");
+        assert_eq!(head.headers["accept-encoding"], "gzip");
+        assert_eq!(head.headers["authorization"], "Bearer client");
+        assert_eq!(head.headers["x-forwarded-for"], "198.51.100.7");
+        assert_eq!(head.headers["x-forwarded-host"], "client.example");
+        assert_eq!(head.headers["x-request-id"].len(), 32);
+        assert_eq!(head.headers.get_all("x-own").iter().count(), 2);
+        let mut names: Vec<_> = head.headers.keys().map(|name| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            [
+                "accept-encoding",
+                "authorization",
+                "forwarded",
+                "host",
+                "via",
+                "x-forwarded-for",
+                "x-forwarded-host",
+                "x-forwarded-proto",
+                "x-own",
+                "x-request-id",
+            ]
+        );
+    }
+
+    #[test]
+    fn path_goes_up_rewritten_in_its_normal_form() {
+        let mut route = fixture::route(PathMatch::Prefix("/v1".to_owned()));
+        route.rewrite = Rewrite::StripPrefix("/v1".to_owned());
+        let head = built(route, head("/%761/%7Ea%2Fb?%61", &[("host", "a")])).unwrap();
+        assert_eq!(head.uri, "/~a%2Fb?%61");
+    }
+
+    #[test]
+    fn host_of_the_client_goes_up_where_the_route_preserves_it() {
+        let mut route = plain_route();
+        route.preserve_host = true;
+        let new = built(route, head("/", &[("host", "client.example:81")])).unwrap();
+        assert_eq!(new.headers["host"], "client.example:81");
+        let mut route = plain_route();
+        route.preserve_host = true;
+        let mut old = head("/", &[]);
+        old.version = Version::HTTP_10;
+        assert_eq!(built(route, old).unwrap().headers["host"], "up.example");
+    }
+
+    #[test]
+    fn request_that_was_here_before_is_refused() {
+        let once = built(plain_route(), head("/", &[("host", "a")])).unwrap();
+        let error = built(plain_route(), once).unwrap_err();
+        assert_eq!((error.status(), error.code()), (StatusCode::LOOP_DETECTED, "loop_detected"));
+    }
+
+    #[test]
+    fn credentials_of_the_client_are_replaced_where_the_route_injects() {
+        let mut route = plain_route();
+        route.strip_client_credentials = true;
+        route.injectors = vec![
+            Box::new(Bearer::new(secret("up-bearer"))),
+            Box::new(Query::new("key".to_owned(), secret("up-key"))),
+        ];
+        let fields = [
+            ("host", "a"),
+            ("authorization", "Bearer c"),
+            ("cookie", "a=b"),
+            ("x-api-key", "c"),
+            ("accept-encoding", "gzip"),
+        ];
+        let head = built(route, head("/p?key=c&alt=sse", &fields)).unwrap();
+        assert_eq!(head.uri, "/p?alt=sse&key=up-key");
+        assert_eq!(head.headers["authorization"], "Bearer up-bearer");
+        assert_eq!(head.headers["accept-encoding"], "identity");
+        assert!(!head.headers.contains_key("cookie") && !head.headers.contains_key("x-api-key"));
+    }
+
+    #[test]
+    fn missing_credential_is_the_fault_of_the_proxy_and_names_nothing_to_the_client() {
+        let mut route = plain_route();
+        route.injectors = vec![Box::new(Bearer::new(crate::auth::fixture::unreadable()))];
+        let error = built(route, head("/", &[("host", "a")])).unwrap_err();
+        assert_eq!(error.status(), StatusCode::BAD_GATEWAY);
+        assert!(!error.to_string().contains("TIDEGATE_TEST"));
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("TIDEGATE_TEST"));
+    }
+
+    #[test]
+    fn identity_is_asked_for_where_a_stream_may_come() {
+        let stream = ("accept", "text/html, Text/Event-Stream;q=0.5");
+        let json = ("content-type", "Application/JSON; charset=utf-8");
+        let cases: &[(Method, Fields<'_>, bool)] = &[
+            (Method::GET, &[stream], true),
+            (Method::POST, &[json], true),
+            (Method::POST, &[("content-type", "application/vnd.api+json")], true),
+            (Method::PUT, &[json], false),
+            (Method::POST, &[("content-type", "application/x-ndjson")], false),
+            (Method::POST, &[("content-type", "multipart/form-data; a=application/json")], false),
+            (Method::GET, &[("accept", "*/*")], false),
+            (Method::GET, &[("accept", "text/*, text/event-streams")], false),
+            (Method::POST, &[], false),
+        ];
+        for (method, fields, expected) in cases {
+            let headers = head("/", fields).headers;
+            assert_eq!(may_stream(&plain_route(), method, &headers), *expected, "{method} {fields:?}");
+            for (intent, expected) in [(true, true), (false, false)] {
+                let mut route = plain_route();
+                route.stream.intent = Some(intent);
+                assert_eq!(may_stream(&route, method, &headers), expected);
+                route.stream.format = FormatSetting::Off;
+                assert!(!may_stream(&route, method, &headers));
+            }
+        }
+    }
+
+    #[test]
+    fn cookies_that_http_2_cut_are_joined() {
+        let head =
+            built(plain_route(), head("/", &[("host", "a"), ("cookie", "a=b"), ("cookie", "c=d")])).unwrap();
+        let cookies: Vec<_> = head.headers.get_all("cookie").iter().collect();
+        assert_eq!(cookies, ["a=b; c=d"]);
+    }
+}

@@ -1,0 +1,271 @@
+//! From the head that an upstream sent to the head that the client gets.
+//!
+//! Two ways, one for each plan: [`pass`] for a body that goes through byte for byte, [`stream`] for one that tidegate writes
+//! anew as events. Pure; it looks at no body and decides no plan. Called by [`super::handle`].
+//!
+//! Invariant: nothing of the connection to the upstream, and no secret that went up, is in a head that goes to
+//! the client; and a reframed response carries no field that describes the bytes before.
+
+use http::Version;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::response::Parts;
+use memchr::memmem;
+
+use super::headers::{self, RequestId, X_REQUEST_ID};
+use crate::codec::mask::Mask;
+
+/// The head of a response whose body goes through untouched: status and fields stay but for those of the hop.
+///
+/// `secrets` is what the route's injectors put into the request: wherever a field echoes one of them, it is hidden.
+pub(super) fn pass(mut head: Parts, id: &RequestId, secrets: &[Vec<u8>]) -> Parts {
+    // RFC 9112 6.3: with a transfer coding, Content-Length says nothing and must not be passed on.
+    if head.headers.contains_key(header::TRANSFER_ENCODING) {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
+    headers::remove_hop_by_hop(&mut head.headers);
+    headers::remove_accel_of_upstream(&mut head.headers);
+    // The upstream's other addresses would lead past tidegate (RFC 7838).
+    head.headers.remove(header::ALT_SVC);
+    hide(&mut head.headers, secrets);
+    headers::add_via_to_response(&mut head.headers, head.version);
+    name_request(&mut head.headers, id);
+    // The version is that of the client's connection; hyper takes an upstream's HTTP/1.0 for its own.
+    head.version = Version::HTTP_11;
+    head
+}
+
+/// The head of a response whose body tidegate writes anew as an event stream; the status stays.
+pub(super) fn stream(head: Parts, id: &RequestId, secrets: &[Vec<u8>]) -> Parts {
+    let mut head = pass(head, id, secrets);
+    for name in OF_THE_OLD_BODY {
+        head.headers.remove(name);
+    }
+    let cache_control = cache_control(&head.headers);
+    head.headers.insert(header::CACHE_CONTROL, cache_control);
+    for (name, value) in OF_A_STREAM {
+        head.headers.insert(name, value.clone());
+    }
+    head
+}
+
+/// What an event stream asks of caches, and what the upstream asks beyond that.
+fn cache_control(headers: &HeaderMap) -> HeaderValue {
+    let has = |directive: &str| {
+        headers::tokens(headers, &header::CACHE_CONTROL).any(|token| {
+            let name = token.split('=').next().unwrap_or_default();
+            name.trim_end().eq_ignore_ascii_case(directive)
+        })
+    };
+    HeaderValue::from_static(match (has("no-store"), has("private")) {
+        (false, false) => "no-cache, no-transform",
+        (true, false) => "no-cache, no-transform, no-store",
+        (false, true) => "no-cache, no-transform, private",
+        (true, true) => "no-cache, no-transform, no-store, private",
+    })
+}
+
+/// Sets `X-Request-Id`. The upstream's own, if it is another, is what its support asks for: it stays under another name.
+fn name_request(headers: &mut HeaderMap, id: &RequestId) {
+    if let Some(other) = headers.insert(X_REQUEST_ID, id.value().clone()).filter(|other| other != id.value())
+    {
+        headers.insert(X_UPSTREAM_REQUEST_ID, other);
+    }
+}
+
+fn hide(headers: &mut HeaderMap, secrets: &[Vec<u8>]) {
+    if secrets.is_empty() {
+        return;
+    }
+    for value in headers.values_mut() {
+        if let Some(masked) = masked(value.as_bytes(), secrets) {
+            // Stars are allowed in a field value; if nothing else goes, the whole value does.
+            *value = HeaderValue::try_from(masked).unwrap_or(HeaderValue::from_static("***"));
+        }
+    }
+}
+
+fn masked(value: &[u8], secrets: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let has = |secret: &Vec<u8>| !secret.is_empty() && memmem::find(value, secret).is_some();
+    // A value with escapes may spell a secret; the search above does not see that.
+    if !secrets.iter().any(has) && !value.contains(&b'\\') {
+        return None;
+    }
+    let mut mask = Mask::new(secrets.to_vec());
+    let mut out = Vec::with_capacity(value.len());
+    mask.push(value, &mut out);
+    mask.finish(&mut out);
+    Some(out)
+}
+
+const X_UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
+
+/// Fields about a body that is not sent: its length, coding, parts, digests, validators and trailers. Without a validator of
+/// its own the stream must not have that of the old body either (`ETag`, `Last-Modified`).
+const OF_THE_OLD_BODY: [HeaderName; 12] = [
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::ACCEPT_RANGES,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::TRAILER,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("expires"),
+];
+
+const OF_A_STREAM: [(HeaderName, HeaderValue); 3] = [
+    (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+    (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(version: Version, fields: &[(&str, &str)]) -> Parts {
+        let mut builder = http::Response::builder().status(201).version(version);
+        for (name, value) in fields {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    fn id() -> RequestId {
+        RequestId::of(&response(Version::HTTP_11, &[("x-request-id", "our-id")]).headers, true)
+    }
+
+    fn list(head: &Parts) -> Vec<String> {
+        let field =
+            |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+        let mut fields: Vec<String> = head.headers.iter().map(field).collect();
+        fields.sort();
+        fields
+    }
+
+    #[test]
+    fn passed_head_keeps_all_but_what_is_of_the_hop() {
+        let head = response(
+            Version::HTTP_10,
+            &[
+                ("connection", "close, x-hop"),
+                ("x-hop", "1"),
+                ("keep-alive", "timeout=5"),
+                ("alt-svc", "h3=\":443\""),
+                ("x-accel-redirect", "/secret"),
+                ("x-accel-buffering", "no"),
+                ("content-length", "5"),
+                ("content-encoding", "gzip"),
+                ("etag", "\"a\""),
+                ("set-cookie", "a=b"),
+                ("set-cookie", "c=d"),
+                ("trailer", "x-checksum"),
+                ("x-request-id", "our-id"),
+            ],
+        );
+        let head = pass(head, &id(), &[]);
+        assert_eq!((head.status.as_u16(), head.version), (201, Version::HTTP_11));
+        assert_eq!(
+            list(&head),
+            [
+                "content-encoding: gzip",
+                "content-length: 5",
+                "etag: \"a\"",
+                "set-cookie: a=b",
+                "set-cookie: c=d",
+                "trailer: x-checksum",
+                "via: 1.0 tidegate",
+                "x-accel-buffering: no",
+                "x-request-id: our-id",
+            ]
+        );
+    }
+
+    #[test]
+    fn length_beside_a_transfer_coding_is_not_passed() {
+        let fields = [("transfer-encoding", "chunked"), ("content-length", "5")];
+        let head = pass(response(Version::HTTP_11, &fields), &id(), &[]);
+        assert_eq!(list(&head), ["via: 1.1 tidegate", "x-request-id: our-id"]);
+    }
+
+    #[test]
+    fn request_id_of_the_upstream_stays_under_another_name() {
+        let head = pass(response(Version::HTTP_2, &[("x-request-id", "req_1")]), &id(), &[]);
+        assert_eq!(list(&head), ["via: 2 tidegate", "x-request-id: our-id", "x-upstream-request-id: req_1"]);
+    }
+
+    #[test]
+    fn streamed_head_describes_the_stream_and_not_the_old_body() {
+        let head = response(
+            Version::HTTP_11,
+            &[
+                ("content-type", "application/json"),
+                ("content-length", "5"),
+                ("content-encoding", "gzip"),
+                ("content-range", "bytes 0-4/5"),
+                ("accept-ranges", "bytes"),
+                ("etag", "\"a\""),
+                ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                ("content-digest", "sha-256=:x:"),
+                ("repr-digest", "sha-256=:x:"),
+                ("digest", "sha-256=x"),
+                ("content-md5", "x"),
+                ("trailer", "x-checksum"),
+                ("expires", "0"),
+                ("cache-control", "max-age=60"),
+                ("x-accel-buffering", "yes"),
+                ("openai-organization", "o"),
+            ],
+        );
+        let head = stream(head, &id(), &[]);
+        assert_eq!(head.status.as_u16(), 201);
+        assert_eq!(
+            list(&head),
+            [
+                "cache-control: no-cache, no-transform",
+                "content-type: text/event-stream; charset=utf-8",
+                "openai-organization: o",
+                "via: 1.1 tidegate",
+                "x-accel-buffering: no",
+                "x-content-type-options: nosniff",
+                "x-request-id: our-id",
+            ]
+        );
+    }
+
+    #[test]
+    fn stricter_cache_control_of_the_upstream_stays() {
+        for (upstream, expected) in [
+            ("no-store", "no-cache, no-transform, no-store"),
+            ("Private=\"set-cookie\", max-age=0", "no-cache, no-transform, private"),
+            ("public, NO-STORE,private", "no-cache, no-transform, no-store, private"),
+            ("x-private, no-storage", "no-cache, no-transform"),
+        ] {
+            let head = stream(response(Version::HTTP_11, &[("cache-control", upstream)]), &id(), &[]);
+            assert_eq!(head.headers[header::CACHE_CONTROL], expected, "{upstream}");
+        }
+    }
+
+    #[test]
+    fn echoed_secret_is_hidden_in_every_field() {
+        let secrets = [b"sk/canary".to_vec(), b"sk%2Fcanary".to_vec(), Vec::new()];
+        let fields = [
+            ("location", "https://up/?key=sk%2Fcanary&a=b"),
+            ("x-plain", "sk/canary"),
+            ("x-debug", "{\"key\":\"sk\\/canary\"}"),
+            ("x-other", "sk/can"),
+            ("x-request-id", "sk/canary"),
+        ];
+        for make in [pass, stream] {
+            let head = make(response(Version::HTTP_11, &fields), &id(), &secrets);
+            assert_eq!(head.headers["location"], "https://up/?key=***********&a=b");
+            assert_eq!(head.headers["x-plain"], "*********");
+            assert_eq!(head.headers["x-debug"], "{\"key\":\"**********\"}");
+            assert_eq!(head.headers["x-other"], "sk/can");
+            assert_eq!(head.headers["x-upstream-request-id"], "*********");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The loop that polls hyper for one connection, and everything that can end it from outside.
+//!
+//! One pass: has a drain begun? then hyper; if hyper waits: is the client still there, does it take what is
+//! written, is an HTTP/2 connection idle? The connection is never dropped by anything but the end of this loop,
+//! and dropping it drops the requests and bodies on it, which aborts their upstreams.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::client::Client;
+use super::io::{Ahead, Wire};
+use super::registry::Member;
+use super::stall::{Streams, Timer};
+use super::worker::{Phase, Worker};
+use crate::stream::Who;
+
+/// A connection of hyper's, HTTP/1.1 or HTTP/2.
+pub(super) trait Http: Future<Output = hyper::Result<()>> {
+    /// Takes no more requests; the connection ends when the running ones are answered.
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+/// How [`Driver::run`] ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// hyper says it is over.
+    Done(hyper::Result<()>),
+    /// It must be dropped now: who is to blame, and for what.
+    Cut(Who, &'static str),
+}
+
+/// Drives one connection.
+pub(super) struct Driver<'a> {
+    client: &'a Client,
+    wire: &'a Wire,
+    worker: &'a Worker,
+    member: &'a Member,
+    /// The streams of an HTTP/2 connection.
+    streams: Option<Streams>,
+    /// Whether hyper was told to take no more requests.
+    closing: bool,
+    /// Since when there is no stream on an HTTP/2 connection.
+    idle_since: Option<Instant>,
+    /// Since when streams must end.
+    ending_since: Option<Instant>,
+    write_timer: Timer,
+    idle_timer: Timer,
+    ending_timer: Timer,
+}
+
+impl<'a> Driver<'a> {
+    /// A driver for the connection over `wire`; `streams` is what its HTTP/2 streams run on.
+    pub(super) fn new(
+        client: &'a Client,
+        wire: &'a Wire,
+        worker: &'a Worker,
+        member: &'a Member,
+        streams: Option<Streams>,
+    ) -> Self {
+        Driver {
+            client,
+            wire,
+            worker,
+            member,
+            streams,
+            closing: false,
+            idle_since: None,
+            ending_since: None,
+            write_timer: Timer::default(),
+            idle_timer: Timer::default(),
+            ending_timer: Timer::default(),
+        }
+    }
+
+    /// Polls `http` to its end.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves `http` as it is.
+    pub(super) async fn run<C: Http>(mut self, mut http: Pin<&mut C>) -> End {
+        poll_fn(|cx| self.poll(http.as_mut(), cx)).await
+    }
+
+    fn poll<C: Http>(&mut self, mut http: Pin<&mut C>, cx: &mut Context<'_>) -> Poll<End> {
+        self.member.watch(cx);
+        if self.worker.phase.get() > Phase::Serving && !self.closing {
+            self.closing = true;
+            http.as_mut().graceful_shutdown();
+        }
+        self.wire.begin_poll();
+        if let Poll::Ready(result) = http.as_mut().poll(cx) {
+            return Poll::Ready(End::Done(result));
+        }
+        if let Poll::Ready(cut) = self.poll_left(cx) {
+            return Poll::Ready(cut);
+        }
+        if self.poll_idle(cx).is_ready() {
+            if self.closing {
+                return Poll::Ready(End::Cut(Who::Client, "idle"));
+            }
+            self.closing = true;
+            http.graceful_shutdown();
+            cx.waker().wake_by_ref();
+        }
+        self.poll_ending(cx)
+    }
+
+    /// Whether the client went away, sends what nobody asked for, or takes nothing.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        match self.wire.poll_ahead(cx) {
+            Poll::Ready(Ahead::Gone) => return Poll::Ready(End::Cut(Who::Client, "gone")),
+            // HTTP/2 stops reading only while its own replies cannot be written, and a full stash in the
+            // middle of a request body is backpressure.
+            Poll::Ready(Ahead::Full) if self.streams.is_none() && !self.client.uploading.get() => {
+                return Poll::Ready(End::Cut(Who::Client, "flooded"));
+            }
+            Poll::Ready(Ahead::Full) | Poll::Pending => {}
+        }
+        if self.client.write_blocked.get() {
+            let bound = self.worker.config.timeouts.client_write_stall;
+            ready!(self.write_timer.poll_until(cx, self.client.wrote_at.get() + bound));
+            return Poll::Ready(End::Cut(Who::Client, "stalled"));
+        }
+        Poll::Pending
+    }
+
+    /// Ready when an HTTP/2 connection had no stream for `request_head`, and every such time again. (hyper
+    /// has a timer for that, and for slow heads, in HTTP/1.1 only.)
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.streams {
+            Some(streams) if streams.live() == 0 => {}
+            _ => {
+                self.idle_since = None;
+                return Poll::Pending;
+            }
+        }
+        let since = *self.idle_since.get_or_insert_with(Instant::now);
+        ready!(self.idle_timer.poll_until(cx, since + self.worker.config.timeouts.request_head));
+        self.idle_since = None;
+        Poll::Ready(())
+    }
+
+    /// Ready when streams had to end, and had time to.
+    fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.worker.phase.get() < Phase::Ending {
+            return Poll::Pending;
+        }
+        let since = *self.ending_since.get_or_insert_with(Instant::now);
+        ready!(self.ending_timer.poll_until(cx, since + ENDING_GRACE));
+        Poll::Ready(End::Cut(Who::Tidegate, "drain"))
+    }
+}
+
+impl<S, B> Http for hyper::server::conn::http1::Connection<super::io::ClientIo, S>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<S, B> Http for hyper::server::conn::http2::Connection<super::io::ClientIo, S, Streams>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
+    S::Future: 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// What a connection gets to write out the ends of its streams before it is dropped.
+const ENDING_GRACE: Duration = Duration::from_secs(2);

@@ -1,0 +1,360 @@
+//! Between hyper and the client's socket.
+//!
+//! [`Metered`] sits on the raw socket, under TLS, and keeps [`Client::write_blocked`] true to what the kernel
+//! takes. [`Wire`] sits above TLS, between hyper ([`ClientIo`]) and the connection that drives hyper. It adds no
+//! copy and no system call to what hyper does, with one exception: hyper stops reading while it holds bytes that
+//! it cannot use yet (a pipelined request, a stray line end, a request body that nobody takes), and is then
+//! blind to a client that goes away. [`Wire::poll_ahead`] goes on reading in its place, into a bounded stash
+//! that hyper is served from later.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use hyper::rt::ReadBufCursor;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::client::Client;
+
+/// A byte stream to the client: TCP or Unix, plain or TLS.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Socket for T {}
+
+/// A raw socket that notes in [`Client`] whether the kernel takes what is written.
+#[derive(Debug)]
+pub(super) struct Metered<S> {
+    socket: S,
+    client: Rc<Client>,
+}
+
+/// A client's byte stream, shared by hyper and the connection that drives hyper.
+pub(super) struct Wire {
+    socket: RefCell<TokioIo<Box<dyn Socket>>>,
+    /// Read from the socket, not yet by hyper. Not much more than [`AHEAD_LIMIT`].
+    ahead: RefCell<BytesMut>,
+    /// Whether hyper's last read found nothing, so that the socket will wake the connection.
+    parked: Cell<bool>,
+    /// The status of the last response head that began a write.
+    status: Cell<Option<u16>>,
+    client: Rc<Client>,
+}
+
+/// The end of a [`Wire`] that hyper holds.
+pub(super) struct ClientIo(pub(super) Rc<Wire>);
+
+/// What was read while hyper did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ahead {
+    /// The client closed the connection, or it broke.
+    Gone,
+    /// The stash is full.
+    Full,
+}
+
+/// How a connection begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// Anything but the HTTP/2 preface.
+    Http1,
+    /// The whole HTTP/2 preface.
+    Http2,
+    /// The client closed the connection before that was clear.
+    Closed,
+}
+
+impl Wire {
+    /// A wire over a socket on which nothing was read.
+    pub(super) fn new(socket: Box<dyn Socket>, client: Rc<Client>) -> Rc<Self> {
+        Rc::new(Wire {
+            socket: RefCell::new(TokioIo::new(socket)),
+            ahead: RefCell::default(),
+            parked: Cell::new(false),
+            status: Cell::new(None),
+            client,
+        })
+    }
+
+    /// Reads until the first bytes tell HTTP/2 (RFC 9113 3.4) from HTTP/1.1. They stay for hyper.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(super) async fn opening(&self) -> Opening {
+        poll_fn(|cx| {
+            loop {
+                match is_preface(&self.ahead.borrow()) {
+                    Some(true) => return Poll::Ready(Opening::Http2),
+                    Some(false) => return Poll::Ready(Opening::Http1),
+                    None => {}
+                }
+                if !matches!(ready!(self.poll_read_ahead(cx)), Ok(1..)) {
+                    return Poll::Ready(Opening::Closed);
+                }
+            }
+        })
+        .await
+    }
+
+    /// To be called before each poll of hyper.
+    pub(super) fn begin_poll(&self) {
+        self.parked.set(false);
+    }
+
+    /// To be called after each poll of hyper that was pending: reads in its place if it did not read itself.
+    pub(super) fn poll_ahead(&self, cx: &mut Context<'_>) -> Poll<Ahead> {
+        if self.parked.get() {
+            return Poll::Pending;
+        }
+        while self.ahead.borrow().len() < AHEAD_LIMIT {
+            if !matches!(ready!(self.poll_read_ahead(cx)), Ok(1..)) {
+                return Poll::Ready(Ahead::Gone);
+            }
+        }
+        Poll::Ready(Ahead::Full)
+    }
+
+    /// Whether anything but line ends (RFC 9112 2.2) was read that hyper did not take.
+    pub(super) fn holds_bytes(&self) -> bool {
+        !is_blank(&self.ahead.borrow())
+    }
+
+    /// The status of the last response head that hyper wrote.
+    pub(super) fn last_status(&self) -> Option<u16> {
+        self.status.get()
+    }
+
+    /// Reads and drops what the client sends until it closes.
+    pub(super) async fn discard(&self) {
+        poll_fn(|cx| {
+            loop {
+                self.ahead.take();
+                if !matches!(ready!(self.poll_read_ahead(cx)), Ok(1..)) {
+                    return Poll::Ready(());
+                }
+            }
+        })
+        .await;
+    }
+
+    /// One read of the socket into the stash.
+    fn poll_read_ahead(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [MaybeUninit::uninit(); AHEAD_STEP];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(self.socket.borrow_mut().inner_mut()).poll_read(cx, &mut buffer))?;
+        self.ahead.borrow_mut().extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Serves `buffer` from the stash. `false` if there is none.
+    fn take_ahead(&self, buffer: &mut ReadBufCursor<'_>) -> bool {
+        let mut ahead = self.ahead.borrow_mut();
+        if ahead.is_empty() {
+            return false;
+        }
+        let length = ahead.len().min(buffer.remaining());
+        buffer.put_slice(&ahead[..length]);
+        ahead.advance(length);
+        if ahead.is_empty() {
+            *ahead = BytesMut::new();
+        }
+        true
+    }
+
+    fn note_status(&self, bytes: &[u8]) {
+        if bytes.starts_with(b"HTTP/1.") {
+            let digits = bytes.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
+            self.status.set(digits.and_then(|digits| digits.parse().ok()));
+        }
+    }
+}
+
+impl hyper::rt::Read for ClientIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.0.take_ahead(&mut buffer) {
+            return Poll::Ready(Ok(()));
+        }
+        let poll = Pin::new(&mut *self.0.socket.borrow_mut()).poll_read(cx, buffer);
+        self.0.parked.set(poll.is_pending());
+        poll
+    }
+}
+
+impl hyper::rt::Write for ClientIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.note_status(bytes);
+        Pin::new(&mut *self.0.socket.borrow_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut *self.0.socket.borrow_mut()).poll_flush(cx))?;
+        let client = &self.0.client;
+        client.flushes.set(client.flushes.get().wrapping_add(1));
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.socket.borrow_mut()).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        hyper::rt::Write::is_write_vectored(&*self.0.socket.borrow())
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.socket.borrow_mut()).poll_write_vectored(cx, slices)
+    }
+}
+
+impl<S> Metered<S> {
+    /// `socket`, whose writes are noted in `client`.
+    pub(super) fn new(socket: S, client: Rc<Client>) -> Self {
+        Metered { socket, client }
+    }
+
+    fn note(&self, wanted: usize, poll: &Poll<io::Result<usize>>) {
+        let client = &self.client;
+        match poll {
+            Poll::Ready(Ok(written)) if *written == wanted => client.write_blocked.set(false),
+            Poll::Ready(Ok(0) | Err(_)) => {}
+            Poll::Ready(Ok(_)) => {
+                client.wrote_at.set(Instant::now());
+                client.write_blocked.set(true);
+            }
+            Poll::Pending => {
+                if !client.write_blocked.replace(true) {
+                    client.wrote_at.set(Instant::now());
+                }
+            }
+        }
+    }
+}
+
+impl<S: Socket> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+impl<S: Socket> AsyncWrite for Metered<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.note(bytes.len(), &poll);
+        poll
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.note(slices.iter().map(|slice| slice.len()).sum(), &poll);
+        poll
+    }
+}
+
+/// Whether `bytes` begin with the preface of HTTP/2; `None` while that is open.
+fn is_preface(bytes: &[u8]) -> Option<bool> {
+    let common = bytes.len().min(PREFACE.len());
+    match bytes[..common] == PREFACE[..common] {
+        true if common == PREFACE.len() => Some(true),
+        true => None,
+        false => Some(false),
+    }
+}
+
+/// Whether there is nothing in `bytes` but the line ends that may come before a request (RFC 9112 2.2).
+pub(super) fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
+}
+
+/// RFC 9113 3.4.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How far a client may send ahead of what hyper can use; the last read may go [`AHEAD_STEP`] beyond.
+const AHEAD_LIMIT: usize = 64 << 10;
+
+/// Bytes of one read into the stash; on the stack.
+const AHEAD_STEP: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preface_is_open_until_its_last_byte() {
+        for length in 0..PREFACE.len() {
+            assert_eq!(is_preface(&PREFACE[..length]), None, "{length} bytes");
+        }
+        assert_eq!(is_preface(PREFACE), Some(true));
+        assert_eq!(is_preface(&[PREFACE.as_slice(), b"\0\0\0"].concat()), Some(true));
+        assert_eq!(is_preface(b"G"), Some(false));
+        assert_eq!(is_preface(b"PRI * HTTP/2.0\r\n\r\nSX"), Some(false));
+        assert_eq!(is_preface(b"PRI * HTTP/1.1\r\n\r\n"), Some(false));
+    }
+
+    #[tokio::test]
+    async fn write_that_is_not_taken_whole_blocks_until_one_is() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let client = Rc::new(Client::new(None, None, false));
+        let (mut end, socket) = tokio::io::duplex(4);
+        let mut metered = Metered::new(socket, Rc::clone(&client));
+        assert_eq!(metered.write(b"abc").await.expect("written"), 3);
+        assert!(!client.write_blocked.get());
+        assert_eq!(metered.write(b"de").await.expect("written"), 1);
+        assert!(client.write_blocked.get(), "a short write");
+        let pending = tokio::time::timeout(std::time::Duration::ZERO, metered.write(b"e")).await;
+        assert!(pending.is_err() && client.write_blocked.get());
+        end.read_exact(&mut [0; 4]).await.expect("read");
+        assert_eq!(metered.write(b"e").await.expect("written"), 1);
+        assert!(!client.write_blocked.get());
+    }
+
+    #[tokio::test]
+    async fn status_is_taken_from_the_head_that_begins_a_write() {
+        use hyper::rt::Write;
+        let (_end, socket) = tokio::io::duplex(1 << 10);
+        let wire = Wire::new(Box::new(socket), Rc::new(Client::new(None, None, false)));
+        let mut io = ClientIo(Rc::clone(&wire));
+        for (bytes, status) in [
+            (&b"5\r\nHTTP/\r\n"[..], None),
+            (b"HTTP/1.1 431 Request Header Fields Too Large\r\n", Some(431)),
+            (b"0\r\n\r\n", Some(431)),
+            (b"HTTP/1.0 400", Some(400)),
+        ] {
+            poll_fn(|cx| Pin::new(&mut io).poll_write(cx, bytes)).await.expect("written");
+            assert_eq!(wire.last_status(), status);
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! Heads of HTTP/1.1: writes the request's, reads the response's (RFC 9112 2 to 5). Pure.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Version, request, response};
+
+use super::framing::Framing;
+use crate::upstream::error::Error;
+
+/// How the body of a request is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RequestFraming {
+    /// There is none.
+    None,
+    /// `Content-Length`; this many bytes are still to come.
+    Length(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+}
+
+/// A final response head, and what it says about the connection.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) parts: response::Parts,
+    pub(super) framing: Framing,
+    /// Whether the connection may carry another request once the body is through.
+    pub(super) keep_alive: bool,
+}
+
+/// Writes a request head. Its framing comes from the `size` of the body, not from `head`'s own fields.
+pub(super) fn encode(head: &request::Parts, size: Option<u64>) -> (Vec<u8>, RequestFraming) {
+    let framing = match size {
+        // RFC 9110 8.6: no Content-Length where the method gives a body no meaning and there is none.
+        Some(0) if !matches!(head.method, Method::POST | Method::PUT | Method::PATCH) => RequestFraming::None,
+        Some(size) => RequestFraming::Length(size),
+        None => RequestFraming::Chunked,
+    };
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let fields: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let mut out = Vec::with_capacity(head.method.as_str().len() + target.len() + fields + 64);
+    for part in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    // RFC 9112 3.2: Host should come first.
+    let (hosts, others): (Vec<_>, Vec<_>) = head.headers.iter().partition(|(name, _)| *name == header::HOST);
+    for (name, value) in hosts.into_iter().chain(others) {
+        if *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING {
+            field(&mut out, name.as_str(), value.as_bytes());
+        }
+    }
+    match framing {
+        RequestFraming::None => {}
+        RequestFraming::Length(size) => field(&mut out, "content-length", size.to_string().as_bytes()),
+        RequestFraming::Chunked => field(&mut out, "transfer-encoding", b"chunked"),
+    }
+    out.extend_from_slice(b"\r\n");
+    (out, framing)
+}
+
+fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
+/// Finds the final response head in what has arrived so far, in pieces of any size.
+#[derive(Debug, Default)]
+pub(super) struct HeadReader {
+    buffer: Vec<u8>,
+    /// No end of the head begins before this offset: bytes are searched once, however they come.
+    searched: usize,
+    interim: usize,
+}
+
+impl HeadReader {
+    /// Where to append what arrives, and how much of it at most.
+    pub(super) fn space(&mut self) -> (&mut Vec<u8>, usize) {
+        let room = MAX_HEAD_BYTES.saturating_sub(self.buffer.len());
+        (&mut self.buffer, room)
+    }
+
+    /// What arrived after the head.
+    pub(super) fn into_rest(mut self) -> Vec<u8> {
+        self.buffer.shrink_to_fit();
+        self.buffer
+    }
+
+    /// The final head, once it is all there; `None` if more is needed. Interim responses are dropped.
+    pub(super) fn next(&mut self, method: &Method) -> Result<Option<Head>, Error> {
+        loop {
+            // RFC 9112 2.2: empty lines before a message, left over from a body, mean nothing.
+            let blank = self.buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            self.buffer.drain(..blank);
+            if !self.has_end() {
+                return match self.buffer.len() {
+                    MAX_HEAD_BYTES.. => Err(Error::Malformed { what: "its head is larger than 64 KiB" }),
+                    _ => Ok(None),
+                };
+            }
+            let (length, version, status, headers) = parse(&self.buffer)?;
+            self.buffer.drain(..length);
+            self.searched = 0;
+            if status == StatusCode::SWITCHING_PROTOCOLS {
+                // RFC 9110 15.2.2: only in answer to an Upgrade, and none is sent.
+                return Err(Error::Malformed { what: "status 101 to a request that asked for no upgrade" });
+            }
+            if !status.is_informational() {
+                return final_head(method, version, status, headers).map(Some);
+            }
+            self.interim += 1;
+            if self.interim > MAX_INTERIM {
+                return Err(Error::Malformed { what: "too many interim responses" });
+            }
+        }
+    }
+
+    /// Whether an empty line has arrived; remembers how far it has looked.
+    fn has_end(&mut self) -> bool {
+        for end in memchr::memchr_iter(b'\n', &self.buffer[self.searched..]) {
+            let next = &self.buffer[self.searched + end + 1..];
+            if next.starts_with(b"\n") || next.starts_with(b"\r\n") {
+                return true;
+            }
+        }
+        self.searched = self.buffer.len().saturating_sub(b"\n\r".len());
+        false
+    }
+}
+
+type Parsed = (usize, Version, StatusCode, HeaderMap);
+
+/// Parses a head that is complete. The values share one allocation of just its size.
+fn parse(buffer: &[u8]) -> Result<Parsed, Error> {
+    let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Response::new(&mut slots);
+    let length = match parsed.parse(buffer) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Err(Error::Malformed { what: "its head ends too early" }),
+        Err(error) => return Err(Error::Malformed { what: named(error) }),
+    };
+    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.ok_or(Error::Malformed { what: "its status is not a number from 100 to 999" })?;
+    let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    Ok((length, version, status, to_map(buffer, length, parsed.headers)?))
+}
+
+/// Copies `fields`, which were parsed from the first `length` bytes of `buffer`.
+fn to_map(buffer: &[u8], length: usize, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Error> {
+    let shared = Bytes::copy_from_slice(&buffer[..length]);
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes())
+            .map_err(|_| Error::Malformed { what: "a bad header name" })?;
+        let start = (field.value.as_ptr() as usize).wrapping_sub(buffer.as_ptr() as usize);
+        let bytes = match start.checked_add(field.value.len()) {
+            Some(end) if end <= length => shared.slice(start..end),
+            _ => Bytes::copy_from_slice(field.value),
+        };
+        let value = HeaderValue::from_maybe_shared(bytes)
+            .map_err(|_| Error::Malformed { what: "a bad header value" })?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// Parses a trailer section, its empty line included.
+pub(super) fn parse_trailers(bytes: &[u8]) -> Result<HeaderMap, Error> {
+    let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    match httparse::parse_headers(bytes, &mut slots) {
+        Ok(httparse::Status::Complete((length, fields))) => to_map(bytes, length, fields),
+        Ok(httparse::Status::Partial) => Err(Error::Malformed { what: "its trailers end too early" }),
+        Err(error) => Err(Error::Malformed { what: named(error) }),
+    }
+}
+
+fn named(error: httparse::Error) -> &'static str {
+    match error {
+        httparse::Error::TooManyHeaders => "more than 100 header fields",
+        httparse::Error::HeaderName => "a bad header name",
+        httparse::Error::HeaderValue => "a bad header value",
+        httparse::Error::Status => "a bad status line",
+        httparse::Error::Version => "it does not start with HTTP/1.0 or HTTP/1.1",
+        httparse::Error::NewLine => "a bad line end in its head",
+        httparse::Error::Token => "a bad byte in its head",
+    }
+}
+
+fn final_head(
+    method: &Method,
+    version: Version,
+    status: StatusCode,
+    headers: HeaderMap,
+) -> Result<Head, Error> {
+    let chunked = is_chunked(&headers)?;
+    let length = content_length(&headers)?;
+    // RFC 9112 6.3, in its order of precedence.
+    let bodyless = method == Method::HEAD || matches!(status.as_u16(), 204 | 304);
+    let framing = match length {
+        _ if bodyless => Framing::None,
+        _ if chunked => Framing::Chunked,
+        Some(0) => Framing::None,
+        Some(length) => Framing::Length(length),
+        None => Framing::Close,
+    };
+    let keep_alive = version == Version::HTTP_11
+        && framing != Framing::Close
+        // RFC 9112 6.3 rule 3: both is an attempt at smuggling, or a bug.
+        && !(chunked && length.is_some())
+        && !says_close(&headers);
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    (parts.status, parts.version, parts.headers) = (status, version, headers);
+    Ok(Head { parts, framing, keep_alive })
+}
+
+/// Whether the body is chunked. The only transfer coding that is known; the same field twice is a common slip
+/// of servers behind a framework that adds its own, and means the same.
+fn is_chunked(headers: &HeaderMap) -> Result<bool, Error> {
+    let mut chunked = false;
+    for coding in headers.get_all(header::TRANSFER_ENCODING) {
+        if !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            return Err(Error::Malformed { what: "a transfer coding other than chunked" });
+        }
+        chunked = true;
+    }
+    Ok(chunked)
+}
+
+/// RFC 9110 8.6: the same number may be repeated, by fields or in a list; anything else is an error.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
+    let mut length = None;
+    for field in headers.get_all(header::CONTENT_LENGTH) {
+        for item in field.as_bytes().split(|byte| *byte == b',') {
+            let item = decimal(item.trim_ascii()).ok_or(Error::Malformed { what: "a bad Content-Length" })?;
+            if length.is_some_and(|length| length != item) {
+                return Err(Error::Malformed { what: "several Content-Lengths that differ" });
+            }
+            length = Some(item);
+        }
+    }
+    Ok(length)
+}
+
+/// Digits only: no sign, no blank, no overflow.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+fn says_close(headers: &HeaderMap) -> bool {
+    let mut options =
+        headers.get_all(header::CONNECTION).iter().flat_map(|field| field.as_bytes().split(|b| *b == b','));
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
+/// Largest response head, interim responses and what came in the same read not counted twice.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// Most header fields of a response, and most fields of a trailer section.
+const MAX_HEADERS: usize = 100;
+
+/// Most interim responses (100, 102, 103) before the final one: more is a loop.
+const MAX_INTERIM: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request(method: Method, uri: &str, fields: &[(&str, &str)]) -> request::Parts {
+        let mut builder = http::Request::builder().method(method).uri(uri);
+        for (name, value) in fields {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    fn encoded(method: Method, size: Option<u64>) -> String {
+        let fields =
+            [("accept", "*/*"), ("content-length", "99"), ("host", "up"), ("x-a", "1"), ("x-a", "2")];
+        let (bytes, _) = encode(&request(method, "/v1/chat?x=1", &fields), size);
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn request_head_has_host_first_and_only_its_own_framing() {
+        assert_eq!(
+            encoded(Method::POST, Some(5)),
+            "POST /v1/chat?x=1 HTTP/1.1\r\nhost: up\r\naccept: */*\r\nx-a: 1\r\nx-a: 2\r\ncontent-length: 5\r\n\r\n"
+        );
+        assert!(encoded(Method::POST, None).ends_with("x-a: 2\r\ntransfer-encoding: chunked\r\n\r\n"));
+        assert!(encoded(Method::POST, Some(0)).ends_with("content-length: 0\r\n\r\n"));
+    }
+
+    #[test]
+    fn request_head_has_no_framing_when_get_or_head_has_no_body() {
+        for method in [Method::GET, Method::HEAD, Method::DELETE] {
+            assert!(encoded(method, Some(0)).ends_with("x-a: 2\r\n\r\n"));
+        }
+        assert!(encoded(Method::GET, Some(3)).ends_with("content-length: 3\r\n\r\n"));
+    }
+
+    /// Feeds `pieces` and returns the head and what is left after it.
+    fn read<'a>(
+        method: &Method,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Option<(Head, Vec<u8>)>, Error> {
+        let mut reader = HeadReader::default();
+        let mut head = None;
+        for piece in pieces {
+            reader.space().0.extend_from_slice(piece);
+            if head.is_none() {
+                head = reader.next(method)?;
+            }
+        }
+        Ok(head.map(|head| (head, reader.into_rest())))
+    }
+
+    fn whole(bytes: &str) -> Result<Head, Error> {
+        Ok(read(&Method::GET, [bytes.as_bytes()])?.expect("a complete head").0)
+    }
+
+    fn framing(fields: &str) -> Result<(Framing, bool), &'static str> {
+        match whole(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")) {
+            Ok(head) => Ok((head.framing, head.keep_alive)),
+            Err(Error::Malformed { what }) => Err(what),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn framing_follows_rfc_9112_6_3() {
+        assert_eq!(framing("Content-Length: 5\r\n"), Ok((Framing::Length(5), true)));
+        assert_eq!(framing("Content-Length: 5\r\nContent-Length: 5, 5\r\n"), Ok((Framing::Length(5), true)));
+        assert_eq!(framing("Content-Length: 0\r\n"), Ok((Framing::None, true)));
+        assert_eq!(framing("Transfer-Encoding: Chunked\r\n"), Ok((Framing::Chunked, true)));
+        assert_eq!(framing(""), Ok((Framing::Close, false)));
+        assert_eq!(framing("Connection: x, Close\r\nContent-Length: 5\r\n"), Ok((Framing::Length(5), false)));
+        let twice = "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n";
+        assert_eq!(framing(twice), Ok((Framing::Chunked, true)));
+        let both = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n";
+        assert_eq!(framing(both), Ok((Framing::Chunked, false)));
+    }
+
+    #[test]
+    fn framing_is_refused_when_it_is_ambiguous() {
+        for bad in ["5, 6", "+5", "-1", "5 5", "", "0x5", "18446744073709551616", "5,"] {
+            assert!(framing(&format!("Content-Length: {bad}\r\n")).is_err(), "{bad}");
+        }
+        assert!(framing("Content-Length: 5\r\nContent-Length: 6\r\n").is_err());
+        for bad in ["gzip", "chunked, gzip", "gzip, chunked", "chunked, chunked", "identity", "xchunked", ""]
+        {
+            assert!(framing(&format!("Transfer-Encoding: {bad}\r\n")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn body_is_none_when_method_or_status_says_so() {
+        let bytes = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+        let (head, _) = read(&Method::HEAD, [bytes.as_bytes()]).unwrap().unwrap();
+        assert_eq!((head.framing, head.keep_alive), (Framing::None, true));
+        for status in [204, 304] {
+            let head = whole(&format!("HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\n\r\n")).unwrap();
+            assert_eq!((head.framing, head.keep_alive), (Framing::None, true));
+        }
+    }
+
+    #[test]
+    fn connection_is_not_kept_when_the_upstream_speaks_http_1_0() {
+        let head = whole("HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n").unwrap();
+        assert_eq!((head.framing, head.keep_alive), (Framing::Length(5), false));
+        assert_eq!(whole("HTTP/1.0 200 OK\r\n\r\n").unwrap().framing, Framing::Close);
+    }
+
+    #[test]
+    fn interim_responses_are_dropped_up_to_a_bound() {
+        let interim = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
+        let head = whole(&format!("{interim}HTTP/1.1 201 Created\r\nX: y\r\n\r\n")).unwrap();
+        assert_eq!(head.parts.status, StatusCode::CREATED);
+        assert!(!head.parts.headers.contains_key("link"));
+        let endless = "HTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_INTERIM + 1);
+        assert!(matches!(whole(&endless), Err(Error::Malformed { .. })));
+        assert!(matches!(whole("HTTP/1.1 101 Switch\r\n\r\n"), Err(Error::Malformed { .. })));
+    }
+
+    #[test]
+    fn head_is_refused_by_name_when_it_is_too_large() {
+        let field = format!("X: {}\r\n", "y".repeat(MAX_HEAD_BYTES));
+        let error = read(&Method::GET, [format!("HTTP/1.1 200 OK\r\n{field}").as_bytes()]).unwrap_err();
+        assert_eq!(error.to_string(), "malformed response: its head is larger than 64 KiB");
+        assert_eq!(framing(&"X: y\r\n".repeat(MAX_HEADERS + 1)), Err("more than 100 header fields"));
+        assert!(framing(&"X: y\r\n".repeat(MAX_HEADERS)).is_ok());
+    }
+
+    #[test]
+    fn head_is_refused_when_it_is_not_http() {
+        for bad in
+            ["SSH-2.0-x\r\n\r\n", "HTTP/2 200\r\n\r\n", "HTTP/1.1 099 x\r\n\r\n", "HTTP/1.1 2x\r\n\r\n"]
+        {
+            assert!(matches!(whole(bad), Err(Error::Malformed { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn head_keeps_the_multiplicity_of_its_fields() {
+        let head =
+            whole("\r\nHTTP/1.1 200\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nX: \u{e4}\r\n\r\n").unwrap();
+        let cookies: Vec<_> = head.parts.headers.get_all("set-cookie").iter().collect();
+        assert_eq!(cookies, ["a=1", "b=2"]);
+        assert_eq!(head.parts.headers["x"].as_bytes(), "\u{e4}".as_bytes());
+    }
+
+    const SAMPLE: &[u8] =
+        b"\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\nA: 1\r\nContent-Length: 7\r\n\r\nbody...";
+
+    fn assert_sample(pieces: Vec<&[u8]>) {
+        let (head, rest) = read(&Method::GET, pieces).unwrap().unwrap();
+        assert_eq!((head.parts.status.as_u16(), head.framing), (200, Framing::Length(7)));
+        assert_eq!(head.parts.headers.len(), 2);
+        assert_eq!(rest, b"body...");
+    }
+
+    #[test]
+    fn head_is_the_same_whole_and_byte_by_byte() {
+        assert_sample(vec![SAMPLE]);
+        assert_sample(SAMPLE.chunks(1).collect());
+    }
+
+    proptest! {
+        #[test]
+        fn head_is_the_same_at_random_cuts(mut cuts in prop::collection::vec(0..SAMPLE.len(), 0..8)) {
+            cuts.extend([0, SAMPLE.len()]);
+            cuts.sort_unstable();
+            assert_sample(cuts.windows(2).map(|cut| &SAMPLE[cut[0]..cut[1]]).collect());
+        }
+
+        #[test]
+        fn head_reader_never_panics(pieces in prop::collection::vec(any::<Vec<u8>>(), 0..8)) {
+            let _ = read(&Method::GET, pieces.iter().map(Vec::as_slice));
+        }
+    }
+}
