@@ -1,1 +1,361 @@
-fn a() {}
+//! What an event costs, in counts that do not wobble: allocations, system calls, user instructions, and the live
+//! heap of an idle stream. Each has a ceiling a little above today's figure; every run prints the figure.
+//!
+//! To lower a ceiling, make the figure smaller and move the constant with it, in the same commit. A ceiling is
+//! raised only with the reason in the commit message. `docs/performance.md` says how to read the figures.
+//!
+//! One binary of its own: it needs a global allocator that counts.
+
+use std::alloc::System;
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tidegate::config::{self, Config};
+use tidegate::format::{Format, NDJSON, SSE};
+use tidegate::server::{Server, Stopper};
+use tidegate::stream::{Budget, Mode, Out, Plan, Session};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Counting is for the whole process: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Fails if `figure` is above `ceiling`; prints it either way.
+fn ceiling(what: &str, figure: f64, ceiling: f64) {
+    println!("{what}: {figure:.2} (ceiling {ceiling})");
+    assert!(figure <= ceiling, "{what}: {figure:.2} is above the ceiling of {ceiling}");
+}
+
+// --- the session alone ----------------------------------------------------------------------------------------
+
+/// 200 bytes, as a token event of an OpenAI-compatible server is.
+fn event() -> Vec<u8> {
+    let mut event = br#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":""#.to_vec();
+    event.resize(160, b'x');
+    event.extend_from_slice(br#""},"finish_reason":null}]}"#);
+    event.resize(198, b' ');
+    event.extend_from_slice(b"\n\n");
+    event
+}
+
+fn session_allocations(format: &'static Format, inputs: &[&[u8]]) -> usize {
+    let now = Instant::now();
+    let plan = Plan {
+        mode: Mode::Reframe(format),
+        is_error: false,
+        dialect: tidegate::dialect::Dialect::named("openai-chat"),
+        known_ai: true,
+        coding: None,
+        mask: None,
+        heartbeat: Some(Duration::from_secs(15)),
+        first_event: None,
+        event_gap: None,
+        total: None,
+        max_event_bytes: 1 << 20,
+        share: Arc::new(Budget::new(1 << 30)).share(),
+    };
+    let mut session = Session::new(plan, now);
+    let mut out = Out::default();
+    let mut play = |times: usize| {
+        for _ in 0..times {
+            for input in inputs {
+                out.clear();
+                session.input(input, now, &mut out);
+            }
+        }
+    };
+    play(10);
+    let region = Region::new(ALLOCATOR);
+    play(1000);
+    let change = region.change();
+    assert!(session.stats().events > 1000, "the session saw the events");
+    change.allocations + change.reallocations
+}
+
+#[test]
+fn session_allocates_nothing_per_event() {
+    let _alone = alone();
+    let event = event();
+    let crlf = String::from_utf8(event.clone()).unwrap().replace('\n', "\r\n").replace("data: ", "data:");
+    let four = event.repeat(4);
+    assert_eq!(session_allocations(&SSE, &[&event]), 0, "one canonical event an input");
+    assert_eq!(session_allocations(&SSE, &[&four]), 0, "four events an input");
+    assert_eq!(session_allocations(&SSE, &[crlf.as_bytes()]), 0, "rewritten events");
+    assert_eq!(session_allocations(&SSE, &[&event[..70], &event[70..]]), 0, "an event in two inputs");
+    assert_eq!(session_allocations(&NDJSON, &[&event[6..199]]), 0, "lines");
+}
+
+// --- through the whole proxy ----------------------------------------------------------------------------------
+
+const CONFIG: &str = r#"
+[server]
+workers = 1
+[[listener]]
+address = "127.0.0.1:0"
+[upstream.u]
+url = "http://UPSTREAM"
+[[route]]
+path = "/"
+upstream = "u"
+"#;
+
+/// tidegate on a thread of this process, so that its allocations are counted here.
+struct InProcess {
+    address: String,
+    stopper: Stopper,
+    thread: JoinHandle<()>,
+}
+
+impl InProcess {
+    fn start(upstream: &TcpListener) -> Self {
+        let text = CONFIG.replace("UPSTREAM", &upstream.local_addr().unwrap().to_string());
+        let config: Config = config::parse(&text, "counts.toml").unwrap();
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::spawn(move || {
+            let server = Server::bind(Arc::new(config)).unwrap();
+            ready.send((server.addresses()[0].clone(), server.stopper())).unwrap();
+            server.run().unwrap();
+        });
+        let (address, stopper) = started.recv().unwrap();
+        InProcess { address: address.trim_start_matches("http://").to_owned(), stopper, thread }
+    }
+
+    fn stop(self) {
+        self.stopper.drain();
+        self.thread.join().unwrap();
+    }
+}
+
+/// One stream with both of its ends in one hand: what is written on the one side is awaited on the other. Its
+/// loop allocates nothing.
+struct Stream {
+    upstream: TcpStream,
+    client: TcpStream,
+    /// One write of the upstream: `batch` events, each an HTTP chunk.
+    write: Vec<u8>,
+    /// What the client gets for it.
+    want: Vec<u8>,
+    got: Vec<u8>,
+    batch: usize,
+}
+
+impl Stream {
+    fn open(tidegate: &str, listener: &TcpListener, batch: usize) -> Self {
+        let mut client = TcpStream::connect(tidegate).unwrap();
+        client.set_nodelay(true).unwrap();
+        let body = br#"{"stream":true}"#;
+        write!(client, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
+        client.write_all(body).unwrap();
+        let (mut upstream, _) = listener.accept().unwrap();
+        upstream.set_nodelay(true).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        upstream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        read_until(&mut upstream, br#"{"stream":true}"#);
+        upstream
+            .write_all(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+            )
+            .unwrap();
+        read_until(&mut client, b"\r\n\r\n");
+        let event = event();
+        let chunk = |size: &str| [size.as_bytes(), b"\r\n", &event, b"\r\n"].concat();
+        let size = format!("{:X}", event.len());
+        let want = chunk(&size).repeat(batch);
+        let got = vec![0; want.len()];
+        Stream { upstream, client, write: chunk(&size.to_lowercase()).repeat(batch), want, got, batch }
+    }
+
+    fn play(&mut self, rounds: usize) {
+        for _ in 0..rounds {
+            self.upstream.write_all(&self.write).unwrap();
+            self.client.read_exact(&mut self.got).unwrap();
+            assert!(self.got == self.want, "the events came through unchanged, one a chunk");
+        }
+    }
+}
+
+fn read_until(socket: &mut TcpStream, end: &[u8]) {
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while !seen.ends_with(end) {
+        socket.read_exact(&mut byte).unwrap();
+        seen.push(byte[0]);
+    }
+}
+
+#[test]
+fn proxy_allocates_at_most_once_per_event() {
+    let _alone = alone();
+    for (batch, allocations) in [(1, 1.05), (4, 0.6), (64, 0.1)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tidegate = InProcess::start(&listener);
+        let mut stream = Stream::open(&tidegate.address, &listener, batch);
+        stream.play(50);
+        let region = Region::new(ALLOCATOR);
+        stream.play(500);
+        let change = region.change();
+        let figure = (change.allocations + change.reallocations) as f64 / (500 * batch) as f64;
+        ceiling(&format!("allocations per event, {batch} per read"), figure, allocations);
+        drop(stream);
+        tidegate.stop();
+    }
+}
+
+#[test]
+fn an_idle_stream_holds_little_heap() {
+    let _alone = alone();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tidegate = InProcess::start(&listener);
+    let open = |count: usize| -> Vec<Stream> {
+        (0..count)
+            .map(|_| {
+                let mut stream = Stream::open(&tidegate.address, &listener, 1);
+                stream.play(3);
+                stream
+            })
+            .collect()
+    };
+    let warm = open(20);
+    let region = Region::new(ALLOCATOR);
+    let streams = open(200);
+    let change = region.change();
+    // The player's own buffers are of a known size.
+    let own: usize = streams
+        .iter()
+        .map(|stream| stream.write.capacity() + stream.want.capacity() + stream.got.capacity())
+        .sum();
+    let own = own + streams.capacity() * size_of::<Stream>();
+    let live = change.bytes_allocated as f64 - change.bytes_deallocated as f64 - own as f64;
+    ceiling("live heap per idle stream, bytes", live / streams.len() as f64, IDLE_HEAP_BYTES);
+    drop((warm, streams));
+    tidegate.stop();
+}
+
+/// hyper's two 8 KiB buffers are most of it.
+const IDLE_HEAP_BYTES: f64 = 28_000.0;
+
+// --- the binary under a counter -------------------------------------------------------------------------------
+
+/// The real program under strace or valgrind.
+struct Traced {
+    child: Child,
+    address: String,
+}
+
+impl Traced {
+    fn start(tracer: &[&str], upstream: &TcpListener) -> Self {
+        let url = format!("http://{}", upstream.local_addr().unwrap());
+        let config = std::env::temp_dir().join(format!(
+            "tidegate-counts-{}-{}.toml",
+            std::process::id(),
+            upstream.local_addr().unwrap().port()
+        ));
+        std::fs::write(&config, CONFIG.replace("http://UPSTREAM", &url)).unwrap();
+        let mut child = Command::new(tracer[0])
+            .args(&tracer[1..])
+            .arg(env!("CARGO_BIN_EXE_tidegate"))
+            .arg("serve")
+            .arg("--config")
+            .arg(&config)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {} (tests/run installs it): {error}", tracer[0]));
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("no address in {line:?}"));
+        Traced { address: address.split_whitespace().next().unwrap().to_owned(), child }
+    }
+
+    /// Ends the program as an operator would, and waits for the tracer's report.
+    fn stop(mut self) {
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        let target = children.split_whitespace().next().map_or(id.to_string(), str::to_owned);
+        assert!(Command::new("kill").args(["-TERM", &target]).status().unwrap().success());
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+}
+
+/// Runs the program under `tracer` for two lengths and returns the difference of what it counted per event.
+fn per_event(
+    batch: usize,
+    rounds: usize,
+    tracer: impl Fn(&str) -> Vec<String>,
+    read: impl Fn(&str) -> f64,
+) -> f64 {
+    let count = |rounds: usize| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let report = std::env::temp_dir().join(format!("tidegate-counts-{}-{port}.out", std::process::id()));
+        let report = report.to_str().unwrap().to_owned();
+        let tracer = tracer(&report);
+        let tracer: Vec<&str> = tracer.iter().map(String::as_str).collect();
+        let traced = Traced::start(&tracer, &listener);
+        let mut stream = Stream::open(&traced.address, &listener, batch);
+        stream.play(rounds);
+        drop(stream);
+        traced.stop();
+        let figure = read(&std::fs::read_to_string(&report).unwrap());
+        std::fs::remove_file(&report).unwrap();
+        figure
+    };
+    (count(2 * rounds) - count(rounds)) / (rounds * batch) as f64
+}
+
+#[test]
+fn system_calls_per_event_are_few() {
+    let _alone = alone();
+    for (batch, bound) in [(1, 3.1), (4, 0.8), (64, 0.06)] {
+        let figure = per_event(
+            batch,
+            300,
+            |report| ["strace", "-f", "-c", "-o", report].map(str::to_owned).to_vec(),
+            |report| {
+                let calls: HashMap<&str, f64> = report
+                    .lines()
+                    .filter_map(|line| {
+                        let columns: Vec<&str> = line.split_whitespace().collect();
+                        Some((*columns.last()?, columns.get(3)?.parse().ok()?))
+                    })
+                    .collect();
+                calls["total"]
+            },
+        );
+        ceiling(&format!("system calls per event, {batch} per read"), figure, bound);
+    }
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "instructions are counted in release builds; tests/run does it")]
+fn user_instructions_per_event_are_few() {
+    let _alone = alone();
+    for (batch, bound) in [(1, 9_000.0), (4, 3_500.0), (64, 1_500.0)] {
+        let figure = per_event(
+            batch,
+            200,
+            |report| {
+                ["valgrind", "--tool=callgrind", &format!("--callgrind-out-file={report}")]
+                    .map(str::to_owned)
+                    .to_vec()
+            },
+            |report| {
+                let line = report.lines().find_map(|line| line.strip_prefix("summary: ")).expect("a summary");
+                line.trim().parse().unwrap()
+            },
+        );
+        ceiling(&format!("user instructions per event, {batch} per read"), figure, bound);
+    }
+}
