@@ -5,6 +5,11 @@
 //! raised only with the reason in the commit message. `docs/performance.md` says how to read the figures.
 //!
 //! One binary of its own: it needs a global allocator that counts.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "one test binary: a failed assumption is a failed test"
+)]
 
 use std::alloc::System;
 use std::collections::HashMap;
@@ -147,7 +152,6 @@ struct Stream {
     /// What the client gets for it.
     want: Vec<u8>,
     got: Vec<u8>,
-    batch: usize,
 }
 
 impl Stream {
@@ -173,7 +177,7 @@ impl Stream {
         let size = format!("{:X}", event.len());
         let want = chunk(&size).repeat(batch);
         let got = vec![0; want.len()];
-        Stream { upstream, client, write: chunk(&size.to_lowercase()).repeat(batch), want, got, batch }
+        Stream { upstream, client, write: chunk(&size.to_lowercase()).repeat(batch), want, got }
     }
 
     fn play(&mut self, rounds: usize) {

@@ -6,11 +6,13 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use http::header::{CONTENT_LENGTH, HOST, TRAILER};
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{HeaderName, HeaderValue, Method};
 
 use super::mistake::suggestion;
 use super::{Endpoint, PathMatch, Secret};
+use crate::proxy::is_hop_by_hop;
 
 /// An address to listen on, not resolved yet.
 #[derive(Debug, PartialEq, Eq)]
@@ -174,7 +176,7 @@ pub(super) fn network(text: &str) -> Result<ipnet::IpNet, String> {
 pub(super) fn header_name(text: &str) -> Result<HeaderName, String> {
     let name =
         HeaderName::from_bytes(text.as_bytes()).map_err(|_| format!("{text:?} is not a header name"))?;
-    if NEVER_SET.contains(&name.as_str()) {
+    if NEVER_SET.contains(&name) || is_hop_by_hop(&name) {
         return Err(format!("{text:?} belongs to the connection and cannot be set"));
     }
     Ok(name)
@@ -251,18 +253,8 @@ super::units::serde_as_text!(Content);
 /// What makes a text a reference to a secret.
 const SCHEMES: &[&str] = &["env:", "file:", "cred:", "inline:"];
 
-/// Framing and hop-by-hop fields (RFC 9110 7.6.1), and the one that has its own key (`host_header`).
-const NEVER_SET: &[&str] = &[
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+/// Framing, and the one that has its own key (`host_header`).
+const NEVER_SET: [HeaderName; 3] = [CONTENT_LENGTH, HOST, TRAILER];
 
 #[cfg(test)]
 mod tests {

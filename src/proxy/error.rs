@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::request;
 use crate::auth::client::Refused;
@@ -17,12 +17,12 @@ pub(super) struct ProxyError {
     failure: Failure,
     phase: Phase,
     /// Such as `WWW-Authenticate` or `Allow`.
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl ProxyError {
     pub(super) fn new(status: StatusCode, phase: Phase, failure: Failure) -> Self {
-        ProxyError { status, failure, phase, headers: HeaderMap::new() }
+        ProxyError { status, failure, phase, headers: Vec::new() }
     }
 
     /// The client's request cannot be served as it is.
@@ -53,7 +53,7 @@ impl ProxyError {
         });
         let mut response = Response::new(Bytes::from(body.to_string()));
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
+        response.headers_mut().extend(self.headers);
         let length = response.body().len();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -98,7 +98,7 @@ impl From<NoRoute> for ProxyError {
                     ProxyError::client(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
                 // RFC 9110 15.5.6: a 405 names what is allowed.
                 if let Ok(allow) = HeaderValue::try_from(allow) {
-                    error.headers.insert(ALLOW, allow);
+                    error.headers.push((ALLOW, allow));
                 }
                 error
             }

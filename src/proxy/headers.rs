@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::server::client::Client;
 
 /// Whether `name` means something to one connection only, so that no request or response may be given it by hand.
-pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(name)
 }
 

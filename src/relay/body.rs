@@ -8,8 +8,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::Relay;
-use super::relay::Next;
+use super::{Next, Relay};
 
 /// A response body as hyper pulls it.
 #[derive(Debug)]

@@ -4,7 +4,307 @@
 //! the session's next deadline. [`Body`] is the sink for hyper: HTTP/1.1 chunks and HTTP/2 DATA frames.
 
 mod body;
-mod relay;
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::time::{Instant, Sleep};
+
+use crate::log::Access;
+use crate::proxy;
+use crate::server::client::Client;
+use crate::server::registry::Member;
+use crate::server::worker::{Phase, Worker};
+use crate::stream::{Commit, End, Out, Session};
+use crate::upstream::{self, Read};
 
 pub use body::{Aborted, Body};
-pub use relay::Relay;
+
+/// One response on its way: the source, the session, what is ready for the sink, and the log line to be.
+///
+/// Dropping it aborts the upstream and writes the access line.
+#[derive(Debug)]
+pub struct Relay {
+    /// Gone as soon as the session has its outcome.
+    source: Option<upstream::Body>,
+    session: Session,
+    ready: Ready,
+    trailers: Option<HeaderMap>,
+    end: Option<End>,
+    timer: Timer,
+    member: Member,
+    client: Rc<Client>,
+    worker: Rc<Worker>,
+    /// The connection's count of flushes when hyper was last given something.
+    handed_at: Option<u64>,
+    access: Access,
+}
+
+/// Units that the sink has not taken yet.
+#[derive(Debug, Default)]
+struct Ready {
+    bytes: Bytes,
+    /// Lengths of the units in `bytes`, last first; empty if all of it is one unit.
+    lengths: Vec<usize>,
+}
+
+/// Sleeps until the session's next deadline. Deadlines only move later, so the timer is left as it is until it
+/// fires, and set anew only then: an event costs no timer work.
+#[derive(Debug)]
+enum Timer {
+    /// Not needed yet: nothing has been waited for.
+    Unset,
+    Armed(Pin<Box<Sleep>>),
+    /// The session has no deadline.
+    Off,
+}
+
+/// What a worker's streams read into and write from, one after the other; never held across a poll.
+struct Scratch {
+    input: Box<[u8]>,
+    out: Out,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> =
+        RefCell::new(Scratch { input: vec![0; READ_BYTES].into_boxed_slice(), out: Out::default() });
+}
+
+/// One read of an upstream socket.
+const READ_BYTES: usize = 64 << 10;
+
+/// Unit lengths that an idle stream may keep room for.
+const KEEP_LENGTHS: usize = 64;
+
+impl Relay {
+    /// Joins a body to its session, in the task that answers the request. `access` is finished when the relay
+    /// is dropped.
+    pub fn new(
+        source: upstream::Body,
+        session: Session,
+        client: Rc<Client>,
+        worker: Rc<Worker>,
+        access: Access,
+    ) -> Self {
+        Relay {
+            source: Some(source),
+            session,
+            ready: Ready::default(),
+            trailers: None,
+            end: None,
+            timer: Timer::Unset,
+            member: worker.streams.join(),
+            client,
+            worker,
+            handed_at: None,
+            access,
+        }
+    }
+
+    /// Waits until it is known what head the client is to be given. A body that is known to be empty is over then:
+    /// hyper would not ask for it.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: what was read is in the session.
+    pub async fn commit(&mut self) -> Commit {
+        std::future::poll_fn(|cx| {
+            loop {
+                let is_empty = self.source.as_ref().is_some_and(upstream::Body::is_end);
+                if let Some(commit) = self.session.commit().filter(|_| !is_empty) {
+                    return Poll::Ready(commit);
+                }
+                ready!(self.advance(cx));
+            }
+        })
+        .await
+    }
+
+    /// The line that will be logged.
+    pub fn access(&mut self) -> &mut Access {
+        &mut self.access
+    }
+
+    /// The next unit for the client, or how it ends. Trailers come before a clean end.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        loop {
+            if let Some(unit) = self.ready.pop() {
+                return Poll::Ready(Next::Unit(unit));
+            }
+            match self.end {
+                Some(End::Clean) => {
+                    return Poll::Ready(self.trailers.take().map_or(Next::End, Next::Trailers));
+                }
+                Some(End::Abort) => return Poll::Ready(Next::Abort),
+                None => {}
+            }
+            ready!(self.advance(cx));
+        }
+    }
+
+    /// Everything was said and taken.
+    fn is_over(&self) -> bool {
+        self.end == Some(End::Clean) && self.ready.bytes.is_empty() && self.trailers.is_none()
+    }
+
+    /// Whether all that was handed to hyper has left for the kernel. hyper polls an HTTP/1.1 body again after each
+    /// complete flush; nobody can tell for an HTTP/2 stream.
+    fn is_flushed(&self) -> bool {
+        self.access.watch().is_some() || self.handed_at != Some(self.client.flushes.get())
+    }
+
+    /// hyper was given something at `at`, or asks for more.
+    fn handed_over(&mut self, at: Option<Instant>) {
+        if at.is_some() {
+            self.handed_at = Some(self.client.flushes.get());
+        }
+        // hyper does not poll the body of an HTTP/2 stream that has no window.
+        if let Some(watch) = self.access.watch() {
+            watch.handed_over.set(at);
+        }
+    }
+
+    /// One step: a read, an end, a deadline or a drain. Ready when it may have changed something.
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let Scratch { input, out } = scratch;
+            out.clear();
+            self.member.watch(cx);
+            if self.worker.phase.get() == Phase::Ending {
+                self.session.drain(Instant::now().into_std(), out);
+            } else if self.read(cx, input, out).is_pending() {
+                ready!(self.poll_timer(cx, out));
+            }
+            self.take(out);
+            Poll::Ready(())
+        })
+    }
+
+    /// Reads once from the source. If the body's end came in the same read, it is taken with it, so that the
+    /// last event and the end of the body leave in one write.
+    fn read(&mut self, cx: &mut Context<'_>, input: &mut [u8], out: &mut Out) -> Poll<()> {
+        let Some(source) = &mut self.source else { return Poll::Ready(()) };
+        loop {
+            let read = ready!(source.poll_read(cx, input));
+            let now = Instant::now().into_std();
+            match read {
+                Ok(Read::Data(length)) => self.session.input(&input[..length], now, out),
+                Ok(Read::Trailers(trailers)) => self.trailers = Some(trailers),
+                Ok(Read::End) => self.session.upstream_ended(now, out),
+                Err(error) => self.session.upstream_failed(proxy::failure(&error), now, out),
+            }
+            if out.end.is_some() || !source.is_end() {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>, out: &mut Out) -> Poll<()> {
+        loop {
+            match &mut self.timer {
+                Timer::Unset => {}
+                Timer::Armed(sleep) => ready!(sleep.as_mut().poll(cx)),
+                Timer::Off => return Poll::Pending,
+            }
+            let deadline = self.session.tick(Instant::now().into_std(), out);
+            match (deadline, &mut self.timer) {
+                (None, timer) => *timer = Timer::Off,
+                (Some(deadline), Timer::Armed(sleep)) => sleep.as_mut().reset(deadline.into()),
+                (Some(deadline), timer) => {
+                    *timer = Timer::Armed(Box::pin(tokio::time::sleep_until(deadline.into())));
+                }
+            }
+            if !out.bytes.is_empty() || out.end.is_some() {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Makes what the session wrote ready for the sink.
+    fn take(&mut self, out: &Out) {
+        if !out.bytes.is_empty() {
+            self.ready.put(&out.bytes, &out.ends);
+        }
+        if out.end.is_some() {
+            self.end = out.end;
+            self.source = None;
+            self.trailers =
+                self.trailers.take().filter(|_| self.session.commit() == Some(Commit::PassThrough));
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let (who, what) = self.access.left();
+        self.session.client_gone(who, what);
+        let stats = self.session.stats();
+        self.access.events = stats.events;
+        self.access.bytes = stats.bytes;
+        self.access.first_event = stats.first_event.map(|at| self.access.since_start(at.into()));
+        self.access.longest_gap = Some(stats.longest_gap);
+        self.access.dialect = self.session.dialect().map(|dialect| dialect.name);
+        self.access.error = self.session.failure().map(|failure| failure.message().to_owned());
+        if let Some(outcome) = self.session.outcome() {
+            self.access.finish(outcome);
+        }
+    }
+}
+
+/// What a sink is to do next.
+#[derive(Debug)]
+enum Next {
+    /// Write this: one chunk, one DATA frame.
+    Unit(Bytes),
+    /// Write the trailer section.
+    Trailers(HeaderMap),
+    /// End the body properly.
+    End,
+    /// Cut it.
+    Abort,
+}
+
+impl Ready {
+    /// Only called when empty.
+    fn put(&mut self, bytes: &[u8], ends: &[usize]) {
+        self.bytes = Bytes::copy_from_slice(bytes);
+        if ends.len() > 1 {
+            let starts = std::iter::once(&0).chain(ends);
+            self.lengths.extend(ends.iter().zip(starts).map(|(end, start)| end - start));
+            self.lengths.reverse();
+        }
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        match self.lengths.pop() {
+            Some(length) => {
+                if self.lengths.is_empty() && self.lengths.capacity() > KEEP_LENGTHS {
+                    self.lengths = Vec::new();
+                }
+                Some(self.bytes.split_to(length))
+            }
+            None if self.bytes.is_empty() => None,
+            None => Some(std::mem::take(&mut self.bytes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_come_out_one_by_one_in_order() {
+        let mut ready = Ready::default();
+        assert_eq!(ready.pop(), None);
+        ready.put(b"abcdef", &[1, 3, 6]);
+        let units: Vec<Bytes> = std::iter::from_fn(|| ready.pop()).collect();
+        assert_eq!(units, [&b"a"[..], b"bc", b"def"]);
+        ready.put(b"whole", &[5]);
+        assert_eq!(ready.pop().as_deref(), Some(&b"whole"[..]));
+        assert_eq!(ready.pop(), None);
+    }
+}

@@ -141,8 +141,7 @@ impl<H: Handler> Connection<H> {
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
         let service = service_fn(move |request: Request<Incoming>| {
             client.uploading.set(!request.body().is_end_stream());
-            let response = handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker));
-            async move { Ok::<_, Infallible>(response.await) }
+            answer(handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker)))
         });
         let mut http =
             http1_builder(&self.worker.config).serve_connection(ClientIo(Rc::clone(&wire)), service);
@@ -176,8 +175,7 @@ impl<H: Handler> Connection<H> {
         let (handler, client, worker) =
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
         let service = service_fn(move |request: Request<Incoming>| {
-            let response = handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker));
-            async move { Ok::<_, Infallible>(response.await) }
+            answer(handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker)))
         });
         let streams = Streams::new(self.worker.config.timeouts.client_write_stall);
         let http = http2_builder(&self.worker.config, streams.clone())
@@ -210,6 +208,12 @@ impl<H: Handler> Connection<H> {
         })
         .await
     }
+}
+
+/// The future that hyper polls for a response. Boxed: hyper keeps room for it as long as the connection or the
+/// stream lives, and the 8 KiB that a request takes until its response head are not needed while the body goes.
+fn answer<T>(response: impl Future<Output = T>) -> Pin<Box<impl Future<Output = Result<T, Infallible>>>> {
+    Box::pin(async move { Ok(response.await) })
 }
 
 /// HTTP/1.1 with all its bounds.
