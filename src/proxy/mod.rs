@@ -36,6 +36,7 @@ use crate::{auth, route};
 use error::ProxyError;
 pub(crate) use error::failure;
 use headers::RequestId;
+pub(crate) use headers::is_hop_by_hop;
 use intent::Scanner;
 use plan::Ask;
 
