@@ -81,11 +81,16 @@ fn session_allocations(format: &'static Format, inputs: &[&[u8]]) -> usize {
         }
     };
     play(10);
-    let region = Region::new(ALLOCATOR);
-    play(1000);
-    let change = region.change();
-    assert!(session.stats().events > 1000, "the session saw the events");
-    change.allocations + change.reallocations
+    // The test harness has threads of its own that may allocate meanwhile: the least of three counts.
+    let count = (0..3).map(|_| {
+        let region = Region::new(ALLOCATOR);
+        play(1000);
+        let change = region.change();
+        change.allocations + change.reallocations
+    });
+    let least = count.min().unwrap();
+    assert!(session.stats().events > 3000, "the session saw the events");
+    least
 }
 
 #[test]
@@ -247,7 +252,7 @@ fn an_idle_stream_holds_little_heap() {
 }
 
 /// hyper's two 8 KiB buffers are most of it.
-const IDLE_HEAP_BYTES: f64 = 28_000.0;
+const IDLE_HEAP_BYTES: f64 = 27_800.0;
 
 // --- the binary under a counter -------------------------------------------------------------------------------
 
@@ -346,7 +351,7 @@ fn system_calls_per_event_are_few() {
 #[cfg_attr(debug_assertions, ignore = "instructions are counted in release builds; tests/run does it")]
 fn user_instructions_per_event_are_few() {
     let _alone = alone();
-    for (batch, bound) in [(1, 9_000.0), (4, 3_500.0), (64, 1_500.0)] {
+    for (batch, bound) in [(1, 7_600.0), (4, 3_900.0), (64, 2_900.0)] {
         let figure = per_event(
             batch,
             200,

@@ -32,26 +32,24 @@ fn sign(event: &Event<'_>) -> Sign {
         let done = event.data.line().is_some_and(|line| line.trim_ascii() == b"[DONE]");
         return if done { Sign::Last } else { Sign::Plain };
     };
-    if begins_with_key(json, b"\"error\"") || is_error(event, json) {
+    if event.name == Some(b"error") || begins_with_key(json, b"\"error\"") {
         return Sign::Error;
     }
     // Several choices finish one by one; any reason shows that the upstream got to the end of an answer.
-    let mut rest = json;
+    let (mut rest, mut is_choice) = (json, false);
     while let Some(value) = value_of(rest, &FINISH_REASON) {
         if value.starts_with(b"\"") && !value.starts_with(b"\"\"") {
             return Sign::Finish;
         }
-        rest = value;
+        (rest, is_choice) = (value, true);
     }
-    Sign::Plain
+    // Usual chunks have a finish_reason of null, and are searched once.
+    if !is_choice && is_error(json) { Sign::Error } else { Sign::Plain }
 }
 
-/// A named error event, or an `error` object in an event that has no choices at all.
-fn is_error(event: &Event<'_>, json: &[u8]) -> bool {
-    let named = event.name == Some(b"error");
-    named
-        || (value_of(json, &CHOICES).is_none()
-            && value_of(json, &ERROR).is_some_and(|value| value.starts_with(b"{")))
+/// An `error` object in an event that has no choices at all.
+fn is_error(json: &[u8]) -> bool {
+    value_of(json, &CHOICES).is_none() && value_of(json, &ERROR).is_some_and(|value| value.starts_with(b"{"))
 }
 
 #[cfg(test)]
