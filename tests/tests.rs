@@ -37,3 +37,5 @@ mod layering;
 mod config;
 // config.toml.example: generated, complete, and showing the true defaults.
 mod example;
+// The READMEs: what they show works, in both languages.
+mod readme;
