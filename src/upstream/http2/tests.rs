@@ -472,3 +472,29 @@ async fn head_timeout_runs_again_when_the_upstream_stops_taking_a_slow_upload() 
     let error = sent.expect("an end").unwrap_err();
     assert_eq!((error.code(), start.elapsed().as_secs()), ("timeout_response_head", 700));
 }
+
+#[tokio::test(flavor = "local")]
+async fn requests_that_come_together_make_no_more_connections_than_they_need() {
+    const TOGETHER: usize = 200;
+    let (_, mut asked, upstreams) = serve(Builder::new()).await;
+    let upstreams = Rc::new(upstreams);
+    let mut tasks = Vec::new();
+    for _ in 0..TOGETHER {
+        let upstreams = Rc::clone(&upstreams);
+        tasks.push(tokio::task::spawn_local(async move { get(&upstreams).await.unwrap() }));
+    }
+    let mut connections = Vec::new();
+    let mut streams = Vec::new();
+    for _ in 0..TOGETHER {
+        let mut asked = asked.recv().await.unwrap();
+        connections.push(asked.connection);
+        streams.push((asked.begin(), asked));
+    }
+    let mut open = Vec::new();
+    for task in tasks {
+        open.push(task.await.unwrap());
+    }
+    connections.sort_unstable();
+    connections.dedup();
+    assert_eq!(connections, [0, 1, 2, 3]);
+}
