@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::access::Line;
 use super::certs::Certs;
@@ -179,6 +180,11 @@ impl Tidegate {
         self.stdout.all().join("\n")
     }
 
+    /// Closes the reading end of standard error, as a log collector does that dies.
+    pub async fn close_log(&mut self) {
+        self.stderr.close().await;
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the process is there");
@@ -232,6 +238,7 @@ pub fn config(upstream: &Upstream, more: &str) -> String {
 struct Lines {
     lines: Arc<Mutex<Vec<String>>>,
     count: watch::Receiver<usize>,
+    reader: JoinHandle<()>,
 }
 
 impl Lines {
@@ -239,7 +246,7 @@ impl Lines {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (news, count) = watch::channel(0);
         let collected = Arc::clone(&lines);
-        tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             let mut pipe = BufReader::new(pipe);
             let mut line = Vec::new();
             while matches!(pipe.read_until(b'\n', &mut line).await, Ok(1..)) {
@@ -250,7 +257,14 @@ impl Lines {
                 news.send_replace(lines.len());
             }
         });
-        Lines { lines, count }
+        Lines { lines, count, reader }
+    }
+
+    /// Closes the pipe.
+    async fn close(&mut self) {
+        self.reader.abort();
+        let ended = (&mut self.reader).await;
+        assert!(ended.is_err(), "it was open until now");
     }
 
     fn all(&self) -> Vec<String> {
