@@ -212,6 +212,17 @@ async fn log_can_be_json() {
     assert!(!proxy.log().contains("secret=1"), "the query is in the log:\n{}", proxy.log());
 }
 
+#[tokio::test]
+async fn soft_limit_of_open_files_is_raised_and_told() {
+    let upstream = Upstream::start().await;
+    let proxy = Launch::config(config(&upstream, "")).soft_files(100).start().await;
+    let line = proxy.logged("limit of open files").await;
+    let (soft, hard) = proxy.file_limits();
+    assert_eq!(soft, hard);
+    let streams = (hard - 64) / 2;
+    assert!(line.contains(&format!("files={hard} streams={streams}")), "{line}");
+}
+
 /// A log collector that dies must not take the streams with it.
 #[tokio::test]
 async fn streams_end_cleanly_when_nobody_reads_the_log_any_more() {

@@ -25,18 +25,19 @@ pub struct Launch {
     config: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    files: Option<u64>,
 }
 
 impl Launch {
     /// `serve --config FILE` with this text.
     pub fn config(text: impl Into<String>) -> Self {
-        Launch { config: Some(text.into()), args: Vec::new(), env: Vec::new() }
+        Launch { config: Some(text.into()), args: Vec::new(), env: Vec::new(), files: None }
     }
 
     /// Flags only.
     pub fn flags(args: &[&str]) -> Self {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Launch { config: None, args, env: Vec::new() }
+        Launch { config: None, args, env: Vec::new(), files: None }
     }
 
     /// Sets an environment variable. There are no others but `PATH`.
@@ -46,8 +47,23 @@ impl Launch {
         self
     }
 
+    /// Lowers its soft limit of open files.
+    #[must_use]
+    pub fn soft_files(mut self, files: u64) -> Self {
+        self.files = Some(files);
+        self
+    }
+
     fn command(&self, dir: &Dir) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let program = env!("CARGO_BIN_EXE_tidegate");
+        let mut command = match self.files {
+            None => Command::new(program),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(format!("ulimit -S -n {files} && exec \"$0\" \"$@\"")).arg(program);
+                shell
+            }
+        };
         if let Some(config) = &self.config {
             let file = dir.write("config.toml", config.as_bytes());
             command.arg("serve").arg("--config").arg(file);
@@ -204,6 +220,14 @@ impl Tidegate {
     pub fn fds(&self) -> usize {
         let list = std::fs::read_dir(self.proc("fd")).expect("the process is there");
         list.count()
+    }
+
+    /// How many files it may open: the soft limit and the hard one.
+    pub fn file_limits(&self) -> (u64, u64) {
+        let limits = std::fs::read_to_string(self.proc("limits")).expect("the process is there");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let mut numbers = line.expect("the kernel tells").split_whitespace().map_while(|it| it.parse().ok());
+        (numbers.next().expect("a soft limit"), numbers.next().expect("a hard limit"))
     }
 
     /// Resident memory in bytes.
