@@ -213,6 +213,36 @@ async fn log_can_be_json() {
 }
 
 #[tokio::test]
+async fn soft_limit_of_open_files_is_raised_and_told() {
+    let upstream = Upstream::start().await;
+    let proxy = Launch::config(config(&upstream, "")).soft_files(100).start().await;
+    let line = proxy.logged("limit of open files").await;
+    let (soft, hard) = proxy.file_limits();
+    assert_eq!(soft, hard);
+    let streams = (hard - 64) / 2;
+    assert!(line.contains(&format!("files={hard} streams={streams}")), "{line}");
+}
+
+/// A log collector that dies must not take the streams with it.
+#[tokio::test]
+async fn streams_end_cleanly_when_nobody_reads_the_log_any_more() {
+    let mut upstream = Upstream::start().await;
+    let mut proxy = Tidegate::before(&upstream, "").await;
+    proxy.close_log().await;
+    for _ in 0..2 {
+        let mut call = Call::start(&proxy.http(), &Request::stream("/x")).await;
+        let mut exchange = upstream.request().await;
+        exchange.respond_sse().await;
+        exchange.chunk(b"data: 1\n\n").await;
+        exchange.end().await;
+        let rest = call.rest().await;
+        assert_eq!((rest.cut.as_deref(), rest.bytes().as_slice()), (None, &b"data: 1\n\n"[..]));
+    }
+    proxy.signal(rustix::process::Signal::TERM);
+    assert_eq!(proxy.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn open_relay_is_refused() {
     let args = ["--upstream", "http://127.0.0.1:9", "--listen", "0.0.0.0:0", "--bearer", "env:KEY"];
     let output = Launch::flags(&args).env("KEY", "k").run().await;

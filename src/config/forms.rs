@@ -79,8 +79,9 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
         });
     }
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    // Whoever writes a password or a key here must not find it in a log.
-    if rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
+    // Whoever writes a password or a key here must not find it in a log. It may hold a slash, so that only an
+    // `@` in a base path, which can be written %40, tells nothing.
+    if rest.contains('@') {
         return Err("a URL holds no user or password here (write inject = [{ basic = { user = \"…\", \
                     password = \"env:NAME\" } }] in the route)"
             .to_owned());
@@ -314,6 +315,8 @@ mod tests {
             ("https://me:canary@h", "inject"),
             ("https://:canary@h/x", "inject"),
             ("me:canary@h", "inject"),
+            ("https://me:/canary@h", "inject"),
+            ("me:/canary@h", "inject"),
             ("https://h?key=canary", "query"),
         ] {
             let error = url(typed).unwrap_err();

@@ -159,7 +159,8 @@ fn meant_time(number: &str, unit: &str) -> Option<String> {
     let [tenth @ b'0'..=b'9'] = tenths.as_bytes() else { return None };
     let millis = whole.parse::<u64>().ok()?.checked_mul(factor)?;
     let part = u64::from(tenth - b'0') * factor;
-    part.is_multiple_of(10).then(|| Time(Duration::from_millis(millis + part / 10)).to_string())
+    let millis = millis.checked_add(part / 10)?;
+    part.is_multiple_of(10).then(|| Time(Duration::from_millis(millis)).to_string())
 }
 
 /// What a person probably meant by a size in other words.
@@ -240,7 +241,7 @@ mod tests {
 
     #[test]
     fn time_mistake_explains_where_nothing_can_be_guessed() {
-        for typed in ["", "soon", "-5s", "1.5.5s", "1h30m", "s"] {
+        for typed in ["", "soon", "-5s", "1.5.5s", "1h30m", "s", "18446744073709551.9s"] {
             let error = typed.parse::<Time>().unwrap_err();
             assert!(error.contains("such as \"15s\""), "{error}");
         }

@@ -119,7 +119,7 @@ impl Server {
         let threads = self.start_threads(&handler).inspect_err(|_| stopper.end_now())?;
         let result = worker::runtime()
             .map_err(|source| RunError::Start { worker: 0, source })
-            .and_then(|runtime| self.control(&runtime, handler, threads.places, threads.done))
+            .and_then(|runtime| self.control(runtime, handler, threads.places, threads.done))
             .inspect_err(|_| stopper.end_now());
         for (index, handle) in threads.handles.into_iter().enumerate() {
             if handle.join().is_err() {
@@ -147,7 +147,7 @@ impl Server {
                     Err(error) => return drop(started.send(Err(error))),
                 };
                 drop(started.send(Ok(())));
-                runtime.block_on(async {
+                worker::run(runtime, async {
                     worker::serve(Rc::new(Worker::new(config, budget)), handler, incoming, phase).await;
                 });
             };
@@ -165,12 +165,12 @@ impl Server {
     /// Worker 0, the acceptor, the signals and the drain, on this thread.
     fn control<H: Handler>(
         self,
-        runtime: &LocalRuntime,
+        runtime: LocalRuntime,
         handler: H,
         places: Vec<Place>,
         mut done: mpsc::Receiver<Infallible>,
     ) -> Result<(), RunError> {
-        runtime.block_on(async {
+        worker::run(runtime, async {
             let signals = Signals::new().map_err(RunError::Signals)?;
             tokio::task::spawn_local(signals.forward(self.stopper.clone()));
             let worker = Rc::new(Worker::new(Arc::clone(&self.config), Arc::clone(&self.budget)));
@@ -386,6 +386,32 @@ mod tests {
             assert!(!running.thread.as_ref().expect("running").is_finished());
             drop(gate);
             read_until(&mut streaming, "0\r\n\r\n");
+            assert!(running.join().is_ok());
+        }
+    }
+
+    /// The resolver can take half a minute to give up on a name. The process stayed until then, after its last
+    /// stream and after a second signal.
+    #[test]
+    fn end_does_not_wait_for_a_name_lookup_that_hangs() {
+        for workers in [1, 2] {
+            let mut config = config();
+            config.workers = workers;
+            let mut running = run(config);
+            let mut streams: Vec<_> = (0..workers).map(|_| running.connect()).collect();
+            for stream in &mut streams {
+                write!(stream, "GET /lookup HTTP/1.1\r\nhost: a\r\n\r\n").expect("sent");
+            }
+            while running.script.events.all().len() < workers {
+                thread::yield_now();
+            }
+            drop(streams);
+            running.stopper.drain();
+            let deadline = std::time::Instant::now() + Duration::from_secs(20);
+            while !running.thread.as_ref().expect("running").is_finished() {
+                assert!(std::time::Instant::now() < deadline, "it waits");
+                thread::yield_now();
+            }
             assert!(running.join().is_ok());
         }
     }

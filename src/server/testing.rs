@@ -100,7 +100,7 @@ impl Events {
 
 /// A handler that does what the path says: `/hello` answers at once, `/wait` never answers, `/endless` sends
 /// 16 KiB frames for ever, `/gate` sends what comes through [`Scripted::gate`], `/panic` panics, `/thread`
-/// answers with the name of its thread.
+/// answers with the name of its thread, `/lookup` waits for a blocking call that never returns.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scripted {
     pub(crate) events: Events,
@@ -149,6 +149,17 @@ impl Scripted {
                 Frames::Gate(gate.expect("a gate"))
             }
             "/panic" => panic!("as the test wants"),
+            "/lookup" => {
+                let lookup = tokio::task::spawn_blocking(|| {
+                    loop {
+                        std::thread::park();
+                    }
+                });
+                match lookup.await {
+                    Ok(never) => never,
+                    Err(error) => panic!("{error}"),
+                }
+            }
             _ => std::future::pending().await,
         };
         Response::new(ScriptedBody { frames, watch: stall::current(), _request: request })

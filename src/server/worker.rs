@@ -79,6 +79,14 @@ pub(super) fn runtime() -> io::Result<LocalRuntime> {
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
+/// Runs `main` on a worker's thread. What `main` leaves behind is dropped, and a blocking call (a name lookup that
+/// hangs) is not waited for.
+pub(super) fn run<F: Future>(runtime: LocalRuntime, main: F) -> F::Output {
+    let output = runtime.block_on(main);
+    runtime.shutdown_background();
+    output
+}
+
 /// Serves the connections that come in until a drain is complete.
 pub(super) async fn serve<H: Handler>(
     worker: Rc<Worker>,

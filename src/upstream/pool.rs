@@ -32,6 +32,8 @@ pub(super) struct Pool {
     /// What was spoken last; decides whether it is worth waiting for a connection that is being made.
     speaks_http2: Cell<bool>,
     connecting: Cell<bool>,
+    /// HTTP/2 connections that were ever made.
+    made: Cell<u64>,
     connected: Notify,
 }
 
@@ -58,6 +60,7 @@ impl Pool {
             reaping: Cell::new(false),
             speaks_http2: Cell::new(upstream.http == HttpVersion::Http2),
             connecting: Cell::new(false),
+            made: Cell::new(0),
             connected: Notify::new(),
         })
     }
@@ -77,12 +80,16 @@ impl Pool {
         if let Some(acquired) = self.take(fresh) {
             return Ok(acquired);
         }
-        // Requests that come together share the HTTP/2 connection that the first of them makes. They wait for
-        // one attempt only: if it fails, each makes its own.
-        if self.speaks_http2.get() && self.connecting.get() {
+        // Requests that come together share the HTTP/2 connection that the first of them makes. For whom there
+        // is no room left on it, the next one is made, once for all. If an attempt fails, each makes its own.
+        while self.speaks_http2.get() && self.connecting.get() {
+            let made = self.made.get();
             self.connected.notified().await;
             if let Some(acquired) = self.take(fresh) {
                 return Ok(acquired);
+            }
+            if self.made.get() == made {
+                break;
             }
         }
         let _connecting = Connecting::start(self);
@@ -95,6 +102,7 @@ impl Pool {
                 self.speaks_http2.set(true);
                 let connection = Connection::start(io).await?;
                 self.shared.borrow_mut().push(Rc::clone(&connection));
+                self.made.set(self.made.get() + 1);
                 Ok(Acquired::Http2(Lease::new(connection, Rc::downgrade(self))))
             }
         }

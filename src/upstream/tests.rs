@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::upload::tests::{full, scripted};
 use super::*;
-use crate::config::{ClientTls, Config, Endpoint, HttpVersion, Limits, LogFormat, ServerTimeouts, Upstream};
+use crate::config::{ClientTls, Config, Endpoint, HttpVersion, Upstream};
 
 pub(super) fn upstream(address: SocketAddr, http: HttpVersion) -> Upstream {
     Upstream {
@@ -30,22 +30,7 @@ pub(super) fn upstream(address: SocketAddr, http: HttpVersion) -> Upstream {
 }
 
 pub(super) fn upstreams(upstream: Upstream) -> Upstreams {
-    Upstreams::new(Arc::new(Config {
-        listeners: Vec::new(),
-        upstreams: vec![upstream],
-        routes: Vec::new(),
-        workers: 1,
-        trusted_proxies: Vec::new(),
-        timeouts: ServerTimeouts {
-            tls_handshake: Duration::from_secs(10),
-            request_head: Duration::from_secs(10),
-            client_write_stall: Duration::from_secs(60),
-            drain: Duration::from_secs(600),
-        },
-        limits: Limits { max_head_bytes: 0, max_headers: 0, max_connections: 0, max_carry_total: 0 },
-        log_format: LogFormat::Logfmt,
-        log_level: tracing::level_filters::LevelFilter::INFO,
-    }))
+    Upstreams::new(Arc::new(Config { upstreams: vec![upstream], ..crate::server::testing::config() }))
 }
 
 /// A server that the test plays.

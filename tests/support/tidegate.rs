@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::access::Line;
 use super::certs::Certs;
@@ -24,18 +25,19 @@ pub struct Launch {
     config: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    files: Option<u64>,
 }
 
 impl Launch {
     /// `serve --config FILE` with this text.
     pub fn config(text: impl Into<String>) -> Self {
-        Launch { config: Some(text.into()), args: Vec::new(), env: Vec::new() }
+        Launch { config: Some(text.into()), args: Vec::new(), env: Vec::new(), files: None }
     }
 
     /// Flags only.
     pub fn flags(args: &[&str]) -> Self {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Launch { config: None, args, env: Vec::new() }
+        Launch { config: None, args, env: Vec::new(), files: None }
     }
 
     /// Sets an environment variable. There are no others but `PATH`.
@@ -45,8 +47,23 @@ impl Launch {
         self
     }
 
+    /// Lowers its soft limit of open files.
+    #[must_use]
+    pub fn soft_files(mut self, files: u64) -> Self {
+        self.files = Some(files);
+        self
+    }
+
     fn command(&self, dir: &Dir) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let program = env!("CARGO_BIN_EXE_tidegate");
+        let mut command = match self.files {
+            None => Command::new(program),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(format!("ulimit -S -n {files} && exec \"$0\" \"$@\"")).arg(program);
+                shell
+            }
+        };
         if let Some(config) = &self.config {
             let file = dir.write("config.toml", config.as_bytes());
             command.arg("serve").arg("--config").arg(file);
@@ -179,6 +196,11 @@ impl Tidegate {
         self.stdout.all().join("\n")
     }
 
+    /// Closes the reading end of standard error, as a log collector does that dies.
+    pub async fn close_log(&mut self) {
+        self.stderr.close().await;
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the process is there");
@@ -198,6 +220,14 @@ impl Tidegate {
     pub fn fds(&self) -> usize {
         let list = std::fs::read_dir(self.proc("fd")).expect("the process is there");
         list.count()
+    }
+
+    /// How many files it may open: the soft limit and the hard one.
+    pub fn file_limits(&self) -> (u64, u64) {
+        let limits = std::fs::read_to_string(self.proc("limits")).expect("the process is there");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let mut numbers = line.expect("the kernel tells").split_whitespace().map_while(|it| it.parse().ok());
+        (numbers.next().expect("a soft limit"), numbers.next().expect("a hard limit"))
     }
 
     /// Resident memory in bytes.
@@ -232,6 +262,7 @@ pub fn config(upstream: &Upstream, more: &str) -> String {
 struct Lines {
     lines: Arc<Mutex<Vec<String>>>,
     count: watch::Receiver<usize>,
+    reader: JoinHandle<()>,
 }
 
 impl Lines {
@@ -239,7 +270,7 @@ impl Lines {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (news, count) = watch::channel(0);
         let collected = Arc::clone(&lines);
-        tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             let mut pipe = BufReader::new(pipe);
             let mut line = Vec::new();
             while matches!(pipe.read_until(b'\n', &mut line).await, Ok(1..)) {
@@ -250,7 +281,14 @@ impl Lines {
                 news.send_replace(lines.len());
             }
         });
-        Lines { lines, count }
+        Lines { lines, count, reader }
+    }
+
+    /// Closes the pipe.
+    async fn close(&mut self) {
+        self.reader.abort();
+        let ended = (&mut self.reader).await;
+        assert!(ended.is_err(), "it was open until now");
     }
 
     fn all(&self) -> Vec<String> {

@@ -55,7 +55,8 @@ pub(super) async fn send(
     match poll_fn(|cx| exchange.poll_head(&head.method, reused, cx)).await {
         Ok(head) => Ok(exchange.into_response(head, pool)),
         Err(error) => {
-            let unsent = exchange.sender.filter(|sender| reused && sender.written() == 0);
+            let dead = reused && matches!(error, Error::ClosedBeforeHead { .. });
+            let unsent = exchange.sender.filter(|sender| dead && sender.written() == 0);
             Err(Failure::new(error, unsent.map(|sender| sender.into_upload())))
         }
     }

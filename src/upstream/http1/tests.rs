@@ -317,6 +317,30 @@ async fn request_is_sent_again_when_a_kept_connection_takes_no_byte() {
     assert_eq!(response.unwrap().head.status, 204);
 }
 
+/// The client's body broke off before a byte of the request was sent on a kept connection. Sent again, the body
+/// would look complete where it broke.
+#[tokio::test(flavor = "local")]
+async fn request_is_not_sent_again_when_its_own_body_broke_off() {
+    let (server, upstreams) = client().await;
+    let serve = async {
+        let mut peer = server.accept().await;
+        peer.head().await;
+        peer.write("HTTP/1.1 204 No Content\r\n\r\n").await;
+        peer.closed().await;
+    };
+    let ask = async {
+        get(&upstreams).await.unwrap();
+        let (upload, script) = scripted(None);
+        script.fail();
+        script.end();
+        let timeout = Some(Duration::from_secs(1));
+        upstreams.send(0, head(Method::POST, "/x"), upload, timeout).await
+    };
+    let ((), response) = tokio::join!(serve, ask);
+    assert_eq!(response.unwrap_err().code(), "request_body");
+    server.assert_no_more().await;
+}
+
 #[tokio::test(flavor = "local")]
 async fn request_is_not_sent_again_when_bytes_of_it_were_written() {
     let (server, upstreams) = client().await;

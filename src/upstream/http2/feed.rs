@@ -46,7 +46,7 @@ impl Shared {
         })
     }
 
-    /// Wakes the current task when the upload ends or fails.
+    /// Wakes the current task when the upload ends or fails, or the client goes on with it after a pause.
     pub(super) fn watch(&self, cx: &Context<'_>) {
         match &mut *self.waiter.borrow_mut() {
             Some(waiter) => waiter.clone_from(cx.waker()),
@@ -98,10 +98,15 @@ impl Shared {
     fn poll_data(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         let mut upload = self.upload.borrow_mut();
         let Some(upload) = upload.as_mut() else { return Poll::Ready(Some(Err(Error::RequestBody))) };
+        let was_waiting = upload.is_waiting();
         let polled = upload.poll_data(cx);
         if polled.is_ready() {
             self.moved_at.set(Instant::now());
             self.done.set(upload.is_end());
+            if was_waiting {
+                // Now it is the upstream's turn: its clock must be wound.
+                self.wake();
+            }
         }
         polled
     }

@@ -452,3 +452,49 @@ async fn dead_connection_is_not_used_again() {
         tokio::join!(serve, ask);
     }
 }
+
+/// A client uploads slowly; when the time for the head ran out first, it was the client's turn, so nothing ended.
+/// Then the upstream stopped taking the upload, and nothing looked at the clock any more.
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn head_timeout_runs_again_when_the_upstream_stops_taking_a_slow_upload() {
+    let (_, mut asked, upstreams) = serve(Builder::new()).await;
+    let (upload, script) = scripted(None);
+    let start = tokio::time::Instant::now();
+    let upload_slowly = async {
+        tokio::time::sleep(Duration::from_secs(400)).await;
+        // More than the window, and the server never opens it.
+        (0..8).for_each(|_| script.send(vec![b'x'; 16 << 10]));
+        script
+    };
+    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, Some(Duration::from_secs(300)));
+    let bounded = tokio::time::timeout(Duration::from_secs(3600), ask);
+    let (sent, _script, _asked) = tokio::join!(bounded, upload_slowly, asked.recv());
+    let error = sent.expect("an end").unwrap_err();
+    assert_eq!((error.code(), start.elapsed().as_secs()), ("timeout_response_head", 700));
+}
+
+#[tokio::test(flavor = "local")]
+async fn requests_that_come_together_make_no_more_connections_than_they_need() {
+    const TOGETHER: usize = 200;
+    let (_, mut asked, upstreams) = serve(Builder::new()).await;
+    let upstreams = Rc::new(upstreams);
+    let mut tasks = Vec::new();
+    for _ in 0..TOGETHER {
+        let upstreams = Rc::clone(&upstreams);
+        tasks.push(tokio::task::spawn_local(async move { get(&upstreams).await.unwrap() }));
+    }
+    let mut connections = Vec::new();
+    let mut streams = Vec::new();
+    for _ in 0..TOGETHER {
+        let mut asked = asked.recv().await.unwrap();
+        connections.push(asked.connection);
+        streams.push((asked.begin(), asked));
+    }
+    let mut open = Vec::new();
+    for task in tasks {
+        open.push(task.await.unwrap());
+    }
+    connections.sort_unstable();
+    connections.dedup();
+    assert_eq!(connections, [0, 1, 2, 3]);
+}
