@@ -116,6 +116,22 @@ impl Error {
         }
     }
 
+    /// What a client is told: as the text of the error, but without names and addresses of upstreams.
+    pub fn for_clients(&self) -> String {
+        match self {
+            Error::Resolve { .. } => "the name of the upstream does not resolve".to_owned(),
+            Error::Connect { .. } => "the upstream does not accept connections".to_owned(),
+            Error::Tls { .. } => "the TLS handshake with the upstream failed".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    /// What the log is told: the text of the error and of its causes.
+    pub fn for_the_log(&self) -> String {
+        let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
+        causes.fold(self.to_string(), |text, cause| format!("{text}: {cause}"))
+    }
+
     /// The word for logs and for the `code` of error bodies.
     pub fn code(&self) -> &'static str {
         match self {
@@ -174,5 +190,13 @@ mod tests {
         let late = Error::Timeout { timeout: Timeout::ResponseHead, after: Duration::from_secs(30) };
         assert_eq!((late.who(), late.status().as_u16(), late.phase()), (Who::Upstream, 504, Phase::Head));
         assert_eq!(late.to_string(), "timeout response_head (30s) ran out");
+    }
+
+    #[test]
+    fn address_and_cause_are_for_the_log_only() {
+        let source = io::Error::other("connection refused");
+        let error = Error::Connect { address: "10.0.0.7:8000".to_owned(), source };
+        assert_eq!(error.for_the_log(), "cannot connect to 10.0.0.7:8000: connection refused");
+        assert_eq!(error.for_clients(), "the upstream does not accept connections");
     }
 }

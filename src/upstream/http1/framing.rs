@@ -62,6 +62,14 @@ pub(super) struct Decoded {
     pub(super) used: usize,
 }
 
+/// What one read held before its framing went wrong.
+#[derive(Debug)]
+pub(super) struct Broken {
+    /// Body bytes, now at the front of the buffer: they came before, and are good.
+    pub(super) data: usize,
+    pub(super) error: Error,
+}
+
 impl Decoder {
     pub(super) fn new(framing: Framing) -> Self {
         let state = match framing {
@@ -101,7 +109,7 @@ impl Decoder {
     }
 
     /// Takes the framing off what has just been read.
-    pub(super) fn decode(&mut self, buffer: &mut [u8]) -> Result<Decoded, Error> {
+    pub(super) fn decode(&mut self, buffer: &mut [u8]) -> Result<Decoded, Broken> {
         let mut decoded = Decoded::default();
         while decoded.used < buffer.len() && !self.is_done() {
             let available = buffer.len() - decoded.used;
@@ -112,7 +120,8 @@ impl Decoder {
                     self.data(&mut decoded, buffer, length);
                 }
                 state => {
-                    self.state = self.step(state, buffer[decoded.used])?;
+                    let next = self.step(state, buffer[decoded.used]);
+                    self.state = next.map_err(|error| Broken { data: decoded.data, error })?;
                     decoded.used += 1;
                 }
             }
@@ -213,7 +222,7 @@ mod tests {
         };
         for piece in pieces {
             let mut piece = piece.to_vec();
-            let decoded = decoder.decode(&mut piece).map_err(named)?;
+            let decoded = decoder.decode(&mut piece).map_err(|broken| named(broken.error))?;
             assert!(decoded.used == piece.len() || decoder.is_done());
             data.extend_from_slice(&piece[..decoded.data]);
             rest.extend_from_slice(&piece[decoded.used..]);
@@ -261,6 +270,13 @@ mod tests {
         assert_eq!(chunked("2\r\nab\n"), Err("a chunk that is longer than its size"));
         let long = format!("5;{}\r\n", "x".repeat(MAX_EXTENSION));
         assert_eq!(chunked(&long), Err("a chunk extension larger than 4 KiB"));
+    }
+
+    #[test]
+    fn what_came_before_broken_framing_is_kept() {
+        let mut bytes = b"5\r\nhello\r\n2\r\n, \r\nzz\r\n".to_vec();
+        let broken = Decoder::new(Framing::Chunked).decode(&mut bytes).unwrap_err();
+        assert_eq!(&bytes[..broken.data], b"hello, ");
     }
 
     #[test]

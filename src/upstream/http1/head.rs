@@ -48,6 +48,10 @@ pub(super) fn encode(head: &request::Parts, size: Option<u64>) -> (Vec<u8>, Requ
             field(&mut out, name.as_str(), value.as_bytes());
         }
     }
+    if head.headers.contains_key(header::TE) {
+        // RFC 9110 10.1.4: TE is for the next hop only, and is sent with the option that says so.
+        field(&mut out, "connection", b"TE");
+    }
     match framing {
         RequestFraming::None => {}
         RequestFraming::Length(size) => field(&mut out, "content-length", size.to_string().as_bytes()),

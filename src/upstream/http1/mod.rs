@@ -20,7 +20,7 @@ use http::{HeaderMap, Method, request};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::time::Instant;
 
-use self::framing::Decoder;
+use self::framing::{Decoded, Decoder};
 use self::head::{Head, HeadReader};
 use self::sender::{Sender, Stopped, Turn};
 use super::deadline::Deadline;
@@ -150,6 +150,7 @@ impl Exchange {
             rest: self.reader.into_rest(),
             rest_read: 0,
             trailers: None,
+            broken: None,
             pool,
         };
         if body.decoder.is_done() {
@@ -189,6 +190,8 @@ pub(super) struct Body {
     rest: Vec<u8>,
     rest_read: usize,
     trailers: Option<Box<HeaderMap>>,
+    /// What is wrong behind the data that was read last.
+    broken: Option<Error>,
     /// Whether the connection can carry another request, as far as is known.
     reusable: bool,
     pool: Rc<Pool>,
@@ -197,11 +200,14 @@ pub(super) struct Body {
 impl Body {
     /// Whether nothing but [`Read::End`] will come.
     pub(super) fn is_end(&self) -> bool {
-        self.decoder.is_done() && self.trailers.is_none()
+        self.decoder.is_done() && self.trailers.is_none() && self.broken.is_none()
     }
 
     /// See [`super::Body::poll_read`].
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<Read, Error>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Err(error));
+        }
         self.drive_upload(cx)?;
         while !self.decoder.is_done() {
             let room = self.decoder.room().min(buffer.len());
@@ -212,21 +218,32 @@ impl Body {
                 }
                 break;
             }
-            let decoded = self.decoder.decode(&mut buffer[..length])?;
-            if self.decoder.is_done() {
-                // RFC 9112 9.3: what follows a complete response was not asked for.
-                self.reusable &= decoded.used == length && self.rest.is_empty();
-                self.trailers = self.decoder.take_trailers()?.map(Box::new);
+            let (data, result) = match self.decoder.decode(&mut buffer[..length]) {
+                Ok(decoded) => (decoded.data, self.decoded(&decoded, length)),
+                Err(broken) => (broken.data, Err(broken.error)),
+            };
+            if data > 0 {
+                // What came before it is good, and goes first.
+                self.broken = result.err();
+                return Poll::Ready(Ok(Read::Data(data)));
             }
-            if decoded.data > 0 {
-                return Poll::Ready(Ok(Read::Data(decoded.data)));
-            }
+            result?;
         }
         if let Some(trailers) = self.trailers.take() {
             return Poll::Ready(Ok(Read::Trailers(*trailers)));
         }
         self.give_back();
         Poll::Ready(Ok(Read::End))
+    }
+
+    /// Looks at the end of the body, if `decoded`, out of `length` bytes, reached it.
+    fn decoded(&mut self, decoded: &Decoded, length: usize) -> Result<(), Error> {
+        if self.decoder.is_done() {
+            // RFC 9112 9.3: what follows a complete response was not asked for.
+            self.reusable &= decoded.used == length && self.rest.is_empty();
+            self.trailers = self.decoder.take_trailers()?.map(Box::new);
+        }
+        Ok(())
     }
 
     /// What came with the head, then the socket.

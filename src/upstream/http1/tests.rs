@@ -435,3 +435,31 @@ async fn head_timeout_runs_when_the_upstream_takes_no_more_of_the_upload() {
     let (_peer, response) = tokio::join!(serve, ask);
     assert_eq!(response.unwrap_err().code(), "timeout_response_head");
 }
+
+/// Two events and nonsense behind them once came in one read, and the events were lost with the nonsense.
+#[tokio::test(flavor = "local")]
+async fn data_in_front_of_broken_framing_is_read_before_the_error() {
+    let response = exchange("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n");
+    let mut response = response.await.unwrap();
+    assert_eq!(data(&mut response.body).await.unwrap(), b"hello");
+    assert!(!response.body.is_end());
+    let error = data(&mut response.body).await.unwrap_err();
+    assert!(matches!(error, Error::Malformed { what: "a bad chunk size" }), "{error}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn te_is_sent_as_an_option_of_the_connection() {
+    let (server, upstreams) = client().await;
+    let ask = async {
+        let mut head = head(Method::GET, "/");
+        head.headers.insert(http::header::TE, http::HeaderValue::from_static("trailers"));
+        upstreams.send(0, head, Upload::empty(), None).await.unwrap();
+    };
+    let serve = async {
+        let mut peer = server.accept().await;
+        let head = peer.head().await.to_ascii_lowercase();
+        assert!(head.contains("\r\nte: trailers\r\n") && head.contains("\r\nconnection: te\r\n"), "{head}");
+        peer.write("HTTP/1.1 204 No Content\r\n\r\n").await;
+    };
+    tokio::join!(ask, serve);
+}
