@@ -9,7 +9,7 @@ use crate::codec::{Data, Decode, Event, Item, json, sse::data_lines};
 use crate::dialect::Dialect;
 use crate::format::{Format, SSE};
 
-use super::gate::{self, Label, SNIFF_BYTES, Verdict};
+use super::gate::{Gate, Label, Verdict};
 use super::watch::Watch;
 use super::{Failure, Outcome, Phase, Share, Who};
 
@@ -127,7 +127,7 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    Sniffing { label: Label, wanted: Wanted, held: Vec<u8> },
+    Sniffing { gate: Gate, wanted: Wanted },
     Passing,
     Reframing { format: &'static Format, decoder: Box<dyn Decode> },
     Refused,
@@ -157,7 +157,7 @@ impl Session {
         let state = match plan.mode {
             Mode::PassThrough => State::Passing,
             Mode::Reframe(format) => reframing(format, plan.max_event_bytes),
-            Mode::Sniff(label, wanted) => State::Sniffing { label, wanted, held: Vec::new() },
+            Mode::Sniff(label, wanted) => State::Sniffing { gate: Gate::new(label), wanted },
         };
         Session {
             state,
@@ -217,13 +217,16 @@ impl Session {
         if self.outcome.is_some() {
             return;
         }
-        if let State::Sniffing { label, held, .. } = &mut self.state {
-            let (label, held) = (*label, std::mem::take(held));
-            if held.trim_ascii().is_empty() {
+        if self.inflate.as_ref().is_some_and(|inflate| !inflate.is_whole()) {
+            let message = "the upstream's coded body ended in the middle";
+            return self.fail(Failure::new(Who::Upstream, "truncated", message), now, out);
+        }
+        if let State::Sniffing { gate, .. } = &self.state {
+            if gate.text().is_empty() {
                 let message = "the upstream answered a stream request with an empty body";
                 return self.fail(Failure::new(Who::Upstream, "empty", message), now, out);
             }
-            self.decide(gate::sniff(&held, label, true), held, now, out);
+            self.decide(gate.end(), now, out);
         }
         if let State::Passing = &self.state {
             if let Some(mask) = &mut self.mask {
@@ -232,10 +235,6 @@ impl Session {
             }
             let error = Outcome::upstream("status", Phase::End);
             return self.end(if self.is_error { error } else { Outcome::DONE }, End::Clean, out);
-        }
-        if self.inflate.as_ref().is_some_and(|inflate| !inflate.is_whole()) {
-            let message = "the upstream's coded body ended in the middle";
-            return self.fail(Failure::new(Who::Upstream, "truncated", message), now, out);
         }
         if let State::Reframing { decoder, .. } = &mut self.state {
             let writer = &mut self.writer;
@@ -317,15 +316,9 @@ impl Session {
             return;
         }
         match &mut self.state {
-            State::Sniffing { label, held, .. } => {
-                held.extend_from_slice(bytes);
-                let verdict = gate::sniff(held, *label, held.len() >= SNIFF_BYTES);
-                if verdict == Verdict::More && held.trim_ascii_start().is_empty() {
-                    // Blank runs in front of a stream mean nothing, however long.
-                    held.clear();
-                }
-                let held = std::mem::take(held);
-                self.decide(verdict, held, now, out);
+            State::Sniffing { gate, .. } => {
+                let verdict = gate.push(bytes);
+                self.decide(verdict, now, out);
             }
             State::Passing => {
                 match &mut self.mask {
@@ -354,27 +347,25 @@ impl Session {
     }
 
     /// Leaves the gate, or waits on.
-    fn decide(&mut self, verdict: Verdict, held: Vec<u8>, now: Instant, out: &mut Out) {
-        match verdict {
-            Verdict::More => {
-                if let State::Sniffing { held: slot, .. } = &mut self.state {
-                    *slot = held;
-                }
-                return;
-            }
+    fn decide(&mut self, verdict: Verdict, now: Instant, out: &mut Out) {
+        let format = match verdict {
+            Verdict::More => return,
             Verdict::Html => {
                 let message = "the upstream answered a stream request with an HTML page";
                 return self.fail(Failure::new(Who::Upstream, "html", message), now, out);
             }
-            Verdict::Pass => self.state = State::Passing,
-            Verdict::Stream(format) if !self.reads(format) => self.state = State::Passing,
-            Verdict::Stream(format) => self.state = reframing(format, self.bounds.max_event_bytes),
+            Verdict::Pass => None,
+            Verdict::Stream(format) => Some(format),
+        };
+        let state = std::mem::replace(&mut self.state, State::Passing);
+        let State::Sniffing { gate, wanted } = state else { return self.state = state };
+        match format.filter(|format| **format == SSE || wanted == Wanted::Events) {
+            Some(format) => {
+                self.state = reframing(format, self.bounds.max_event_bytes);
+                self.take(gate.text(), now, out);
+            }
+            None => self.take(&gate.into_held(), now, out),
         }
-        self.take(&held, now, out);
-    }
-
-    fn reads(&self, format: &Format) -> bool {
-        *format == SSE || matches!(self.state, State::Sniffing { wanted: Wanted::Events, .. })
     }
 
     fn judge_clean_end(&mut self, now: Instant, out: &mut Out) {

@@ -320,6 +320,28 @@ fn the_head_waits_for_the_bytes_of_an_unlabelled_stream() {
     assert_eq!((short.ended().as_str(), short.session.commit()), ("dat", Some(Commit::PassThrough)));
 }
 
+/// A server that answers JSON after all may send blank lines while it thinks. They were dropped, and the body was
+/// shorter than the Content-Length that passed with it.
+#[test]
+fn a_body_that_passes_after_the_gate_keeps_its_blank_runs() {
+    let mut rig = Rig::new(Plan { mode: Mode::Sniff(Label::Json, Wanted::Events), ..openai() });
+    rig.input("\n");
+    rig.input(" \r\n");
+    rig.input("{\"id\":1}\n");
+    assert_eq!(rig.session.commit(), Some(Commit::PassThrough));
+    rig.ended();
+    assert_eq!(String::from_utf8_lossy(&rig.sent), "\n \r\n{\"id\":1}\n");
+}
+
+/// Padding that is to defeat buffers (kilobytes of spaces) made an event stream pass as it was.
+#[test]
+fn padding_in_front_of_a_stream_is_not_its_content() {
+    let mut rig = Rig::new(Plan { mode: Mode::Sniff(Label::Other, Wanted::Events), ..openai() });
+    assert_eq!((rig.input([b' '; 4096]), rig.session.commit()), (String::new(), None));
+    assert_eq!(rig.input("data: x\n\n"), "data: x\n\n");
+    assert_eq!(rig.session.commit(), Some(Commit::Reframe(&SSE)));
+}
+
 #[test]
 fn nothing_is_promised_for_a_page_an_empty_body_or_a_break_before_the_first_bytes() {
     let refusal = |rig: &Rig| match rig.session.commit() {
@@ -393,6 +415,17 @@ fn a_coded_stream_is_decoded_and_a_corrupt_one_fails() {
     cut.input(std::mem::take(encoder.get_mut()));
     cut.ended();
     assert_eq!((cut.end, cut.outcome().as_str()), (Some(End::Abort), "upstream:truncated@body"));
+    let mut json = Rig::new(Plan {
+        coding: Some(Coding::Gzip),
+        mode: Mode::Sniff(Label::Json, Wanted::Events),
+        ..openai()
+    });
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(b"{\"half\":").unwrap();
+    encoder.flush().unwrap();
+    json.input(std::mem::take(encoder.get_mut()));
+    json.ended();
+    assert_eq!((json.end, json.outcome().as_str()), (Some(End::Abort), "upstream:truncated@body"));
     let mut rig = Rig::new(Plan { coding: Some(Coding::Gzip), ..openai() });
     assert!(rig.input("data: plain\n\n").contains("upstream_malformed"));
 }
