@@ -19,7 +19,7 @@ use crate::proxy;
 use crate::server::client::Client;
 use crate::server::registry::Member;
 use crate::server::worker::{Phase, Worker};
-use crate::stream::{Commit, End, Out, Session};
+use crate::stream::{self, Commit, End, Out, Outcome, Session, Who};
 use crate::upstream::{self, Read};
 
 pub use body::{Aborted, Body};
@@ -52,8 +52,8 @@ struct Ready {
     lengths: Vec<usize>,
 }
 
-/// Sleeps until the session's next deadline. Deadlines only move later, so the timer is left as it is until it
-/// fires, and set anew only then: an event costs no timer work.
+/// Sleeps until the session's next deadline. Deadlines only move later, but when the head is committed, so the
+/// timer is left as it is until it fires, and set anew only then: an event costs no timer work.
 #[derive(Debug)]
 enum Timer {
     /// Not needed yet: nothing has been waited for.
@@ -115,6 +115,8 @@ impl Relay {
             loop {
                 let is_empty = self.source.as_ref().is_some_and(upstream::Body::is_end);
                 if let Some(commit) = self.session.commit().filter(|_| !is_empty) {
+                    // From here on there may be heartbeats, which are earlier than what was slept for.
+                    self.timer = Timer::Unset;
                     return Poll::Ready(commit);
                 }
                 ready!(self.advance(cx));
@@ -249,7 +251,12 @@ impl Drop for Relay {
         self.access.dialect = self.session.dialect().map(|dialect| dialect.name);
         self.access.error = self.session.failure().map(|failure| failure.message().to_owned());
         if let Some(outcome) = self.session.outcome() {
-            self.access.finish(outcome);
+            let untaken = outcome.who == Who::Nobody && !self.ready.bytes.is_empty();
+            self.access.finish(if untaken {
+                Outcome { who, what, phase: stream::Phase::Body }
+            } else {
+                outcome
+            });
         }
     }
 }
@@ -294,7 +301,97 @@ impl Ready {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::config::{Config, LogFormat};
+    use crate::format::SSE;
+    use crate::log::testing::Lines;
+    use crate::route::fixture;
+    use crate::stream::{Budget, Label, Mode, Plan, Wanted};
+    use crate::upstream::Upload;
+
+    fn plan(mode: Mode, worker: &Worker) -> Plan {
+        Plan {
+            mode,
+            is_error: false,
+            dialect: None,
+            known_ai: true,
+            coding: None,
+            mask: None,
+            heartbeat: Some(Duration::from_secs(15)),
+            first_event: Some(Duration::from_secs(600)),
+            event_gap: Some(Duration::from_secs(300)),
+            total: None,
+            max_event_bytes: 1 << 20,
+            share: worker.budget.share(),
+        }
+    }
+
+    /// A relay whose upstream has sent a head, and the upstream's end of the connection.
+    async fn relay(mode: Mode) -> (Relay, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut config: Config = fixture::config(Vec::new());
+        config.upstreams[0].endpoint =
+            crate::config::Endpoint::Tcp { host: address.ip().to_string(), port: address.port() };
+        let worker = Rc::new(Worker::new(Arc::new(config), Arc::new(Budget::new(1 << 20))));
+        let head = http::Request::get("/").header("host", "up.example").body(()).unwrap().into_parts().0;
+        let client = Rc::new(Client::new(None, None, false));
+        let access = Access::new(Arc::clone(&worker.config), Rc::clone(&client), &head, "id".to_owned());
+        let answer = async {
+            let mut peer = listener.accept().await.unwrap().0;
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(peer.read_u8().await.unwrap());
+            }
+            peer.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+            peer
+        };
+        let (response, peer) = tokio::join!(worker.upstreams.send(0, head, Upload::empty(), None), answer);
+        let session = Session::new(plan(mode, &worker), Instant::now().into_std());
+        (Relay::new(response.unwrap().body, session, client, worker, access), peer)
+    }
+
+    /// While the first bytes were awaited the timer stood at `event_gap`, and was left there for the whole of the
+    /// first silence: a stream under a wrong label had no heartbeat in it.
+    #[tokio::test(flavor = "local")]
+    async fn heartbeat_comes_after_the_head_was_held_back() {
+        let (mut relay, mut peer) = relay(Mode::Sniff(Label::Other, Wanted::Events)).await;
+        poll_fn(|cx| {
+            assert!(relay.advance(cx).is_pending(), "no body byte is there");
+            Poll::Ready(())
+        })
+        .await;
+        peer.write_all(b"7\r\ndata: x\r\n").await.unwrap();
+        assert_eq!(relay.commit().await, Commit::Reframe(&SSE));
+        tokio::time::pause();
+        let next = poll_fn(|cx| relay.poll_next(cx)).await;
+        assert!(matches!(&next, Next::Unit(unit) if unit == ":\n"), "{next:?}");
+    }
+
+    /// The upstream was done, so the line said that the request was, though the client had left before it took
+    /// all of it.
+    #[tokio::test(flavor = "local")]
+    async fn client_that_leaves_before_it_took_all_is_the_outcome() {
+        let (lines, _guard) = Lines::capture(LogFormat::Logfmt);
+        for (taken, outcome) in [(1, "outcome=client:gone phase=body"), (2, "outcome=done phase=end")] {
+            let (mut relay, mut peer) = relay(Mode::Reframe(&SSE)).await;
+            peer.write_all(b"12\r\ndata: a\n\ndata: b\n\n\r\n0\r\n\r\n").await.unwrap();
+            for _ in 0..taken {
+                let next = poll_fn(|cx| relay.poll_next(cx)).await;
+                assert!(matches!(next, Next::Unit(_)), "{next:?}");
+            }
+            drop(relay);
+            let line = lines.access().pop().unwrap();
+            assert!(line.contains(outcome), "{line}");
+        }
+    }
 
     #[test]
     fn units_come_out_one_by_one_in_order() {

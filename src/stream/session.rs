@@ -251,7 +251,8 @@ impl Session {
     }
 
     /// Time has come to `now`: writes a heartbeat, or ends the stream, if one is due. Returns when to call
-    /// again at the latest. Any other call may move that later, never earlier.
+    /// again at the latest. Any other call may move that later, never earlier, but the one that
+    /// [commits](Session::commit): call again then.
     pub fn tick(&mut self, now: Instant, out: &mut Out) -> Option<Instant> {
         if self.outcome.is_some() {
             return None;
