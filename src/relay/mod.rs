@@ -189,6 +189,8 @@ impl Relay {
     /// last event and the end of the body leave in one write.
     fn read(&mut self, cx: &mut Context<'_>, input: &mut [u8], out: &mut Out) -> Poll<()> {
         let Some(source) = &mut self.source else { return Poll::Ready(()) };
+        let bite = input.len().min(self.session.bite());
+        let input = &mut input[..bite];
         loop {
             let read = ready!(source.poll_read(cx, input));
             let now = Instant::now().into_std();

@@ -195,6 +195,12 @@ impl Session {
         }
     }
 
+    /// How many bytes [`Session::input`] should be given at the most: what a coded body blows up to (a thousandfold)
+    /// is written at once, so that a small bite is what bounds it.
+    pub fn bite(&self) -> usize {
+        if self.inflate.is_some() { CODED_BITE_BYTES } else { usize::MAX }
+    }
+
     /// The upstream sent these body bytes.
     pub fn input(&mut self, bytes: &[u8], now: Instant, out: &mut Out) {
         if self.outcome.is_some() || bytes.is_empty() {
@@ -529,13 +535,22 @@ impl Writer {
 }
 
 impl Out {
-    /// Forgets what the last call produced; keeps the buffers.
+    /// Forgets what the last call produced; keeps the buffers, but for one that a large event blew up.
     pub fn clear(&mut self) {
+        if self.bytes.capacity() > KEEP_BYTES {
+            self.bytes = Vec::new();
+        }
         self.bytes.clear();
         self.ends.clear();
         self.end = None;
     }
 }
+
+/// Input of a coded body that is taken at a time. DEFLATE makes at most 1032 bytes of one.
+const CODED_BITE_BYTES: usize = 4 << 10;
+
+/// Output that a worker may keep room for.
+const KEEP_BYTES: usize = 1 << 20;
 
 const DONE: &[u8] = b"[DONE]";
 

@@ -430,6 +430,28 @@ fn a_coded_stream_is_decoded_and_a_corrupt_one_fails() {
     assert!(rig.input("data: plain\n\n").contains("upstream_malformed"));
 }
 
+/// What a 64 KiB read of a bomb blew up to was 64 MiB for the stream, and as much kept by the worker for ever.
+#[test]
+fn a_bomb_is_taken_in_small_bites_and_its_room_is_given_back() {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(&vec![b'\n'; 8 << 20]).unwrap();
+    let bomb = encoder.finish().unwrap();
+    let passing = Mode::Sniff(Label::Json, Wanted::AsSent);
+    let mut session = Session::new(Plan { coding: Some(Coding::Gzip), ..plan(passing) }, Instant::now());
+    let (mut out, mut total) = (Out::default(), 0);
+    for bite in bomb.chunks(session.bite()) {
+        out.clear();
+        session.input(bite, Instant::now(), &mut out);
+        assert!(out.bytes.len() <= 5 << 20, "{} bytes at once", out.bytes.len());
+        total += out.bytes.len();
+    }
+    assert_eq!(total, 8 << 20);
+    out.clear();
+    assert_eq!(out.bytes.capacity(), 0);
+    assert_eq!(Session::new(plan(Mode::PassThrough), Instant::now()).bite(), usize::MAX);
+}
+
 #[test]
 fn every_cut_of_a_stream_gives_the_same_bytes_and_one_outcome() {
     let text = [": hi\r\n\r\n", CONTENT, "id:1\r\rdata:x\r\n\r\n", FINISH, DONE_EVENT].concat();
