@@ -39,6 +39,7 @@ use headers::RequestId;
 pub(crate) use headers::is_hop_by_hop;
 use intent::Scanner;
 use plan::Ask;
+pub(crate) use response::trailers as pass_trailers;
 
 /// Answers one request.
 ///
@@ -124,7 +125,7 @@ async fn respond(
     let decoded = plan.coding.is_some();
     let Answer { secrets, response: upstream::Response { mut head, body }, .. } = answer;
     let session = Session::new(plan, Instant::now().into_std());
-    let mut relay = Relay::new(body, session, client, worker, access);
+    let mut relay = Relay::new(body, session, secrets.clone(), client, worker, access);
     let head = match relay.commit().await {
         Commit::PassThrough => {
             if decoded {

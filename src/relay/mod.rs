@@ -34,6 +34,8 @@ pub struct Relay {
     session: Session,
     ready: Ready,
     trailers: Option<HeaderMap>,
+    /// What went up and must not come back in the trailers.
+    secrets: Vec<Vec<u8>>,
     end: Option<End>,
     timer: Timer,
     member: Member,
@@ -81,11 +83,12 @@ const READ_BYTES: usize = 64 << 10;
 const KEEP_LENGTHS: usize = 64;
 
 impl Relay {
-    /// Joins a body to its session, in the task that answers the request. `access` is finished when the relay
-    /// is dropped.
+    /// Joins a body to its session, in the task that answers the request. `secrets` are hidden in its trailers.
+    /// `access` is finished when the relay is dropped.
     pub fn new(
         source: upstream::Body,
         session: Session,
+        secrets: Vec<Vec<u8>>,
         client: Rc<Client>,
         worker: Rc<Worker>,
         access: Access,
@@ -95,6 +98,7 @@ impl Relay {
             session,
             ready: Ready::default(),
             trailers: None,
+            secrets,
             end: None,
             timer: Timer::Unset,
             member: worker.streams.join(),
@@ -235,8 +239,9 @@ impl Relay {
         if out.end.is_some() {
             self.end = out.end;
             self.source = None;
-            self.trailers =
-                self.trailers.take().filter(|_| self.session.commit() == Some(Commit::PassThrough));
+            let trailers = self.trailers.take();
+            let passing = trailers.filter(|_| self.session.commit() == Some(Commit::PassThrough));
+            self.trailers = passing.map(|trailers| proxy::pass_trailers(trailers, &self.secrets));
         }
     }
 }
@@ -335,7 +340,8 @@ mod tests {
         }
     }
 
-    /// A relay whose upstream has sent a head, and the upstream's end of the connection.
+    /// A relay whose upstream has sent a head, and the upstream's end of the connection. Its access line is to be
+    /// captured: a line written without a subscriber can switch off that of a test on another thread.
     async fn relay(mode: Mode) -> (Relay, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -357,13 +363,15 @@ mod tests {
         };
         let (response, peer) = tokio::join!(worker.upstreams.send(0, head, Upload::empty(), None), answer);
         let session = Session::new(plan(mode, &worker), Instant::now().into_std());
-        (Relay::new(response.unwrap().body, session, client, worker, access), peer)
+        let secrets = vec![b"sk-canary".to_vec()];
+        (Relay::new(response.unwrap().body, session, secrets, client, worker, access), peer)
     }
 
     /// While the first bytes were awaited the timer stood at `event_gap`, and was left there for the whole of the
     /// first silence: a stream under a wrong label had no heartbeat in it.
     #[tokio::test(flavor = "local")]
     async fn heartbeat_comes_after_the_head_was_held_back() {
+        let (_lines, _guard) = Lines::capture(LogFormat::Logfmt);
         let (mut relay, mut peer) = relay(Mode::Sniff(Label::Other, Wanted::Events)).await;
         poll_fn(|cx| {
             assert!(relay.advance(cx).is_pending(), "no body byte is there");
@@ -405,5 +413,20 @@ mod tests {
         ready.put(b"whole", &[5]);
         assert_eq!(ready.pop().as_deref(), Some(&b"whole"[..]));
         assert_eq!(ready.pop(), None);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn trailers_pass_without_secrets_and_without_what_is_of_the_hop() {
+        let (_lines, _guard) = Lines::capture(LogFormat::Logfmt);
+        let (mut relay, mut peer) = relay(Mode::PassThrough).await;
+        let trailers =
+            "x-sum: 1\r\nx-echo: sk-canary\r\nconnection: x-hop\r\nx-hop: 1\r\ncontent-length: 3\r\n";
+        peer.write_all(format!("1\r\na\r\n0\r\n{trailers}\r\n").as_bytes()).await.unwrap();
+        assert!(matches!(poll_fn(|cx| relay.poll_next(cx)).await, Next::Unit(_)));
+        let Next::Trailers(trailers) = poll_fn(|cx| relay.poll_next(cx)).await else { panic!("no trailers") };
+        assert_eq!(
+            (trailers.len(), &trailers["x-sum"], &trailers["x-echo"]),
+            (2, &"1".parse().unwrap(), &"*********".parse().unwrap())
+        );
     }
 }
