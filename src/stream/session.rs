@@ -147,6 +147,7 @@ struct Bounds {
 struct Writer {
     watch: Watch,
     stats: Stats,
+    /// The last event was `[DONE]`.
     done: bool,
     last_write: Instant,
 }
@@ -401,7 +402,7 @@ impl Session {
                 End::Abort
             }
             State::Passing => End::Abort,
-            State::Reframing { .. } if self.writer.watch.told_error() => {
+            State::Reframing { .. } if self.writer.watch.told_error_last() => {
                 outcome = Outcome::upstream("error", Phase::End);
                 End::Clean
             }
@@ -484,15 +485,14 @@ impl Writer {
     }
 
     fn event(&mut self, mut event: Event<'_>, now: Instant, out: &mut Out) {
-        if let Some(line) = event.data.line()
-            && line.len() <= DONE_MAX_BYTES
-            && line.trim_ascii() == DONE
-        {
-            // Exact and once: clients compare the whole string, and stop at the first.
-            if self.done {
+        let line = event.data.line().filter(|line| line.len() <= DONE_MAX_BYTES && line.trim_ascii() == DONE);
+        let again = std::mem::replace(&mut self.done, line.is_some());
+        if let Some(line) = line {
+            // Exact and once: clients compare the whole string, and stop at the first. Where events come between
+            // two, they are the ends of two answers.
+            if again {
                 return;
             }
-            self.done = true;
             if line != DONE {
                 event.data = Data::Line(DONE);
                 event.canonical = None;

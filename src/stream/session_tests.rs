@@ -191,6 +191,39 @@ fn done_is_sent_exact_and_once_and_later_events_flow() {
     );
 }
 
+/// A feed of many answers lost the end of each but the first.
+#[test]
+fn done_of_a_later_answer_in_the_same_stream_is_kept() {
+    let answers = ["data: a\n\n", DONE_EVENT, "data: b\n\n", DONE_EVENT].concat();
+    for plan in [openai(), plan(Mode::Reframe(&SSE))] {
+        assert_eq!(Rig::new(plan).input(&answers), answers);
+    }
+}
+
+/// An agent's tool failed, the answer went on and then broke: that was a clean end without a word.
+#[test]
+fn a_break_is_told_although_an_error_was_told_long_before() {
+    let generic = Plan { dialect: None, ..openai() };
+    let mut rig = Rig::new(generic);
+    rig.input("event: error\ndata: {\"tool\":\"failed\"}\n\ndata: more\n\n");
+    assert!(rig.failed("truncated").contains("upstream_truncated"));
+    assert_eq!(rig.outcome(), "upstream:truncated@body");
+}
+
+#[test]
+fn the_clients_own_fault_before_the_head_has_the_clients_status() {
+    for (what, status) in
+        [("timeout_request_body_idle", 408), ("request_body_too_large", 413), ("request_body", 400)]
+    {
+        let mut rig = Rig::new(Plan { mode: Mode::Sniff(Label::Other, Wanted::Events), ..openai() });
+        rig.call(|session, now, out| {
+            session.upstream_failed(Failure::new(Who::Client, what, "its upload"), now, out);
+        });
+        let Some(Commit::Refuse(failure)) = rig.session.commit() else { panic!("{what} is not refused") };
+        assert_eq!(failure.status(), status, "{what}");
+    }
+}
+
 #[test]
 fn an_unclosed_tail_is_closed_only_if_it_is_whole() {
     for (tail, want) in [
