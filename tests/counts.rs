@@ -15,6 +15,7 @@ use std::alloc::System;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -255,6 +256,7 @@ const IDLE_HEAP_BYTES: f64 = 28_000.0;
 struct Traced {
     child: Child,
     address: String,
+    config: PathBuf,
 }
 
 impl Traced {
@@ -279,7 +281,7 @@ impl Traced {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("no address in {line:?}"));
-        Traced { address: address.split_whitespace().next().unwrap().to_owned(), child }
+        Traced { address: address.split_whitespace().next().unwrap().to_owned(), child, config }
     }
 
     /// Ends the program as an operator would, and waits for the tracer's report.
@@ -289,6 +291,7 @@ impl Traced {
         let target = children.split_whitespace().next().map_or(id.to_string(), str::to_owned);
         assert!(Command::new("kill").args(["-TERM", &target]).status().unwrap().success());
         let status = self.child.wait().unwrap();
+        std::fs::remove_file(&self.config).unwrap();
         assert!(status.success(), "{status}");
     }
 }
