@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::super::Budget;
+use super::super::{Budget, Label};
 use super::*;
+use crate::codec::coding::Coding;
 use crate::dialect::{ANTHROPIC, OLLAMA, OPENAI_CHAT};
 use crate::format::NDJSON;
 
