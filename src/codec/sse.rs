@@ -232,10 +232,11 @@ impl Decode for Sse {
 
     fn finish(&mut self, sink: &mut Sink<'_>) {
         let mut held = std::mem::take(&mut self.held);
-        if self.block.line < held.len() && held[self.block.line] != b':' {
-            let line = self.block.line;
+        let line = &held[self.block.line..];
+        // Half an id or a name cannot be told from a whole one; data can, by whoever takes the event.
+        if parse_field(line).0 == b"data" {
             self.block.irregular = true;
-            self.block.field(&held[line..]);
+            self.block.field(line);
         }
         self.dispatch(&held, None, false, sink);
         release(&mut held);

@@ -232,6 +232,7 @@ fn an_unclosed_tail_is_closed_only_if_it_is_whole() {
         ("data: {\"a\":1}", "data: {\"a\":1}\n\n"),
         ("data: {\"a\":", ""),
         ("data: half an answ", ""),
+        ("data: {\"a\":1}\nid: 4", "data: {\"a\":1}\n\n"),
         ("event: x\n", ""),
     ] {
         let mut rig = Rig::new(plan(Mode::Reframe(&SSE)));
