@@ -5,7 +5,7 @@
 //! The modules stand in the order in which a request meets them.
 //!
 //! 1. **Accept.** [`server::Server`] binds the listeners and accepts; each connection is placed on a
-//!    [`server::worker::Worker`], one current-thread runtime per core, where it stays. [`server::connection`]
+//!    [`server::worker::Worker`], one current-thread runtime per core, where it stays. `server::connection`
 //!    tells HTTP/1.1 from HTTP/2, sets every limit, and lets hyper read heads.
 //! 2. **Route.** [`proxy::handle`] is the page to read: it asks [`route::find`] for a route and
 //!    [`auth::client`] whether the client may use it.
