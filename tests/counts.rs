@@ -82,11 +82,16 @@ fn session_allocations(format: &'static Format, inputs: &[&[u8]]) -> usize {
         }
     };
     play(10);
-    let region = Region::new(ALLOCATOR);
-    play(1000);
-    let change = region.change();
-    assert!(session.stats().events > 1000, "the session saw the events");
-    change.allocations + change.reallocations
+    // Other threads of the harness may allocate meanwhile: what the session does, it does each time.
+    let rounds = (0..5).map(|_| {
+        let region = Region::new(ALLOCATOR);
+        play(1000);
+        let change = region.change();
+        change.allocations + change.reallocations
+    });
+    let fewest = rounds.min().unwrap();
+    assert!(session.stats().events > 5000, "the session saw the events");
+    fewest
 }
 
 #[test]
