@@ -3,6 +3,7 @@
 
 mod case;
 mod check;
+mod cuts;
 mod play;
 
 use case::Case;

@@ -37,17 +37,7 @@ pub fn event(event: &Event<'_>, out: &mut Vec<u8>) {
     match event.data {
         Data::None => {}
         Data::Line(line) => field("data", line, out),
-        Data::Block(block) if json::is_whole(data_lines(block)) => {
-            out.extend_from_slice(b"data: ");
-            for (index, line) in data_lines(block).enumerate() {
-                // A line end between tokens is white space (RFC 8259 2); so is the space that replaces it.
-                if index > 0 {
-                    out.push(b' ');
-                }
-                out.extend_from_slice(line);
-            }
-            out.push(b'\n');
-        }
+        Data::Block(block) if one_line(block, out) => {}
         Data::Block(block) => data_lines(block).for_each(|line| field("data", line, out)),
     }
     out.push(b'\n');
@@ -65,6 +55,27 @@ pub fn error(data: &str, out: &mut Vec<u8>) {
     field("event", b"error", out);
     field("data", data.as_bytes(), out);
     out.push(b'\n');
+}
+
+/// Writes JSON that came on several lines as one; `false`, and nothing, if it is not JSON: text keeps its lines,
+/// also where its brackets match.
+fn one_line(block: &[u8], out: &mut Vec<u8>) -> bool {
+    if !json::is_whole(data_lines(block)) {
+        return false;
+    }
+    let from = out.len();
+    out.extend_from_slice(b"data:");
+    for line in data_lines(block) {
+        // A line end between tokens is white space (RFC 8259 2); so is the space that replaces it.
+        out.push(b' ');
+        out.extend_from_slice(line);
+    }
+    out.push(b'\n');
+    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&out[from + b"data:".len()..]).is_ok();
+    if !is_json {
+        out.truncate(from);
+    }
+    is_json
 }
 
 fn field(name: &str, value: &[u8], out: &mut Vec<u8>) {
@@ -98,6 +109,8 @@ mod tests {
             ("data: x\nretry:1\nid:2\nevent:e\n\n", "event: e\nid: 2\nretry: 1\ndata: x\n\n"),
             ("data:a\ndata: b\n\n", "data: a\ndata: b\n\n"),
             ("data: {\ndata:   \"a\": 1\ndata: }\n\n", "data: {   \"a\": 1 }\n\n"),
+            ("data: {\ndata: let x = 1;\ndata: }\n\n", "data: {\ndata: let x = 1;\ndata: }\n\n"),
+            ("data: [a\ndata: link](u)\n\n", "data: [a\ndata: link](u)\n\n"),
             ("data: x\nmeta:{\"a\":1}\n\n", "meta:{\"a\":1}\ndata: x\n\n"),
             ("event:ping\n\n\n\n", "event: ping\n\n"),
             (": hi\n\ndata: x\n\n", ": hi\ndata: x\n\n"),

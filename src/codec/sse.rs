@@ -232,10 +232,11 @@ impl Decode for Sse {
 
     fn finish(&mut self, sink: &mut Sink<'_>) {
         let mut held = std::mem::take(&mut self.held);
-        if self.block.line < held.len() && held[self.block.line] != b':' {
-            let line = self.block.line;
+        let line = &held[self.block.line..];
+        // Half an id or a name cannot be told from a whole one; data can, by whoever takes the event.
+        if parse_field(line).0 == b"data" {
             self.block.irregular = true;
-            self.block.field(&held[line..]);
+            self.block.field(line);
         }
         self.dispatch(&held, None, false, sink);
         release(&mut held);
@@ -243,7 +244,9 @@ impl Decode for Sse {
     }
 
     fn held(&self) -> usize {
-        self.held.len()
+        let length = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+        let carried = self.carried.as_ref().map_or(0, |carried| length(&carried.id) + length(&carried.retry));
+        self.held.len() + carried
     }
 }
 
@@ -404,6 +407,9 @@ mod tests {
         let got = assert_any_split(decoder, b"retry: 3000\n\nid: 9\n\ndata: a\n\ndata: b\n\n");
         let first = Owned { id: Some("9".into()), retry: Some("3000".into()), ..Owned::data("a") };
         assert_eq!(got, [first, Owned::data("b").canonical()]);
+        let mut sse = Sse::new(1 << 20);
+        feed(&mut sse, b"retry: 3000\nid: 9\n\n");
+        assert_eq!(sse.held(), 5, "what travels is held too");
         let own = whole(decoder(), b"id: 1\n\nid: 2\ndata: a\n\n");
         assert_eq!(own[0].id.as_deref(), Some(&b"2"[..]));
     }

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG};
+use http::header::CONTENT_ENCODING;
 use http::uri::Authority;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -39,6 +39,7 @@ use headers::RequestId;
 pub(crate) use headers::is_hop_by_hop;
 use intent::Scanner;
 use plan::Ask;
+pub(crate) use response::trailers as pass_trailers;
 
 /// Answers one request.
 ///
@@ -115,7 +116,7 @@ async fn respond(
     id: &RequestId,
     client: Rc<Client>,
     worker: Rc<Worker>,
-    mut access: Access,
+    access: Access,
 ) -> Response<Body> {
     if let Err(error) = guard_credential(&answer) {
         return refuse(error, access);
@@ -123,28 +124,27 @@ async fn respond(
     let plan = plan(&answer, &worker);
     let decoded = plan.coding.is_some();
     let Answer { secrets, response: upstream::Response { mut head, body }, .. } = answer;
-    access.status = Some(head.status);
     let session = Session::new(plan, Instant::now().into_std());
-    let mut relay = Relay::new(body, session, client, worker, access);
-    match relay.commit().await {
+    let mut relay = Relay::new(body, session, secrets.clone(), client, worker, access);
+    let head = match relay.commit().await {
         Commit::PassThrough => {
             if decoded {
-                [CONTENT_ENCODING, CONTENT_LENGTH, ETAG]
-                    .iter()
-                    .for_each(|name| drop(head.headers.remove(name)));
+                response::forget_coding(&mut head.headers);
             }
-            Response::from_parts(response::pass(head, id, &secrets), Body::relayed(relay))
+            response::pass(head, id, &secrets)
         }
         Commit::Reframe(format) => {
             relay.access().format = Some(format.name);
-            Response::from_parts(response::stream(head, id, &secrets), Body::relayed(relay))
+            response::stream(head, id, &secrets)
         }
         Commit::Refuse(failure) => {
             let error = ProxyError::new(failure.status(), Phase::FirstEvent, failure);
             relay.access().status = Some(error.status());
-            error.into_response().map(Body::full)
+            return error.into_response().map(Body::full);
         }
-    }
+    };
+    relay.access().status = Some(head.status);
+    Response::from_parts(head, Body::relayed(relay))
 }
 
 /// The one place where settings, request and response head become a plan.

@@ -7,6 +7,7 @@
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode, response};
 
+use super::{headers, request};
 use crate::codec::coding::Coding;
 use crate::config::{FormatSetting, StreamSettings};
 use crate::dialect::Dialect;
@@ -43,13 +44,11 @@ pub(super) struct Decision {
 impl Ask {
     /// `path` is the path that the upstream sees.
     pub(super) fn new(settings: &StreamSettings, method: &Method, path: &str, headers: &HeaderMap) -> Self {
-        let names = |wanted: &dyn Fn(&str) -> bool| {
-            let values = headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
-            values.flat_map(|value| value.split(',')).any(|range| wanted(essence(range)))
-        };
-        let accept = if names(&|range| range.eq_ignore_ascii_case("text/event-stream")) {
+        let names_lines =
+            || headers::tokens(headers, &ACCEPT).any(|range| Format::announced(range).is_some());
+        let accept = if request::accepts_event_stream(headers) {
             Accept::Events
-        } else if names(&|range| Format::announced(range).is_some()) {
+        } else if names_lines() {
             Accept::Lines
         } else {
             Accept::Other
@@ -138,8 +137,7 @@ fn may_be_text(essence: &str) -> bool {
 }
 
 fn label(essence: &str) -> Label {
-    let essence = essence.to_ascii_lowercase();
-    if essence == "application/json" || essence.ends_with("+json") { Label::Json } else { Label::Other }
+    if request::is_json(essence) { Label::Json } else { Label::Other }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use http::{Method, Request, StatusCode, Version};
 use super::headers::{self, RequestId};
 use crate::auth;
 use crate::config::{Config, FormatSetting, Route};
+use crate::format::essence;
 use crate::route;
 use crate::server::client::Client;
 
@@ -167,19 +168,19 @@ pub(super) fn may_stream(route: &Route, method: &Method, headers: &HeaderMap) ->
 /// Whether `Accept` names `text/event-stream`; a wildcard is no sign of a stream.
 pub(super) fn accepts_event_stream(headers: &HeaderMap) -> bool {
     headers::tokens(headers, &header::ACCEPT)
-        .any(|range| media_type(range).eq_ignore_ascii_case("text/event-stream"))
+        .any(|range| essence(range).eq_ignore_ascii_case("text/event-stream"))
 }
 
-/// Whether the body says to be JSON: `application/json`, or a media type with the suffix `+json` (RFC 6839 3.1).
+/// Whether the body says to be JSON.
 pub(super) fn has_json_body(headers: &HeaderMap) -> bool {
-    let Some(Ok(value)) = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str) else { return false };
-    let media_type = media_type(value).to_ascii_lowercase();
-    media_type == "application/json" || media_type.ends_with("+json")
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| is_json(essence(value)))
 }
 
-/// The media type of a field value, without its parameters.
-fn media_type(value: &str) -> &str {
-    value.split(';').next().unwrap_or_default().trim()
+/// Whether that is `application/json`, or a media type with the suffix `+json` (RFC 6839 3.1).
+pub(super) fn is_json(essence: &str) -> bool {
+    let essence = essence.to_ascii_lowercase();
+    essence == "application/json" || essence.ends_with("+json")
 }
 
 fn upstream_uri(config: &Config, route: &Route, uri: &Uri) -> Result<Uri, Refusal> {

@@ -34,9 +34,25 @@ pub(super) fn pass(mut head: Parts, id: &RequestId, secrets: &[Vec<u8>]) -> Part
     head
 }
 
+/// The trailer section of a body that passes: what is of the hop or of the framing goes (RFC 9110 6.5.1).
+pub(crate) fn trailers(mut trailers: HeaderMap, secrets: &[Vec<u8>]) -> HeaderMap {
+    headers::remove_hop_by_hop(&mut trailers);
+    trailers.remove(header::CONTENT_LENGTH);
+    hide(&mut trailers, secrets);
+    trailers
+}
+
+/// Takes from the head of a body that passes, but without its content coding, what describes the coded bytes.
+pub(super) fn forget_coding(headers: &mut HeaderMap) {
+    for name in OF_THE_CODED_BODY {
+        headers.remove(name);
+    }
+}
+
 /// The head of a response whose body tidegate writes anew as an event stream; the status stays.
 pub(super) fn stream(head: Parts, id: &RequestId, secrets: &[Vec<u8>]) -> Parts {
     let mut head = pass(head, id, secrets);
+    forget_coding(&mut head.headers);
     for name in OF_THE_OLD_BODY {
         head.headers.remove(name);
     }
@@ -99,22 +115,22 @@ fn masked(value: &[u8], secrets: &[Vec<u8>]) -> Option<Vec<u8>> {
 
 const X_UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 
-/// Fields about a body that is not sent: its length, coding, parts, digests, validators and trailers. Without a validator of
-/// its own the stream must not have that of the old body either (`ETag`, `Last-Modified`).
-const OF_THE_OLD_BODY: [HeaderName; 12] = [
+/// Fields about the bytes of a body in its coding: length, coding, parts, digests, strong validator.
+const OF_THE_CODED_BODY: [HeaderName; 9] = [
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
     header::CONTENT_RANGE,
     header::ACCEPT_RANGES,
     header::ETAG,
-    header::LAST_MODIFIED,
-    header::TRAILER,
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
     HeaderName::from_static("digest"),
     HeaderName::from_static("content-md5"),
-    HeaderName::from_static("expires"),
 ];
+
+/// What else is about a body that is not sent: its trailers and its age. Without a validator of its own the stream
+/// must not have that of the old body either (`ETag`, `Last-Modified`).
+const OF_THE_OLD_BODY: [HeaderName; 3] = [header::LAST_MODIFIED, header::TRAILER, header::EXPIRES];
 
 const OF_A_STREAM: [(HeaderName, HeaderValue); 3] = [
     (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
@@ -233,6 +249,24 @@ mod tests {
                 "x-content-type-options: nosniff",
                 "x-request-id: our-id",
             ]
+        );
+    }
+
+    #[test]
+    fn passed_head_without_the_coding_describes_the_decoded_body() {
+        let fields = [
+            ("content-type", "application/json"),
+            ("content-encoding", "gzip"),
+            ("content-length", "5"),
+            ("content-digest", "sha-256=:x:"),
+            ("etag", "\"a\""),
+            ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ];
+        let mut head = response(Version::HTTP_11, &fields);
+        forget_coding(&mut head.headers);
+        assert_eq!(
+            list(&head),
+            ["content-type: application/json", "last-modified: Sun, 06 Nov 1994 08:49:37 GMT"]
         );
     }
 

@@ -19,7 +19,7 @@ use crate::proxy;
 use crate::server::client::Client;
 use crate::server::registry::Member;
 use crate::server::worker::{Phase, Worker};
-use crate::stream::{Commit, End, Out, Session};
+use crate::stream::{self, Commit, End, Out, Outcome, Session, Who};
 use crate::upstream::{self, Read};
 
 pub use body::{Aborted, Body};
@@ -34,6 +34,8 @@ pub struct Relay {
     session: Session,
     ready: Ready,
     trailers: Option<HeaderMap>,
+    /// What went up and must not come back in the trailers.
+    secrets: Vec<Vec<u8>>,
     end: Option<End>,
     timer: Timer,
     member: Member,
@@ -52,8 +54,8 @@ struct Ready {
     lengths: Vec<usize>,
 }
 
-/// Sleeps until the session's next deadline. Deadlines only move later, so the timer is left as it is until it
-/// fires, and set anew only then: an event costs no timer work.
+/// Sleeps until the session's next deadline. Deadlines only move later, but when the head is committed, so the
+/// timer is left as it is until it fires, and set anew only then: an event costs no timer work.
 #[derive(Debug)]
 enum Timer {
     /// Not needed yet: nothing has been waited for.
@@ -81,11 +83,12 @@ const READ_BYTES: usize = 64 << 10;
 const KEEP_LENGTHS: usize = 64;
 
 impl Relay {
-    /// Joins a body to its session, in the task that answers the request. `access` is finished when the relay
-    /// is dropped.
+    /// Joins a body to its session, in the task that answers the request. `secrets` are hidden in its trailers.
+    /// `access` is finished when the relay is dropped.
     pub fn new(
         source: upstream::Body,
         session: Session,
+        secrets: Vec<Vec<u8>>,
         client: Rc<Client>,
         worker: Rc<Worker>,
         access: Access,
@@ -95,6 +98,7 @@ impl Relay {
             session,
             ready: Ready::default(),
             trailers: None,
+            secrets,
             end: None,
             timer: Timer::Unset,
             member: worker.streams.join(),
@@ -115,6 +119,8 @@ impl Relay {
             loop {
                 let is_empty = self.source.as_ref().is_some_and(upstream::Body::is_end);
                 if let Some(commit) = self.session.commit().filter(|_| !is_empty) {
+                    // From here on there may be heartbeats, which are earlier than what was slept for.
+                    self.timer = Timer::Unset;
                     return Poll::Ready(commit);
                 }
                 ready!(self.advance(cx));
@@ -187,6 +193,8 @@ impl Relay {
     /// last event and the end of the body leave in one write.
     fn read(&mut self, cx: &mut Context<'_>, input: &mut [u8], out: &mut Out) -> Poll<()> {
         let Some(source) = &mut self.source else { return Poll::Ready(()) };
+        let bite = input.len().min(self.session.bite());
+        let input = &mut input[..bite];
         loop {
             let read = ready!(source.poll_read(cx, input));
             let now = Instant::now().into_std();
@@ -231,8 +239,9 @@ impl Relay {
         if out.end.is_some() {
             self.end = out.end;
             self.source = None;
-            self.trailers =
-                self.trailers.take().filter(|_| self.session.commit() == Some(Commit::PassThrough));
+            let trailers = self.trailers.take();
+            let passing = trailers.filter(|_| self.session.commit() == Some(Commit::PassThrough));
+            self.trailers = passing.map(|trailers| proxy::pass_trailers(trailers, &self.secrets));
         }
     }
 }
@@ -249,7 +258,12 @@ impl Drop for Relay {
         self.access.dialect = self.session.dialect().map(|dialect| dialect.name);
         self.access.error = self.session.failure().map(|failure| failure.message().to_owned());
         if let Some(outcome) = self.session.outcome() {
-            self.access.finish(outcome);
+            let untaken = outcome.who == Who::Nobody && !self.ready.bytes.is_empty();
+            self.access.finish(if untaken {
+                Outcome { who, what, phase: stream::Phase::Body }
+            } else {
+                outcome
+            });
         }
     }
 }
@@ -294,7 +308,100 @@ impl Ready {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::config::{Config, LogFormat};
+    use crate::format::SSE;
+    use crate::log::testing::Lines;
+    use crate::route::fixture;
+    use crate::stream::{Budget, Label, Mode, Plan, Wanted};
+    use crate::upstream::Upload;
+
+    fn plan(mode: Mode, worker: &Worker) -> Plan {
+        Plan {
+            mode,
+            is_error: false,
+            dialect: None,
+            known_ai: true,
+            coding: None,
+            mask: None,
+            heartbeat: Some(Duration::from_secs(15)),
+            first_event: Some(Duration::from_secs(600)),
+            event_gap: Some(Duration::from_secs(300)),
+            total: None,
+            max_event_bytes: 1 << 20,
+            share: worker.budget.share(),
+        }
+    }
+
+    /// A relay whose upstream has sent a head, and the upstream's end of the connection. Its access line is to be
+    /// captured: a line written without a subscriber can switch off that of a test on another thread.
+    async fn relay(mode: Mode) -> (Relay, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut config: Config = fixture::config(Vec::new());
+        config.upstreams[0].endpoint =
+            crate::config::Endpoint::Tcp { host: address.ip().to_string(), port: address.port() };
+        let worker = Rc::new(Worker::new(Arc::new(config), Arc::new(Budget::new(1 << 20))));
+        let head = http::Request::get("/").header("host", "up.example").body(()).unwrap().into_parts().0;
+        let client = Rc::new(Client::new(None, None, false));
+        let access = Access::new(Arc::clone(&worker.config), Rc::clone(&client), &head, "id".to_owned());
+        let answer = async {
+            let mut peer = listener.accept().await.unwrap().0;
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(peer.read_u8().await.unwrap());
+            }
+            peer.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+            peer
+        };
+        let (response, peer) = tokio::join!(worker.upstreams.send(0, head, Upload::empty(), None), answer);
+        let session = Session::new(plan(mode, &worker), Instant::now().into_std());
+        let secrets = vec![b"sk-canary".to_vec()];
+        (Relay::new(response.unwrap().body, session, secrets, client, worker, access), peer)
+    }
+
+    /// While the first bytes were awaited the timer stood at `event_gap`, and was left there for the whole of the
+    /// first silence: a stream under a wrong label had no heartbeat in it.
+    #[tokio::test(flavor = "local")]
+    async fn heartbeat_comes_after_the_head_was_held_back() {
+        let (_lines, _guard) = Lines::capture(LogFormat::Logfmt);
+        let (mut relay, mut peer) = relay(Mode::Sniff(Label::Other, Wanted::Events)).await;
+        poll_fn(|cx| {
+            assert!(relay.advance(cx).is_pending(), "no body byte is there");
+            Poll::Ready(())
+        })
+        .await;
+        peer.write_all(b"7\r\ndata: x\r\n").await.unwrap();
+        assert_eq!(relay.commit().await, Commit::Reframe(&SSE));
+        tokio::time::pause();
+        let next = poll_fn(|cx| relay.poll_next(cx)).await;
+        assert!(matches!(&next, Next::Unit(unit) if unit == ":\n"), "{next:?}");
+    }
+
+    /// The upstream was done, so the line said that the request was, though the client had left before it took
+    /// all of it.
+    #[tokio::test(flavor = "local")]
+    async fn client_that_leaves_before_it_took_all_is_the_outcome() {
+        let (lines, _guard) = Lines::capture(LogFormat::Logfmt);
+        for (taken, outcome) in [(1, "outcome=client:gone phase=body"), (2, "outcome=done phase=end")] {
+            let (mut relay, mut peer) = relay(Mode::Reframe(&SSE)).await;
+            peer.write_all(b"12\r\ndata: a\n\ndata: b\n\n\r\n0\r\n\r\n").await.unwrap();
+            for _ in 0..taken {
+                let next = poll_fn(|cx| relay.poll_next(cx)).await;
+                assert!(matches!(next, Next::Unit(_)), "{next:?}");
+            }
+            drop(relay);
+            let line = lines.access().pop().unwrap();
+            assert!(line.contains(outcome), "{line}");
+        }
+    }
 
     #[test]
     fn units_come_out_one_by_one_in_order() {
@@ -306,5 +413,20 @@ mod tests {
         ready.put(b"whole", &[5]);
         assert_eq!(ready.pop().as_deref(), Some(&b"whole"[..]));
         assert_eq!(ready.pop(), None);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn trailers_pass_without_secrets_and_without_what_is_of_the_hop() {
+        let (_lines, _guard) = Lines::capture(LogFormat::Logfmt);
+        let (mut relay, mut peer) = relay(Mode::PassThrough).await;
+        let trailers =
+            "x-sum: 1\r\nx-echo: sk-canary\r\nconnection: x-hop\r\nx-hop: 1\r\ncontent-length: 3\r\n";
+        peer.write_all(format!("1\r\na\r\n0\r\n{trailers}\r\n").as_bytes()).await.unwrap();
+        assert!(matches!(poll_fn(|cx| relay.poll_next(cx)).await, Next::Unit(_)));
+        let Next::Trailers(trailers) = poll_fn(|cx| relay.poll_next(cx)).await else { panic!("no trailers") };
+        assert_eq!(
+            (trailers.len(), &trailers["x-sum"], &trailers["x-echo"]),
+            (2, &"1".parse().unwrap(), &"*********".parse().unwrap())
+        );
     }
 }

@@ -1,7 +1,9 @@
 //! What a response to a stream request really is, told by its first bytes where the label does not say.
 //!
 //! Labels lie: Server-Sent Events come as `text/plain`, as JSON, without any type; login pages come with 200.
-//! The head is held back until the first bytes that are not blank, [`SNIFF_BYTES`] at the most.
+//! The head is held back until the first bytes that are not blank, [`SNIFF_BYTES`] of them at the most. Blank runs
+//! in front mean nothing to a stream (servers pad with them, or send them while they think), but they are part
+//! of a body that passes: so they are held too, up to [`HOLD_BYTES`].
 
 use crate::codec::json;
 use crate::format::{Format, NDJSON, SSE};
@@ -28,23 +30,64 @@ pub(super) enum Verdict {
     Html,
 }
 
-/// Looks at the beginning of a body. `last` = no more will come, or enough was seen.
-pub(super) fn sniff(bytes: &[u8], label: Label, last: bool) -> Verdict {
-    let undecided = if last { Verdict::Pass } else { Verdict::More };
-    if bytes.len() < BOM.len() && BOM.starts_with(bytes) {
-        return undecided;
+/// The beginning of a body, held back until it is known what it is.
+#[derive(Debug)]
+pub(super) struct Gate {
+    label: Label,
+    held: Vec<u8>,
+    /// How many of the held bytes say nothing: a byte order mark, white space. They are not looked at again.
+    blank: usize,
+}
+
+impl Gate {
+    pub(super) fn new(label: Label) -> Self {
+        Gate { label, held: Vec::new(), blank: 0 }
     }
-    let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes).trim_ascii_start();
-    match bytes.first() {
-        None => undecided,
-        Some(b'<') => html(bytes).unwrap_or(undecided),
-        Some(b'{') if label == Label::Json => Verdict::Pass,
-        Some(b'{') => match memchr::memchr(b'\n', bytes) {
-            Some(end) if json::is_whole([&bytes[..end]]) => Verdict::Stream(&NDJSON),
-            Some(_) => Verdict::Pass,
+
+    /// Takes the next bytes of the body.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Verdict {
+        self.held.extend_from_slice(bytes);
+        if self.blank == 0 && self.held.starts_with(BOM) {
+            self.blank = BOM.len();
+        }
+        let text = &self.held[self.blank..];
+        self.blank += text.len() - text.trim_ascii_start().len();
+        self.verdict(self.text().len() >= SNIFF_BYTES || self.held.len() >= HOLD_BYTES)
+    }
+
+    /// The body is over.
+    pub(super) fn end(&self) -> Verdict {
+        self.verdict(true)
+    }
+
+    /// All that was held back.
+    pub(super) fn into_held(self) -> Vec<u8> {
+        self.held
+    }
+
+    /// What was held back, without what says nothing in front of it.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.held[self.blank..]
+    }
+
+    /// `last` = no more will come, or enough was seen.
+    fn verdict(&self, last: bool) -> Verdict {
+        let undecided = if last { Verdict::Pass } else { Verdict::More };
+        if self.held.len() < BOM.len() && BOM.starts_with(&self.held) {
+            return undecided;
+        }
+        let text = self.text();
+        match text.first() {
             None => undecided,
-        },
-        Some(_) => sse(bytes).unwrap_or(undecided),
+            Some(b'<') => html(text).unwrap_or(undecided),
+            Some(b'{') if self.label == Label::Json => Verdict::Pass,
+            Some(b'{') => match memchr::memchr(b'\n', text) {
+                Some(end) if json::is_whole([&text[..end]]) => Verdict::Stream(&NDJSON),
+                Some(_) => Verdict::Pass,
+                None => undecided,
+            },
+            Some(_) => sse(text).unwrap_or(undecided),
+        }
     }
 }
 
@@ -76,12 +119,21 @@ fn html(bytes: &[u8]) -> Option<Verdict> {
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// How many bytes are looked at.
-pub(super) const SNIFF_BYTES: usize = 512;
+/// How many bytes are looked at, blank runs in front not counted.
+const SNIFF_BYTES: usize = 512;
+
+/// How many bytes are held back, blank runs included.
+const HOLD_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn sniff(bytes: &[u8], label: Label, last: bool) -> Verdict {
+        let mut gate = Gate::new(label);
+        let verdict = gate.push(bytes);
+        if last { gate.end() } else { verdict }
+    }
 
     #[test]
     fn streams_are_known_by_their_first_line_and_not_before() {
@@ -112,5 +164,27 @@ mod tests {
         assert_eq!(sniff(b"\n<HTML>", Label::Json, false), Verdict::Html);
         assert_eq!(sniff(b"<!DOC", Label::Other, false), Verdict::More);
         assert_eq!(sniff(b"dat", Label::Other, true), Verdict::Pass);
+    }
+
+    #[test]
+    fn blank_runs_in_front_are_waited_for_whatever_their_length_and_split() {
+        for piece in [1, 100, 8 << 10] {
+            let mut gate = Gate::new(Label::Other);
+            let blank = vec![b' '; 8 << 10];
+            for part in blank.chunks(piece) {
+                assert_eq!(gate.push(part), Verdict::More, "pieces of {piece}");
+            }
+            assert_eq!(gate.push(b"data: x"), Verdict::Stream(&SSE), "pieces of {piece}");
+            assert_eq!(gate.text(), b"data: x");
+            assert_eq!(gate.into_held().len(), blank.len() + 7);
+        }
+        let mut endless = Gate::new(Label::Other);
+        assert_eq!(endless.push(&[b'\n'; HOLD_BYTES - 1]), Verdict::More);
+        assert_eq!(endless.push(b"\n"), Verdict::Pass);
+        assert_eq!(
+            sniff(b"\n\xef\xbb\xbfdata: x", Label::Other, false),
+            Verdict::Pass,
+            "no mark but in front"
+        );
     }
 }

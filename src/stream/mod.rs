@@ -8,11 +8,14 @@ mod budget;
 mod failure;
 mod gate;
 mod outcome;
+mod plan;
 mod session;
 mod watch;
+mod writer;
 
 pub use budget::{Budget, Share};
 pub use failure::Failure;
 pub use gate::Label;
 pub use outcome::{Outcome, Phase, Who};
-pub use session::{Commit, End, Mode, Out, Plan, Session, Stats, Wanted};
+pub use plan::{Commit, End, Mode, Out, Plan, Stats, Wanted};
+pub use session::Session;

@@ -3,109 +3,15 @@
 use std::time::{Duration, Instant};
 
 use crate::bridge::sse as bridge;
-use crate::codec::coding::{Coding, Inflate};
+use crate::codec::Decode;
+use crate::codec::coding::Inflate;
 use crate::codec::mask::Mask;
-use crate::codec::{Data, Decode, Event, Item, json, sse::data_lines};
 use crate::dialect::Dialect;
 use crate::format::{Format, SSE};
 
-use super::gate::{self, Label, SNIFF_BYTES, Verdict};
-use super::watch::Watch;
-use super::{Failure, Outcome, Phase, Share, Who};
-
-/// What is to happen to one response; decided before its first body byte.
-#[derive(Debug)]
-pub struct Plan {
-    /// Pass, reframe, or find out.
-    pub mode: Mode,
-    /// The response is a 4xx or 5xx: complete, but no success.
-    pub is_error: bool,
-    /// The dialect that the route sets or the path hints at.
-    pub dialect: Option<&'static Dialect>,
-    /// The route carries an AI stream, by path, body flag or setting: a broken one ends with an error event.
-    pub known_ai: bool,
-    /// Taken off before anything else looks at the bytes.
-    pub coding: Option<Coding>,
-    /// Secrets that must not pass (bodies that pass only).
-    pub mask: Option<Mask>,
-    /// Silence towards the client after which a heartbeat is written (reframed streams only).
-    pub heartbeat: Option<Duration>,
-    /// Bound for the first event (in a body that passes: does not apply).
-    pub first_event: Option<Duration>,
-    /// Longest silence of the upstream.
-    pub event_gap: Option<Duration>,
-    /// When the whole request must be over.
-    pub total: Option<(Instant, Duration)>,
-    /// Largest event in bytes.
-    pub max_event_bytes: usize,
-    /// This stream's share of what the process may hold back.
-    pub share: Share,
-}
-
-/// What is done with the bytes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Mode {
-    /// Untouched.
-    PassThrough,
-    /// Decoded from this format, written as canonical Server-Sent Events.
-    Reframe(&'static Format),
-    /// One of the two, or a refusal: the first bytes tell. Until then the head is held back.
-    Sniff(Label, Wanted),
-}
-
-/// What a client that asked for a stream can read, besides Server-Sent Events from the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// Server-Sent Events, whatever the upstream sends.
-    Events,
-    /// What the upstream sends: only Server-Sent Events are reframed, other formats pass.
-    AsSent,
-}
-
-/// What head the client is to be given.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Commit {
-    /// The upstream's.
-    PassThrough,
-    /// The head of a stream that was in this format.
-    Reframe(&'static Format),
-    /// An error: nothing has been promised yet.
-    Refuse(Failure),
-}
-
-/// How a body ends for the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Properly, by its framing.
-    Clean,
-    /// Cut: connection closed without a last chunk, or stream reset.
-    Abort,
-}
-
-/// What a call produced. Reused from call to call: [`Out::clear`] it before.
-#[derive(Debug, Default)]
-pub struct Out {
-    /// Bytes for the client.
-    pub bytes: Vec<u8>,
-    /// Where each unit ends in `bytes`: an event, a comment line, a heartbeat, a run of passed bytes. Units are
-    /// not to be split or merged when they are framed.
-    pub ends: Vec<usize>,
-    /// Set when nothing follows.
-    pub end: Option<End>,
-}
-
-/// Counts of one stream.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Stats {
-    /// Events written to the client; 0 for a body that passes.
-    pub events: u64,
-    /// Body bytes for the client, before transfer coding.
-    pub bytes: u64,
-    /// When the first event (of a body that passes: the first byte) was written.
-    pub first_event: Option<Instant>,
-    /// Longest silence of the upstream inside the body.
-    pub longest_gap: Duration,
-}
+use super::gate::{Gate, Verdict};
+use super::writer::Writer;
+use super::{Commit, End, Failure, Mode, Out, Outcome, Phase, Plan, Share, Stats, Wanted, Who};
 
 /// One response, from its head to exactly one [`Outcome`].
 ///
@@ -127,7 +33,7 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    Sniffing { label: Label, wanted: Wanted, held: Vec<u8> },
+    Sniffing { gate: Gate, wanted: Wanted },
     Passing,
     Reframing { format: &'static Format, decoder: Box<dyn Decode> },
     Refused,
@@ -142,32 +48,18 @@ struct Bounds {
     max_event_bytes: usize,
 }
 
-/// The client's side of the session: what is written, and what was.
-#[derive(Debug)]
-struct Writer {
-    watch: Watch,
-    stats: Stats,
-    done: bool,
-    last_write: Instant,
-}
-
 impl Session {
     /// A session at the response head.
     pub fn new(plan: Plan, now: Instant) -> Self {
         let state = match plan.mode {
             Mode::PassThrough => State::Passing,
             Mode::Reframe(format) => reframing(format, plan.max_event_bytes),
-            Mode::Sniff(label, wanted) => State::Sniffing { label, wanted, held: Vec::new() },
+            Mode::Sniff(label, wanted) => State::Sniffing { gate: Gate::new(label), wanted },
         };
         Session {
             state,
             is_error: plan.is_error,
-            writer: Writer {
-                watch: Watch::new(plan.dialect, plan.known_ai),
-                stats: Stats::default(),
-                done: false,
-                last_write: now,
-            },
+            writer: Writer::new(plan.dialect, plan.known_ai, now),
             inflate: plan.coding.map(Inflate::new),
             mask: plan.mask,
             share: plan.share,
@@ -195,6 +87,12 @@ impl Session {
         }
     }
 
+    /// How many bytes [`Session::input`] should be given at the most: what a coded body blows up to (a thousandfold)
+    /// is written at once, so that a small bite is what bounds it.
+    pub fn bite(&self) -> usize {
+        if self.inflate.is_some() { CODED_BITE_BYTES } else { usize::MAX }
+    }
+
     /// The upstream sent these body bytes.
     pub fn input(&mut self, bytes: &[u8], now: Instant, out: &mut Out) {
         if self.outcome.is_some() || bytes.is_empty() {
@@ -217,13 +115,16 @@ impl Session {
         if self.outcome.is_some() {
             return;
         }
-        if let State::Sniffing { label, held, .. } = &mut self.state {
-            let (label, held) = (*label, std::mem::take(held));
-            if held.trim_ascii().is_empty() {
+        if self.inflate.as_ref().is_some_and(|inflate| !inflate.is_whole()) {
+            let message = "the upstream's coded body ended in the middle";
+            return self.fail(Failure::new(Who::Upstream, "truncated", message), now, out);
+        }
+        if let State::Sniffing { gate, .. } = &self.state {
+            if gate.text().is_empty() {
                 let message = "the upstream answered a stream request with an empty body";
                 return self.fail(Failure::new(Who::Upstream, "empty", message), now, out);
             }
-            self.decide(gate::sniff(&held, label, true), held, now, out);
+            self.decide(gate.end(), now, out);
         }
         if let State::Passing = &self.state {
             if let Some(mask) = &mut self.mask {
@@ -232,10 +133,6 @@ impl Session {
             }
             let error = Outcome::upstream("status", Phase::End);
             return self.end(if self.is_error { error } else { Outcome::DONE }, End::Clean, out);
-        }
-        if self.inflate.as_ref().is_some_and(|inflate| !inflate.is_whole()) {
-            let message = "the upstream's coded body ended in the middle";
-            return self.fail(Failure::new(Who::Upstream, "truncated", message), now, out);
         }
         if let State::Reframing { decoder, .. } = &mut self.state {
             let writer = &mut self.writer;
@@ -252,7 +149,8 @@ impl Session {
     }
 
     /// Time has come to `now`: writes a heartbeat, or ends the stream, if one is due. Returns when to call
-    /// again at the latest. Any other call may move that later, never earlier.
+    /// again at the latest. Any other call may move that later, never earlier, but the one that
+    /// [commits](Session::commit): call again then.
     pub fn tick(&mut self, now: Instant, out: &mut Out) -> Option<Instant> {
         if self.outcome.is_some() {
             return None;
@@ -317,15 +215,9 @@ impl Session {
             return;
         }
         match &mut self.state {
-            State::Sniffing { label, held, .. } => {
-                held.extend_from_slice(bytes);
-                let verdict = gate::sniff(held, *label, held.len() >= SNIFF_BYTES);
-                if verdict == Verdict::More && held.trim_ascii_start().is_empty() {
-                    // Blank runs in front of a stream mean nothing, however long.
-                    held.clear();
-                }
-                let held = std::mem::take(held);
-                self.decide(verdict, held, now, out);
+            State::Sniffing { gate, .. } => {
+                let verdict = gate.push(bytes);
+                self.decide(verdict, now, out);
             }
             State::Passing => {
                 match &mut self.mask {
@@ -354,27 +246,25 @@ impl Session {
     }
 
     /// Leaves the gate, or waits on.
-    fn decide(&mut self, verdict: Verdict, held: Vec<u8>, now: Instant, out: &mut Out) {
-        match verdict {
-            Verdict::More => {
-                if let State::Sniffing { held: slot, .. } = &mut self.state {
-                    *slot = held;
-                }
-                return;
-            }
+    fn decide(&mut self, verdict: Verdict, now: Instant, out: &mut Out) {
+        let format = match verdict {
+            Verdict::More => return,
             Verdict::Html => {
                 let message = "the upstream answered a stream request with an HTML page";
                 return self.fail(Failure::new(Who::Upstream, "html", message), now, out);
             }
-            Verdict::Pass => self.state = State::Passing,
-            Verdict::Stream(format) if !self.reads(format) => self.state = State::Passing,
-            Verdict::Stream(format) => self.state = reframing(format, self.bounds.max_event_bytes),
+            Verdict::Pass => None,
+            Verdict::Stream(format) => Some(format),
+        };
+        let state = std::mem::replace(&mut self.state, State::Passing);
+        let State::Sniffing { gate, wanted } = state else { return self.state = state };
+        match format.filter(|format| **format == SSE || wanted == Wanted::Events) {
+            Some(format) => {
+                self.state = reframing(format, self.bounds.max_event_bytes);
+                self.take(gate.text(), now, out);
+            }
+            None => self.take(&gate.into_held(), now, out),
         }
-        self.take(&held, now, out);
-    }
-
-    fn reads(&self, format: &Format) -> bool {
-        *format == SSE || matches!(self.state, State::Sniffing { wanted: Wanted::Events, .. })
     }
 
     fn judge_clean_end(&mut self, now: Instant, out: &mut Out) {
@@ -403,7 +293,7 @@ impl Session {
                 End::Abort
             }
             State::Passing => End::Abort,
-            State::Reframing { .. } if self.writer.watch.told_error() => {
+            State::Reframing { .. } if self.writer.watch.told_error_last() => {
                 outcome = Outcome::upstream("error", Phase::End);
                 End::Clean
             }
@@ -474,81 +364,8 @@ fn reframing(format: &'static Format, limit: usize) -> State {
     State::Reframing { format, decoder: (format.decoder)(limit) }
 }
 
-impl Writer {
-    fn item(&mut self, item: Item<'_>, now: Instant, out: &mut Out) {
-        match item {
-            Item::Comment(text) => {
-                bridge::comment(text, &mut out.bytes);
-                self.wrote(now, out);
-            }
-            Item::Event(event) => self.event(event, now, out),
-        }
-    }
-
-    fn event(&mut self, mut event: Event<'_>, now: Instant, out: &mut Out) {
-        if let Some(line) = event.data.line()
-            && line.len() <= DONE_MAX_BYTES
-            && line.trim_ascii() == DONE
-        {
-            // Exact and once: clients compare the whole string, and stop at the first.
-            if self.done {
-                return;
-            }
-            self.done = true;
-            if line != DONE {
-                event.data = Data::Line(DONE);
-                event.canonical = None;
-            }
-        }
-        self.watch.event(&event);
-        bridge::event(&event, &mut out.bytes);
-        self.stats.events += 1;
-        self.stats.first_event.get_or_insert(now);
-        self.wrote(now, out);
-    }
-
-    /// What stood unclosed at a clean end: closed here if it is provably whole, dropped otherwise, since half an
-    /// event must never be sent (HTML standard 9.2.6 drops it always).
-    fn tail(&mut self, item: Item<'_>, now: Instant, out: &mut Out) {
-        let Item::Event(event) = item else { return };
-        let whole = match event.data {
-            Data::None => false,
-            Data::Line(line) => line.trim_ascii() == DONE || json::is_whole([line]),
-            Data::Block(block) => json::is_whole(data_lines(block)),
-        };
-        if whole {
-            self.event(event, now, out);
-        }
-    }
-
-    fn passed(&mut self, now: Instant, out: &mut Out) {
-        if out.bytes.len() > out.ends.last().copied().unwrap_or(0) {
-            self.stats.first_event.get_or_insert(now);
-            self.wrote(now, out);
-        }
-    }
-
-    fn wrote(&mut self, now: Instant, out: &mut Out) {
-        let from = out.ends.last().copied().unwrap_or(0);
-        self.stats.bytes += (out.bytes.len() - from) as u64;
-        self.last_write = now;
-        out.ends.push(out.bytes.len());
-    }
-}
-
-impl Out {
-    /// Forgets what the last call produced; keeps the buffers.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-        self.end = None;
-    }
-}
-
-const DONE: &[u8] = b"[DONE]";
-
-/// Longer data is not looked at for `[DONE]` between white space.
-const DONE_MAX_BYTES: usize = 64;
+/// Input of a coded body that is taken at a time. DEFLATE makes at most 1032 bytes of one.
+const CODED_BITE_BYTES: usize = 4 << 10;
 
 #[cfg(test)]
 #[path = "session_tests.rs"]

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::super::Budget;
+use super::super::{Budget, Label};
 use super::*;
+use crate::codec::coding::Coding;
 use crate::dialect::{ANTHROPIC, OLLAMA, OPENAI_CHAT};
 use crate::format::NDJSON;
 
@@ -191,6 +192,39 @@ fn done_is_sent_exact_and_once_and_later_events_flow() {
     );
 }
 
+/// A feed of many answers lost the end of each but the first.
+#[test]
+fn done_of_a_later_answer_in_the_same_stream_is_kept() {
+    let answers = ["data: a\n\n", DONE_EVENT, "data: b\n\n", DONE_EVENT].concat();
+    for plan in [openai(), plan(Mode::Reframe(&SSE))] {
+        assert_eq!(Rig::new(plan).input(&answers), answers);
+    }
+}
+
+/// An agent's tool failed, the answer went on and then broke: that was a clean end without a word.
+#[test]
+fn a_break_is_told_although_an_error_was_told_long_before() {
+    let generic = Plan { dialect: None, ..openai() };
+    let mut rig = Rig::new(generic);
+    rig.input("event: error\ndata: {\"tool\":\"failed\"}\n\ndata: more\n\n");
+    assert!(rig.failed("truncated").contains("upstream_truncated"));
+    assert_eq!(rig.outcome(), "upstream:truncated@body");
+}
+
+#[test]
+fn the_clients_own_fault_before_the_head_has_the_clients_status() {
+    for (what, status) in
+        [("timeout_request_body_idle", 408), ("request_body_too_large", 413), ("request_body", 400)]
+    {
+        let mut rig = Rig::new(Plan { mode: Mode::Sniff(Label::Other, Wanted::Events), ..openai() });
+        rig.call(|session, now, out| {
+            session.upstream_failed(Failure::new(Who::Client, what, "its upload"), now, out);
+        });
+        let Some(Commit::Refuse(failure)) = rig.session.commit() else { panic!("{what} is not refused") };
+        assert_eq!(failure.status(), status, "{what}");
+    }
+}
+
 #[test]
 fn an_unclosed_tail_is_closed_only_if_it_is_whole() {
     for (tail, want) in [
@@ -198,6 +232,7 @@ fn an_unclosed_tail_is_closed_only_if_it_is_whole() {
         ("data: {\"a\":1}", "data: {\"a\":1}\n\n"),
         ("data: {\"a\":", ""),
         ("data: half an answ", ""),
+        ("data: {\"a\":1}\nid: 4", "data: {\"a\":1}\n\n"),
         ("event: x\n", ""),
     ] {
         let mut rig = Rig::new(plan(Mode::Reframe(&SSE)));
@@ -320,6 +355,28 @@ fn the_head_waits_for_the_bytes_of_an_unlabelled_stream() {
     assert_eq!((short.ended().as_str(), short.session.commit()), ("dat", Some(Commit::PassThrough)));
 }
 
+/// A server that answers JSON after all may send blank lines while it thinks. They were dropped, and the body was
+/// shorter than the Content-Length that passed with it.
+#[test]
+fn a_body_that_passes_after_the_gate_keeps_its_blank_runs() {
+    let mut rig = Rig::new(Plan { mode: Mode::Sniff(Label::Json, Wanted::Events), ..openai() });
+    rig.input("\n");
+    rig.input(" \r\n");
+    rig.input("{\"id\":1}\n");
+    assert_eq!(rig.session.commit(), Some(Commit::PassThrough));
+    rig.ended();
+    assert_eq!(String::from_utf8_lossy(&rig.sent), "\n \r\n{\"id\":1}\n");
+}
+
+/// Padding that is to defeat buffers (kilobytes of spaces) made an event stream pass as it was.
+#[test]
+fn padding_in_front_of_a_stream_is_not_its_content() {
+    let mut rig = Rig::new(Plan { mode: Mode::Sniff(Label::Other, Wanted::Events), ..openai() });
+    assert_eq!((rig.input([b' '; 4096]), rig.session.commit()), (String::new(), None));
+    assert_eq!(rig.input("data: x\n\n"), "data: x\n\n");
+    assert_eq!(rig.session.commit(), Some(Commit::Reframe(&SSE)));
+}
+
 #[test]
 fn nothing_is_promised_for_a_page_an_empty_body_or_a_break_before_the_first_bytes() {
     let refusal = |rig: &Rig| match rig.session.commit() {
@@ -393,8 +450,41 @@ fn a_coded_stream_is_decoded_and_a_corrupt_one_fails() {
     cut.input(std::mem::take(encoder.get_mut()));
     cut.ended();
     assert_eq!((cut.end, cut.outcome().as_str()), (Some(End::Abort), "upstream:truncated@body"));
+    let mut json = Rig::new(Plan {
+        coding: Some(Coding::Gzip),
+        mode: Mode::Sniff(Label::Json, Wanted::Events),
+        ..openai()
+    });
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(b"{\"half\":").unwrap();
+    encoder.flush().unwrap();
+    json.input(std::mem::take(encoder.get_mut()));
+    json.ended();
+    assert_eq!((json.end, json.outcome().as_str()), (Some(End::Abort), "upstream:truncated@body"));
     let mut rig = Rig::new(Plan { coding: Some(Coding::Gzip), ..openai() });
     assert!(rig.input("data: plain\n\n").contains("upstream_malformed"));
+}
+
+/// What a 64 KiB read of a bomb blew up to was 64 MiB for the stream, and as much kept by the worker for ever.
+#[test]
+fn a_bomb_is_taken_in_small_bites_and_its_room_is_given_back() {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(&vec![b'\n'; 8 << 20]).unwrap();
+    let bomb = encoder.finish().unwrap();
+    let passing = Mode::Sniff(Label::Json, Wanted::AsSent);
+    let mut session = Session::new(Plan { coding: Some(Coding::Gzip), ..plan(passing) }, Instant::now());
+    let (mut out, mut total) = (Out::default(), 0);
+    for bite in bomb.chunks(session.bite()) {
+        out.clear();
+        session.input(bite, Instant::now(), &mut out);
+        assert!(out.bytes.len() <= 5 << 20, "{} bytes at once", out.bytes.len());
+        total += out.bytes.len();
+    }
+    assert_eq!(total, 8 << 20);
+    out.clear();
+    assert_eq!(out.bytes.capacity(), 0);
+    assert_eq!(Session::new(plan(Mode::PassThrough), Instant::now()).bite(), usize::MAX);
 }
 
 #[test]

@@ -12,7 +12,10 @@ pub(super) struct Watch {
     known_ai: bool,
     finish: bool,
     last: bool,
+    /// Some event was an error.
     error: bool,
+    /// The last event that said anything was an error.
+    error_last: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,28 +30,31 @@ enum Standing {
 
 impl Watch {
     pub(super) fn new(dialect: Option<&'static Dialect>, known_ai: bool) -> Self {
-        Watch { dialect, standing: Standing::Hinted, known_ai, finish: false, last: false, error: false }
+        Watch {
+            dialect,
+            standing: Standing::Hinted,
+            known_ai,
+            finish: false,
+            last: false,
+            error: false,
+            error_last: false,
+        }
     }
 
     /// Looks at an event that goes to the client. Once the last sign was seen, no further event is searched.
     pub(super) fn event(&mut self, event: &Event<'_>) {
-        let Some(dialect) = self.dialect else {
-            self.error |= self.known_ai && (GENERIC.sign)(event) == Sign::Error;
-            return;
-        };
         if self.last {
             return;
         }
-        if self.standing == Standing::Refuted {
-            self.error |= (GENERIC.sign)(event) == Sign::Error;
-            return;
-        }
-        match (dialect.sign)(event) {
-            Sign::Plain => {}
+        let hinted = self.dialect.filter(|_| self.standing != Standing::Refuted);
+        let Some(dialect) = hinted.or(self.known_ai.then_some(&GENERIC)) else { return };
+        let sign = (dialect.sign)(event);
+        match sign {
+            Sign::Plain | Sign::Error => self.error_last = sign == Sign::Error,
             Sign::Finish => self.finish = true,
             Sign::Last => (self.finish, self.last) = (true, true),
-            Sign::Error => self.error = true,
         }
+        self.error |= self.error_last;
         if self.standing == Standing::Hinted {
             // An error or an end is no refutation: either may come first.
             let confirmed = (dialect.confirms)(event) || self.finish || self.error;
@@ -69,6 +75,11 @@ impl Watch {
     /// The upstream has told the client of an error itself.
     pub(super) fn told_error(&self) -> bool {
         self.error
+    }
+
+    /// It has told that as its last word; an error with more of the answer behind it was not the end.
+    pub(super) fn told_error_last(&self) -> bool {
+        self.error_last
     }
 
     /// A clean end now would cut the answer short.

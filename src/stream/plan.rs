@@ -1,0 +1,119 @@
+//! What a session is given, and what it gives back.
+
+use std::time::{Duration, Instant};
+
+use crate::codec::coding::Coding;
+use crate::codec::mask::Mask;
+use crate::dialect::Dialect;
+use crate::format::Format;
+
+use super::{Failure, Label, Share};
+
+/// What is to happen to one response; decided before its first body byte.
+#[derive(Debug)]
+pub struct Plan {
+    /// Pass, reframe, or find out.
+    pub mode: Mode,
+    /// The response is a 4xx or 5xx: complete, but no success.
+    pub is_error: bool,
+    /// The dialect that the route sets or the path hints at.
+    pub dialect: Option<&'static Dialect>,
+    /// The route carries an AI stream, by path, body flag or setting: a broken one ends with an error event.
+    pub known_ai: bool,
+    /// Taken off before anything else looks at the bytes.
+    pub coding: Option<Coding>,
+    /// Secrets that must not pass (bodies that pass only).
+    pub mask: Option<Mask>,
+    /// Silence towards the client after which a heartbeat is written (reframed streams only).
+    pub heartbeat: Option<Duration>,
+    /// Bound for the first event (in a body that passes: does not apply).
+    pub first_event: Option<Duration>,
+    /// Longest silence of the upstream.
+    pub event_gap: Option<Duration>,
+    /// When the whole request must be over.
+    pub total: Option<(Instant, Duration)>,
+    /// Largest event in bytes.
+    pub max_event_bytes: usize,
+    /// This stream's share of what the process may hold back.
+    pub share: Share,
+}
+
+/// What is done with the bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mode {
+    /// Untouched.
+    PassThrough,
+    /// Decoded from this format, written as canonical Server-Sent Events.
+    Reframe(&'static Format),
+    /// One of the two, or a refusal: the first bytes tell. Until then the head is held back.
+    Sniff(Label, Wanted),
+}
+
+/// What a client that asked for a stream can read, besides Server-Sent Events from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Server-Sent Events, whatever the upstream sends.
+    Events,
+    /// What the upstream sends: only Server-Sent Events are reframed, other formats pass.
+    AsSent,
+}
+
+/// What head the client is to be given.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Commit {
+    /// The upstream's.
+    PassThrough,
+    /// The head of a stream that was in this format.
+    Reframe(&'static Format),
+    /// An error: nothing has been promised yet.
+    Refuse(Failure),
+}
+
+/// How a body ends for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Properly, by its framing.
+    Clean,
+    /// Cut: connection closed without a last chunk, or stream reset.
+    Abort,
+}
+
+/// What a call produced. Reused from call to call: [`Out::clear`] it before.
+#[derive(Debug, Default)]
+pub struct Out {
+    /// Bytes for the client.
+    pub bytes: Vec<u8>,
+    /// Where each unit ends in `bytes`: an event, a comment line, a heartbeat, a run of passed bytes. Units are
+    /// not to be split or merged when they are framed.
+    pub ends: Vec<usize>,
+    /// Set when nothing follows.
+    pub end: Option<End>,
+}
+
+/// Counts of one stream.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stats {
+    /// Events written to the client; 0 for a body that passes.
+    pub events: u64,
+    /// Body bytes for the client, before transfer coding.
+    pub bytes: u64,
+    /// When the first event (of a body that passes: the first byte) was written.
+    pub first_event: Option<Instant>,
+    /// Longest silence of the upstream inside the body.
+    pub longest_gap: Duration,
+}
+
+impl Out {
+    /// Forgets what the last call produced; keeps the buffers, but for one that a large event blew up.
+    pub fn clear(&mut self) {
+        if self.bytes.capacity() > KEEP_BYTES {
+            self.bytes = Vec::new();
+        }
+        self.bytes.clear();
+        self.ends.clear();
+        self.end = None;
+    }
+}
+
+/// Output that a worker may keep room for.
+const KEEP_BYTES: usize = 1 << 20;
