@@ -16,13 +16,15 @@ pub(super) struct ProxyError {
     status: StatusCode,
     failure: Failure,
     phase: Phase,
+    /// What the log is told instead of the failure's message, if there is more to tell.
+    detail: Option<String>,
     /// Such as `WWW-Authenticate` or `Allow`.
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl ProxyError {
     pub(super) fn new(status: StatusCode, phase: Phase, failure: Failure) -> Self {
-        ProxyError { status, failure, phase, headers: Vec::new() }
+        ProxyError { status, failure, phase, detail: None, headers: Vec::new() }
     }
 
     /// The client's request cannot be served as it is.
@@ -36,6 +38,11 @@ impl ProxyError {
 
     pub(super) fn failure(&self) -> &Failure {
         &self.failure
+    }
+
+    /// The failure in words, with what is not for clients.
+    pub(super) fn for_the_log(&self) -> &str {
+        self.detail.as_deref().unwrap_or(self.failure.message())
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -63,12 +70,13 @@ impl ProxyError {
 
 /// What an upstream error is called towards clients and in the log.
 pub(crate) fn failure(error: &upstream::Error) -> Failure {
-    Failure::new(error.who(), error.code(), error.to_string())
+    Failure::new(error.who(), error.code(), error.for_clients())
 }
 
 impl From<upstream::Error> for ProxyError {
     fn from(error: upstream::Error) -> Self {
-        ProxyError::new(error.status(), error.phase(), failure(&error))
+        let refusal = ProxyError::new(error.status(), error.phase(), failure(&error));
+        ProxyError { detail: Some(error.for_the_log()), ..refusal }
     }
 }
 

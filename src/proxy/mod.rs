@@ -192,7 +192,7 @@ fn guard_credential(answer: &Answer<'_>) -> Result<(), ProxyError> {
 
 fn refuse(error: ProxyError, mut access: Access) -> Response<Body> {
     access.status = Some(error.status());
-    access.error = Some(error.failure().message().to_owned());
+    access.error = Some(error.for_the_log().to_owned());
     access.finish(error.failure().outcome(error.phase()));
     error.into_response().map(Body::full)
 }
@@ -211,22 +211,12 @@ fn upload(
     client: &Rc<Client>,
     scanner: Option<Rc<RefCell<Scanner>>>,
 ) -> Upload {
-    let uploading = Uploading(Rc::clone(client));
-    Upload::new(incoming, route.max_request_body, route.timeouts.request_body_idle).tapped(Box::new(
-        move |bytes| {
-            let _uploading = &uploading;
-            if let Some(scanner) = &scanner {
-                scanner.borrow_mut().push(bytes);
-            }
-        },
-    ))
-}
-
-struct Uploading(Rc<Client>);
-
-impl Drop for Uploading {
-    fn drop(&mut self) {
-        self.0.uploading.set(false);
+    let client = Rc::clone(client);
+    let upload = Upload::new(incoming, route.max_request_body, route.timeouts.request_body_idle)
+        .when_ended(Box::new(move || client.uploading.set(false)));
+    match scanner {
+        Some(scanner) => upload.tapped(Box::new(move |bytes| scanner.borrow_mut().push(bytes))),
+        None => upload,
     }
 }
 
@@ -248,8 +238,11 @@ async fn deadline(started: Instant, route: &Route) {
 }
 
 fn shutting_down() -> ProxyError {
-    let failure =
-        Failure::new(Who::Tidegate, "drain", "the proxy is shutting down and its drain timeout ran out");
+    let failure = Failure::new(
+        Who::Tidegate,
+        "drain",
+        "the proxy is shutting down and could not wait for the response",
+    );
     ProxyError::new(failure.status(), Phase::Head, failure)
 }
 

@@ -63,7 +63,7 @@ impl Refusal {
             Refusal::TransferCoding => "bad_transfer_coding",
             Refusal::Path(_) => "bad_path",
             Refusal::Loop => "loop_detected",
-            Refusal::Credential(_) => "upstream_credential_unavailable",
+            Refusal::Credential(_) => "credential_unavailable",
         }
     }
 }

@@ -249,11 +249,12 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         let (who, what) = self.access.left();
-        self.session.client_gone(who, what);
+        self.session.client_gone(who, what, Instant::now().into_std());
         let stats = self.session.stats();
         self.access.events = stats.events;
         self.access.bytes = stats.bytes;
-        self.access.first_event = stats.first_event.map(|at| self.access.since_start(at.into()));
+        let first_event = stats.first_event.filter(|_| stats.events > 0);
+        self.access.first_event = first_event.map(|at| self.access.since_start(at.into()));
         self.access.longest_gap = Some(stats.longest_gap);
         self.access.dialect = self.session.dialect().map(|dialect| dialect.name);
         self.access.error = self.session.failure().map(|failure| failure.message().to_owned());

@@ -169,17 +169,18 @@ impl Session {
         self.deadline()
     }
 
-    /// The `drain` timeout ran out.
+    /// Running streams must end now: the `drain` timeout ran out, or tidegate was told not to wait for it.
     pub fn drain(&mut self, now: Instant, out: &mut Out) {
         if self.outcome.is_none() {
-            let message = "the proxy is shutting down and its drain timeout ran out";
+            let message = "the proxy is shutting down and could not wait for the end of the stream";
             self.fail(Failure::new(Who::Tidegate, "drain", message), now, out);
         }
     }
 
     /// The client's connection or stream is gone, or was given up: who did it and what.
-    pub fn client_gone(&mut self, who: Who, what: &'static str) {
+    pub fn client_gone(&mut self, who: Who, what: &'static str, now: Instant) {
         if self.outcome.is_none() {
+            self.note_gap(now);
             self.outcome = Some(Outcome { who, what, phase: self.phase() });
         }
     }
@@ -297,8 +298,9 @@ impl Session {
                 outcome = Outcome::upstream("error", Phase::End);
                 End::Clean
             }
+            // The answer was whole before it broke; the failure stays as a note.
             State::Reframing { .. } if self.writer.watch.is_over() => {
-                outcome.phase = Phase::End;
+                outcome = Outcome::DONE;
                 End::Clean
             }
             State::Reframing { .. } => match self.writer.watch.dialect() {

@@ -176,7 +176,7 @@ fn what_was_already_complete_or_told_is_not_told_again() {
     let mut rig = Rig::new(openai());
     rig.input([CONTENT, FINISH, DONE_EVENT].concat());
     assert_eq!(rig.failed("truncated"), "");
-    assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Clean), "upstream:truncated@end"));
+    assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Clean), "done@end"));
     let mut rig = Rig::new(openai());
     rig.input("event: error\ndata: {\"error\":{}}\n\n");
     assert_eq!(rig.failed("truncated"), "");
@@ -420,12 +420,12 @@ fn drain_ends_a_stream_in_its_dialect() {
 #[test]
 fn a_client_that_leaves_is_the_outcome_unless_there_is_one() {
     let mut rig = Rig::new(openai());
-    rig.session.client_gone(Who::Client, "gone");
+    rig.session.client_gone(Who::Client, "gone", rig.now);
     assert_eq!(rig.outcome(), "client:gone@first_event");
     let mut rig = Rig::new(openai());
     rig.input([FINISH, DONE_EVENT].concat());
     rig.ended();
-    rig.session.client_gone(Who::Client, "gone");
+    rig.session.client_gone(Who::Client, "gone", rig.now);
     assert_eq!(rig.outcome(), "done@end");
 }
 

@@ -23,6 +23,8 @@ use super::error::{Error, Timeout};
 pub struct Upload {
     source: Source,
     tap: Option<Tap>,
+    /// Called once, at the end of the client's body.
+    ended: Option<Box<dyn FnOnce()>>,
     max_bytes: u64,
     idle: Option<Duration>,
     /// The size of the whole body, if it is known before it is read.
@@ -41,6 +43,8 @@ pub type Tap = Box<dyn FnMut(&[u8])>;
 enum Source {
     Client(Incoming),
     Done,
+    /// It broke off: it is not over, and never will be.
+    Broken,
     #[cfg(test)]
     Script(tests::Script),
 }
@@ -78,12 +82,20 @@ impl Upload {
         self
     }
 
+    /// Calls `ended` when the client's body has been read to its end; never if it breaks off or is dropped before.
+    #[must_use]
+    pub fn when_ended(mut self, ended: Box<dyn FnOnce()>) -> Self {
+        self.ended = Some(ended);
+        self
+    }
+
     fn from_source(source: Source, size: Option<u64>, max_bytes: u64, idle: Option<Duration>) -> Self {
         let replay = Replay { keeping: true, frames: Vec::new(), bytes: 0, next: 0 };
         let deadline = Deadline::default();
         Upload {
             source,
             tap: None,
+            ended: None,
             max_bytes,
             idle,
             size,
@@ -113,6 +125,7 @@ impl Upload {
             && match &self.source {
                 Source::Client(incoming) => incoming.is_end_stream(),
                 Source::Done => true,
+                Source::Broken => false,
                 #[cfg(test)]
                 Source::Script(script) => script.is_end(),
             }
@@ -150,12 +163,18 @@ impl Upload {
             let frame = match &mut self.source {
                 Source::Client(incoming) => match std::task::ready!(Pin::new(incoming).poll_frame(cx)) {
                     Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-                    Some(Err(_)) => return Poll::Ready(Some(Err(Error::RequestBody))),
+                    Some(Err(_)) => {
+                        // hyper would call it ended if it were asked again.
+                        self.source = Source::Broken;
+                        return Poll::Ready(Some(Err(Error::RequestBody)));
+                    }
                     None => {
                         self.source = Source::Done;
+                        self.note_end();
                         return Poll::Ready(None);
                     }
                 },
+                Source::Broken => return Poll::Ready(Some(Err(Error::RequestBody))),
                 Source::Done => return Poll::Ready(None),
                 #[cfg(test)]
                 Source::Script(script) => match std::task::ready!(script.poll(cx)) {
@@ -179,7 +198,16 @@ impl Upload {
             tap(&frame);
         }
         self.replay.keep(&frame);
+        if matches!(&self.source, Source::Client(incoming) if incoming.is_end_stream()) {
+            self.note_end();
+        }
         Ok(frame)
+    }
+
+    fn note_end(&mut self) {
+        if let Some(ended) = self.ended.take() {
+            ended();
+        }
     }
 
     /// Goes back to the beginning, to send it all again. `false`: what was handed out is no longer there.

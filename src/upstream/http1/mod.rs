@@ -208,10 +208,16 @@ impl Body {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Err(error));
         }
-        self.drive_upload(cx)?;
+        let upload = self.drive_upload(cx);
         while !self.decoder.is_done() {
             let room = self.decoder.room().min(buffer.len());
-            let length = ready!(self.poll_bytes(cx, &mut buffer[..room]))?;
+            let length = match self.poll_bytes(cx, &mut buffer[..room]) {
+                Poll::Ready(length) => length?,
+                // What the upstream has answered goes first: it may be all of it.
+                Poll::Pending => {
+                    return upload.map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending);
+                }
+            };
             if length == 0 {
                 if !self.decoder.end_of_file() {
                     return Poll::Ready(Err(Error::Truncated { source: None }));
