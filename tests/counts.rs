@@ -164,9 +164,13 @@ impl Stream {
     fn open(tidegate: &str, listener: &TcpListener, batch: usize) -> Self {
         let mut client = TcpStream::connect(tidegate).unwrap();
         client.set_nodelay(true).unwrap();
-        let body = br#"{"stream":true}"#;
-        write!(client, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
-        client.write_all(body).unwrap();
+        // In one write: what hyper keeps depends on whether the body came with the head.
+        client
+            .write_all(
+                b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                  Content-Length: 15\r\n\r\n{\"stream\":true}",
+            )
+            .unwrap();
         let (mut upstream, _) = listener.accept().unwrap();
         upstream.set_nodelay(true).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -253,7 +257,7 @@ fn an_idle_stream_holds_little_heap() {
 }
 
 /// hyper's two 8 KiB buffers are most of it.
-const IDLE_HEAP_BYTES: f64 = 27_800.0;
+const IDLE_HEAP_BYTES: f64 = 24_500.0;
 
 // --- the binary under a counter -------------------------------------------------------------------------------
 
