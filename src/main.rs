@@ -29,7 +29,9 @@ fn serve(source: &Source) -> Result<(), Failure> {
     let server = Server::bind(Arc::new(config)).map_err(|error| Failure::runtime(&error))?;
     let addresses = server.addresses().join(" ");
     cli::print(&format!("tidegate {} ready on {addresses}\n", env!("CARGO_PKG_VERSION")))?;
-    server.run().map_err(|error| Failure::runtime(&error))
+    server.run().map_err(|error| Failure::runtime(&error))?;
+    tracing::info!("stopped");
+    Ok(())
 }
 
 /// Raises the soft limit of open files to the hard one, and says how many streams it allows.

@@ -193,8 +193,11 @@ fn guard_credential(answer: &Answer<'_>) -> Result<(), ProxyError> {
 fn refuse(error: ProxyError, mut access: Access) -> Response<Body> {
     access.status = Some(error.status());
     access.error = Some(error.for_the_log().to_owned());
-    access.finish(error.failure().outcome(error.phase()));
-    error.into_response().map(Body::full)
+    let outcome = error.failure().outcome(error.phase());
+    let response = error.into_response();
+    access.bytes = response.body().len() as u64;
+    access.finish(outcome);
+    response.map(Body::full)
 }
 
 /// Whether the request body may say that a stream is wanted, and whether that matters.

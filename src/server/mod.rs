@@ -230,12 +230,17 @@ impl Signals {
 
     /// The first begins the drain, the second ends it.
     async fn forward(mut self, stopper: Stopper) {
-        for step in [Stopper::drain, Stopper::end_now] {
-            tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
-            }
-            step(&stopper);
+        self.next().await;
+        stopper.drain();
+        self.next().await;
+        tracing::warn!("second signal: ending the streams that still run");
+        stopper.end_now();
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
