@@ -4,14 +4,17 @@
 use std::time::Duration;
 
 use crate::support::access::outcome;
+use crate::support::certs::Certs;
 use crate::support::client::{Call, Http2, Left, Request, Version};
 use crate::support::tidegate::{Launch, Tidegate, config};
 use crate::support::upstream::{Exchange, Upstream, settled};
 use crate::support::wire::Wire;
-use crate::support::{alone, eventually, within};
+use crate::support::{Dir, alone, eventually, within, within_time};
 
 const LIMIT: Duration = Duration::from_millis(100);
 const PATH: &str = "/v1/chat/completions";
+/// Bytes of an upload that fits into no buffer.
+const UPLOAD: usize = 48 << 20;
 
 /// A stream of which the client holds one event; the upstream is silent since.
 async fn silent_stream(version: Version, proxy: &Tidegate, upstream: &mut Upstream) -> (Call, Exchange) {
@@ -101,6 +104,45 @@ async fn upstream_is_left_when_the_client_goes_inside_its_upload() {
     assert_eq!(exchange.body_piece().await.as_deref(), Some(&b"abc"[..]));
     let left = Call::written(wire, "POST").close();
     exchange.assert_closed_within(LIMIT, &left).await;
+}
+
+/// An upstream that takes nothing of an upload makes the server stop reading, and a server that does not read
+/// sees no end of file: the client's end must be seen without it. Only when the access line tells that the
+/// upstream was left does this upstream read again; before that it would set the upload going, and the end would
+/// be read after all.
+#[tokio::test]
+async fn upstream_that_takes_nothing_is_left_when_the_client_goes_inside_its_upload() {
+    let _alone = alone().await;
+    let (certs, dir) = (Certs::new(), Dir::new());
+    // A Unix socket takes much less than TCP before it is full.
+    let mut upstream = Upstream::unix(&dir);
+    let listener = format!("[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {}\n", certs.listener_tls());
+    let proxy = Tidegate::before(&upstream, &format!("\n{listener}")).await;
+    for (scheme, endpoint) in [("http", proxy.http()), ("https", proxy.https(&certs, &["http/1.1"]))] {
+        for way in ["close", "half", "reset"] {
+            let mut wire = Wire::connect(&endpoint).await;
+            let path = format!("/{scheme}/{way}");
+            let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {UPLOAD}\r\n\r\n");
+            wire.write(head.as_bytes()).await;
+            let mut exchange = upstream.request().await;
+            // A FIN waits behind what does not fit into the window; a reset does not.
+            let patience = Duration::from_millis(300);
+            match way {
+                "reset" => wire.write_until_full(UPLOAD, patience).await,
+                _ => wire.write_until_unread(UPLOAD, patience).await,
+            }
+            let mut call = Call::written(wire, "POST");
+            let mut left = Left::now();
+            match way {
+                "close" => left = call.close(),
+                "half" => call.wire().half_close().await,
+                _ => left = call.reset(),
+            }
+            let line = within_time(LIMIT, &format!("{path} to end"), proxy.access(&path)).await;
+            line.assert_ended(outcome::CLIENT_GONE, "head");
+            exchange.assert_closed_within(LIMIT, &left).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -117,6 +117,9 @@ impl<'a> Driver<'a> {
             Poll::Ready(Ahead::Full) if self.streams.is_none() && !self.client.uploading.get() => {
                 return Poll::Ready(End::Cut(Who::Client, "flooded"));
             }
+            Poll::Ready(Ahead::Full) if self.wire.poll_hangup(cx).is_ready() => {
+                return Poll::Ready(End::Cut(Who::Client, "gone"));
+            }
             Poll::Ready(Ahead::Full) | Poll::Pending => {}
         }
         if self.client.write_blocked.get() {

@@ -5,12 +5,13 @@
 //! copy and no system call to what hyper does, with one exception: hyper stops reading while it holds bytes that
 //! it cannot use yet (a pipelined request, a stray line end, a request body that nobody takes), and is then
 //! blind to a client that goes away. [`Wire::poll_ahead`] goes on reading in its place, into a bounded stash
-//! that hyper is served from later.
+//! that hyper is served from later. Once the stash is full, [`Wire::poll_hangup`] asks the kernel instead.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -19,14 +20,49 @@ use bytes::{Buf, BytesMut};
 use hyper::rt::ReadBufCursor;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
+use super::hangup::Hangup;
 
 /// A byte stream to the client: TCP or Unix, plain or TLS.
-pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {}
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// The kernel's socket below; `None` for a pipe inside a test.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Socket for T {}
+impl Socket for TcpStream {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
+}
+
+impl Socket for UnixStream {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
+}
+
+impl<S: Socket> Socket for Metered<S> {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.fd()
+    }
+}
+
+impl<S: Socket> Socket for TlsStream<S> {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.get_ref().0.fd()
+    }
+}
+
+#[cfg(test)]
+impl Socket for tokio::io::DuplexStream {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
 
 /// A raw socket that notes in [`Client`] whether the kernel takes what is written.
 #[derive(Debug)]
@@ -40,6 +76,8 @@ pub(super) struct Wire {
     socket: RefCell<TokioIo<Box<dyn Socket>>>,
     /// Read from the socket, not yet by hyper. Not much more than [`AHEAD_LIMIT`].
     ahead: RefCell<BytesMut>,
+    /// Tells of the client's end while the stash is full; at rest again once hyper has emptied it.
+    hangup: RefCell<Hangup>,
     /// Whether hyper's last read found nothing, so that the socket will wake the connection.
     parked: Cell<bool>,
     /// The status of the last response head that began a write.
@@ -76,6 +114,7 @@ impl Wire {
         Rc::new(Wire {
             socket: RefCell::new(TokioIo::new(socket)),
             ahead: RefCell::default(),
+            hangup: RefCell::default(),
             parked: Cell::new(false),
             status: Cell::new(None),
             client,
@@ -118,6 +157,15 @@ impl Wire {
             }
         }
         Poll::Ready(Ahead::Full)
+    }
+
+    /// To be called when the stash is full: ready once the client closed the connection (or its half of it,
+    /// which counts as much when it is read), or it broke.
+    pub(super) fn poll_hangup(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.socket.borrow().inner().fd() {
+            Some(fd) => self.hangup.borrow_mut().poll(fd, cx),
+            None => Poll::Pending,
+        }
     }
 
     /// Whether anything but line ends (RFC 9112 2.2) was read that hyper did not take.
@@ -163,6 +211,7 @@ impl Wire {
         ahead.advance(length);
         if ahead.is_empty() {
             *ahead = BytesMut::new();
+            self.hangup.borrow_mut().rest();
         }
         true
     }

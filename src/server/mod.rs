@@ -9,6 +9,7 @@ pub mod client;
 mod connection;
 mod driver;
 mod entrance;
+mod hangup;
 mod io;
 mod listener;
 pub mod registry;

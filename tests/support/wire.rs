@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -245,6 +245,64 @@ impl Wire {
     /// Writes all and flushes.
     pub async fn write(&mut self, bytes: &[u8]) {
         within("a write to go through", self.try_write(bytes)).await.expect("the peer reads");
+    }
+
+    /// Writes zeros until the peer stops reading, for `patience`, while its kernel still takes bytes: all that was
+    /// written has arrived, so that an end of the connection arrives too. Clear text or TLS, over TCP only.
+    pub async fn write_until_unread(&mut self, most: usize, patience: Duration) {
+        let mut written = 0;
+        while written < most {
+            self.write(&[0; 16 << 10]).await;
+            written += 16 << 10;
+            let unread = async {
+                let mut look = tokio::time::interval(Duration::from_millis(1));
+                while self.underway() != (0, 0) {
+                    look.tick().await;
+                }
+            };
+            if tokio::time::timeout(patience, unread).await.is_err() {
+                let (ours, theirs) = self.underway();
+                assert!(ours == 0 && theirs > 0, "{ours} bytes wait here, {theirs} at the peer");
+                return;
+            }
+        }
+        panic!("the peer took {written} bytes");
+    }
+
+    /// What waits between the two ends: bytes that the peer's kernel has not confirmed, and bytes that it has and
+    /// the peer has not read. TCP over IPv4 on this machine only.
+    fn underway(&self) -> (u64, u64) {
+        let tcp = self.io.tcp().expect("only TCP is looked up");
+        let ours = tcp.local_addr().expect("a connected socket has an address").port();
+        let theirs = tcp.peer_addr().expect("a connected socket has an address").port();
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel tells");
+        let queues = |from: u16, to: u16| {
+            table.lines().find_map(|line| {
+                let mut columns = line.split_whitespace().skip(1);
+                let is =
+                    |column: Option<&str>, port| column?.ends_with(&format!(":{port:04X}")).then_some(());
+                is(columns.next(), from)?;
+                is(columns.next(), to)?;
+                let (sent, received) = columns.nth(1)?.split_once(':')?;
+                Some((u64::from_str_radix(sent, 16).ok()?, u64::from_str_radix(received, 16).ok()?))
+            })
+        };
+        let sent = queues(ours, theirs).expect("the near end is open").0;
+        let received = queues(theirs, ours).expect("the far end is open").1;
+        (sent, received)
+    }
+
+    /// Writes zeros until nothing is taken for `patience`: all that lies between is full.
+    pub async fn write_until_full(&mut self, most: usize, patience: Duration) {
+        let mut written = 0;
+        while written < most {
+            match tokio::time::timeout(patience, self.try_write(&[0; 16 << 10])).await {
+                Ok(result) => result.expect("the peer holds the connection"),
+                Err(_) => return,
+            }
+            written += 16 << 10;
+        }
+        panic!("the peer took {written} bytes");
     }
 
     /// Reads once; 0 is the end.
