@@ -61,12 +61,21 @@ impl Certs {
 
     /// The client side: trusts this authority only, offers `alpn`.
     pub fn client(&self, alpn: &[&str]) -> Arc<rustls::ClientConfig> {
+        self.client_of(rustls::ALL_VERSIONS, alpn)
+    }
+
+    /// A client that trusts the authority and speaks these versions of TLS only.
+    pub fn client_of(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        alpn: &[&str],
+    ) -> Arc<rustls::ClientConfig> {
         let mut roots = rustls::RootCertStore::empty();
         let ca = CertificateDer::from_pem_file(&self.ca).expect("the authority reads back");
         roots.add(ca).expect("the authority is a root");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("the provider speaks TLS 1.2 and 1.3")
             .with_root_certificates(roots)
             .with_no_client_auth();
