@@ -51,7 +51,7 @@ pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<W
     let (head, incoming) = request.into_parts();
     let mut access =
         Access::new(Arc::clone(&worker.config), Rc::clone(&client), &head, id.as_str().to_owned());
-    let mut response = match ask((head, incoming), &id, &client, &worker, &mut access).await {
+    let mut response = match ask((head, incoming), (&id, trusted), &client, &worker, &mut access).await {
         Ok(answer) => respond(answer, &id, client, Rc::clone(&worker), access).await,
         Err(error) => refuse(error, access),
     };
@@ -74,7 +74,7 @@ struct Answer<'w> {
 /// Client head → route → client auth → upstream head → response head.
 async fn ask<'w>(
     (mut head, incoming): (http::request::Parts, Incoming),
-    id: &RequestId,
+    (id, trusted): (&RequestId, bool),
     client: &Rc<Client>,
     worker: &'w Rc<Worker>,
     access: &mut Access,
@@ -87,7 +87,6 @@ async fn ask<'w>(
     (access.route, access.upstream) = (Some(index), Some(route.upstream));
     auth::client::check(&route.client_auth, &mut head)?;
 
-    let trusted = headers::is_trusted(config, client);
     let context = request::Context { config, route, client, trusted, host: host.as_ref(), id };
     let head = request::build(context, head)?;
     let ask = Ask::new(&route.stream, &head.method, head.uri.path(), &head.headers);

@@ -98,8 +98,7 @@ impl Session {
         if self.outcome.is_some() || bytes.is_empty() {
             return;
         }
-        self.writer.stats.longest_gap =
-            self.writer.stats.longest_gap.max(now.duration_since(self.last_input));
+        self.note_gap(now);
         self.last_input = now;
         let Some(mut inflate) = self.inflate.take() else { return self.take(bytes, now, out) };
         let result = inflate.decode(bytes, &mut |piece| self.take(piece, now, out));
