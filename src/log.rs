@@ -3,6 +3,7 @@
 //! Lines go to standard error, each in one write. Access lines have the target `access`; everything else of
 //! tidegate has its module. Nothing of what a stream carries is logged above trace, and secrets never are.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -79,7 +80,7 @@ pub struct Access {
     /// What went wrong, in words. Nothing of the request or the response.
     pub error: Option<String>,
     /// How far it has come: the phase of the outcome if it is dropped now.
-    pub phase: Phase,
+    pub phase: Cell<Phase>,
     config: Arc<Config>,
     client: Rc<Client>,
     watch: Option<Rc<StreamWatch>>,
@@ -107,7 +108,7 @@ impl Access {
             bytes: 0,
             longest_gap: None,
             error: None,
-            phase: Phase::Request,
+            phase: Cell::new(Phase::Request),
             config,
             client,
             watch: stall::current(),
@@ -179,7 +180,7 @@ impl Access {
 impl Drop for Access {
     fn drop(&mut self) {
         let (who, what) = self.left();
-        self.finish(Outcome { who, what, phase: self.phase });
+        self.finish(Outcome { who, what, phase: self.phase.get() });
     }
 }
 
@@ -363,8 +364,8 @@ mod tests {
     #[test]
     fn line_of_a_dropped_request_tells_who_left() {
         let (lines, _guard) = Lines::capture(LogFormat::Logfmt);
-        let mut gone = access();
-        gone.phase = Phase::Head;
+        let gone = access();
+        gone.phase.set(Phase::Head);
         drop(gone);
         let drained = access();
         drained.client.left.set((Who::Tidegate, "drain"));

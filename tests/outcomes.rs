@@ -97,6 +97,21 @@ async fn connect_that_hangs_is_a_504() {
 }
 
 #[tokio::test]
+async fn request_that_ends_before_there_is_a_connection_says_so() {
+    let deaf = Deaf::start().await;
+    let upstream = Upstream::start().await;
+    let before = |more: &str| config(&upstream, more).replace(&upstream.url, &deaf.url);
+    let proxy = Launch::config(before("timeouts = { total = \"300ms\" }")).start().await;
+    let mut call = Call::start(&proxy.http(), &Request::stream(CHAT)).await;
+    assert_eq!(call.status().await, 504);
+    proxy.access(CHAT).await.assert_ended(outcome::TIMEOUT_TOTAL, "connect");
+
+    let proxy = Launch::config(before("")).start().await;
+    Call::start(&proxy.http(), &Request::stream(CHAT)).await.close();
+    proxy.access(CHAT).await.assert_ended(outcome::CLIENT_GONE, "connect");
+}
+
+#[tokio::test]
 async fn certificate_of_a_stranger_is_a_502() {
     let (certs, others) = (Certs::new(), Certs::new());
     let upstream = Upstream::tls(Speaks::Http1, &certs).await;

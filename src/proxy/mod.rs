@@ -94,17 +94,17 @@ async fn ask<'w>(
     let upload = upload(incoming, route, client, scanner.clone());
     let secrets = route.injectors.iter().flat_map(|injector| injector.secrets()).collect();
 
-    access.phase = Phase::Head;
+    let progress = |phase| access.phase.set(phase);
     let response = tokio::select! {
         biased;
-        () = ending(worker) => Err(shutting_down()),
-        () = deadline(started, route) => Err(total_ran_out(route)),
-        response = worker.upstreams.send(route.upstream, head, upload, route.timeouts.response_head) => {
+        () = ending(worker) => Err(shutting_down(access.phase.get())),
+        () = deadline(started, route) => Err(total_ran_out(route, access.phase.get())),
+        response = worker.upstreams.send(route.upstream, head, upload, route.timeouts.response_head, &progress) => {
             response.map_err(ProxyError::from)
         }
     }?;
     access.ttfb = Some(access.elapsed());
-    access.phase = Phase::FirstEvent;
+    access.phase.set(Phase::FirstEvent);
     let body_says = scanner.and_then(|scanner| scanner.borrow().verdict());
     Ok(Answer { route, ask, body_says, secrets, started, response })
 }
@@ -239,17 +239,17 @@ async fn deadline(started: Instant, route: &Route) {
     }
 }
 
-fn shutting_down() -> ProxyError {
+fn shutting_down(phase: Phase) -> ProxyError {
     let failure = Failure::new(
         Who::Tidegate,
         "drain",
         "the proxy is shutting down and could not wait for the response",
     );
-    ProxyError::new(failure.status(), Phase::Head, failure)
+    ProxyError::new(failure.status(), phase, failure)
 }
 
-fn total_ran_out(route: &Route) -> ProxyError {
+fn total_ran_out(route: &Route, phase: Phase) -> ProxyError {
     let message = format!("timeout total ({:?}) ran out", route.timeouts.total.unwrap_or_default());
     let failure = Failure::new(Who::Tidegate, "timeout_total", message);
-    ProxyError::new(failure.status(), Phase::Head, failure)
+    ProxyError::new(failure.status(), phase, failure)
 }

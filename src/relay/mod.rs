@@ -362,7 +362,8 @@ mod tests {
             peer.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
             peer
         };
-        let (response, peer) = tokio::join!(worker.upstreams.send(0, head, Upload::empty(), None), answer);
+        let (response, peer) =
+            tokio::join!(worker.upstreams.send(0, head, Upload::empty(), None, &|_| ()), answer);
         let session = Session::new(plan(mode, &worker), Instant::now().into_std());
         let secrets = vec![b"sk-canary".to_vec()];
         (Relay::new(response.unwrap().body, session, secrets, client, worker, access), peer)

@@ -28,6 +28,7 @@ use http::{HeaderMap, request};
 
 use self::pool::{Acquired, Pool};
 use crate::config::Config;
+use crate::stream::Phase;
 
 pub use error::{Error, Timeout};
 pub use upload::{Tap, Upload};
@@ -100,6 +101,8 @@ impl Upstreams {
     /// `head_timeout` bounds the wait for the response head, from when the request head was written; while the
     /// request body is still on its way, from when the upstream last took some of it.
     ///
+    /// `progress` is told of [`Phase::Connect`] and [`Phase::Head`] when they begin; again for another attempt.
+    ///
     /// Tried again on another connection only if nothing of it can have been processed, at most twice.
     ///
     /// # Errors
@@ -113,13 +116,17 @@ impl Upstreams {
         head: request::Parts,
         upload: Upload,
         head_timeout: Option<Duration>,
+        progress: &dyn Fn(Phase),
     ) -> Result<Response, Error> {
         upload.check_size()?;
         let (upstream, pool) = (&self.config.upstreams[upstream], &self.pools[upstream]);
         let mut upload = Box::new(upload);
         let mut attempt = 1;
         loop {
-            let sent = match pool.acquire(upstream, attempt > 1).await? {
+            progress(Phase::Connect);
+            let connection = pool.acquire(upstream, attempt > 1).await?;
+            progress(Phase::Head);
+            let sent = match connection {
                 Acquired::Http1 { io, reused } => {
                     http1::send(io, Rc::clone(pool), reused, &head, upload, head_timeout).await
                 }

@@ -98,7 +98,7 @@ pub(super) fn head(method: Method, path: &str) -> request::Parts {
 }
 
 pub(super) async fn get(upstreams: &Upstreams) -> Result<Response, Error> {
-    upstreams.send(0, head(Method::GET, "/x"), Upload::empty(), None).await
+    upstreams.send(0, head(Method::GET, "/x"), Upload::empty(), None, &|_| ()).await
 }
 
 pub(super) async fn read(body: &mut Body) -> Result<Read, Error> {
@@ -179,7 +179,7 @@ async fn http1_is_spoken_over_tls_and_the_connection_kept() {
     };
     let ask = async {
         for _ in 0..2 {
-            let sent = upstreams.send(0, head(Method::POST, "/x"), full(b"ping"), None);
+            let sent = upstreams.send(0, head(Method::POST, "/x"), full(b"ping"), None, &|_| ());
             assert_eq!(rest(&mut sent.await.unwrap().body).await.unwrap(), b"pong");
         }
     };
@@ -288,7 +288,7 @@ async fn body_is_refused_before_anything_is_sent_when_it_declares_too_much() {
     let server = Server::start().await;
     let (upload, _script) = upload::tests::scripted_with(Some(11), 10, None);
     let upstreams = server.client(HttpVersion::Auto);
-    let error = upstreams.send(0, head(Method::POST, "/x"), upload, None).await.unwrap_err();
+    let error = upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ()).await.unwrap_err();
     assert_eq!((error.code(), error.status().as_u16()), ("request_body_too_large", 413));
     server.assert_no_more().await;
 }
@@ -319,7 +319,7 @@ async fn head_timeout_counts_from_the_end_of_the_upload_in_both_protocols() {
         };
         let ask = async {
             let timeout = Some(Duration::from_secs(300));
-            let sent = upstreams.send(0, head(Method::POST, "/x"), upload, timeout).await;
+            let sent = upstreams.send(0, head(Method::POST, "/x"), upload, timeout, &|_| ()).await;
             drop(upstreams);
             sent.unwrap_err()
         };

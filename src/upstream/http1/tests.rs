@@ -32,9 +32,9 @@ async fn is_kept(method: Method, response: &str) -> bool {
     let (server, upstreams) = client().await;
     let ok = "HTTP/1.1 204 No Content\r\n\r\n";
     let ask = async {
-        let sent = upstreams.send(0, head(method, "/first"), Upload::empty(), None).await;
+        let sent = upstreams.send(0, head(method, "/first"), Upload::empty(), None, &|_| ()).await;
         rest(&mut sent.unwrap().body).await.unwrap();
-        upstreams.send(0, head(Method::GET, "/second"), Upload::empty(), None).await.unwrap();
+        upstreams.send(0, head(Method::GET, "/second"), Upload::empty(), None, &|_| ()).await.unwrap();
     };
     let serve = async {
         let mut peer = server.accept().await;
@@ -67,7 +67,7 @@ async fn request_and_response_go_through_in_full() {
         peer.write("HTTP/1.1 201 Made\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 3\r\n\r\nabc")
             .await;
     };
-    let ask = upstreams.send(0, head(Method::POST, "/x"), full(b"hello"), None);
+    let ask = upstreams.send(0, head(Method::POST, "/x"), full(b"hello"), None, &|_| ());
     let ((), response) = tokio::join!(serve, ask);
     let mut response = response.unwrap();
     assert_eq!(response.head.status, 201);
@@ -94,7 +94,7 @@ async fn request_body_streams_while_the_response_streams() {
         peer.write("0\r\n\r\n").await;
     };
     let ask = async {
-        let mut response = upstreams.send(0, head(Method::POST, "/x"), upload, None).await.unwrap();
+        let mut response = upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ()).await.unwrap();
         while let Some(word) = steps.recv().await {
             script.send(word);
             assert_eq!(data(&mut response.body).await, word);
@@ -120,7 +120,7 @@ async fn early_answer_is_delivered_when_the_upstream_refuses_the_rest_of_the_upl
         }
     };
     script.send("the beginning");
-    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, None);
+    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ());
     let ((), response) = tokio::join!(serve, ask);
     let mut response = response.unwrap();
     assert_eq!(response.head.status, 413);
@@ -140,7 +140,7 @@ async fn early_answer_is_delivered_while_the_upstream_takes_nothing_more() {
         peer.write("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig").await;
         peer
     };
-    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, None);
+    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ());
     let (mut peer, response) = tokio::join!(serve, ask);
     let mut response = response.unwrap();
     assert_eq!(response.head.status, 413);
@@ -271,7 +271,7 @@ async fn connection_is_kept_exactly_when_the_response_ended_cleanly() {
 async fn connection_is_closed_at_once_when_the_exchange_is_dropped_before_its_head() {
     let (server, upstreams) = client().await;
     let (upload, _script) = scripted(None);
-    let mut exchange = Box::pin(upstreams.send(0, head(Method::POST, "/x"), upload, None));
+    let mut exchange = Box::pin(upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ()));
     let asked = async {
         let mut peer = server.accept().await;
         peer.head().await;
@@ -312,7 +312,7 @@ async fn request_is_sent_again_when_a_kept_connection_takes_no_byte() {
         peer.read_until("\r\n\r\nhello").await;
         peer.write("HTTP/1.1 204 No Content\r\n\r\n").await;
     };
-    let ask = upstreams.send(0, head(Method::POST, "/x"), full(b"hello"), None);
+    let ask = upstreams.send(0, head(Method::POST, "/x"), full(b"hello"), None, &|_| ());
     let ((), response) = tokio::join!(serve, ask);
     assert_eq!(response.unwrap().head.status, 204);
 }
@@ -334,7 +334,7 @@ async fn request_is_not_sent_again_when_its_own_body_broke_off() {
         script.fail();
         script.end();
         let timeout = Some(Duration::from_secs(1));
-        upstreams.send(0, head(Method::POST, "/x"), upload, timeout).await
+        upstreams.send(0, head(Method::POST, "/x"), upload, timeout, &|_| ()).await
     };
     let ((), response) = tokio::join!(serve, ask);
     assert_eq!(response.unwrap_err().code(), "request_body");
@@ -353,7 +353,7 @@ async fn request_is_not_sent_again_when_bytes_of_it_were_written() {
     };
     let ask = async {
         get(&upstreams).await.unwrap();
-        upstreams.send(0, head(Method::POST, "/x"), full(b"hello"), None).await
+        upstreams.send(0, head(Method::POST, "/x"), full(b"hello"), None, &|_| ()).await
     };
     let ((), response) = tokio::join!(serve, ask);
     assert_eq!(response.unwrap_err().code(), "closed_before_head");
@@ -370,7 +370,7 @@ async fn exchange_ends_when_the_request_body_breaks_off() {
         peer.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
         peer
     };
-    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, None);
+    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ());
     let (mut peer, response) = tokio::join!(serve, ask);
     let mut body: Body = response.unwrap().body;
     script.fail();
@@ -389,7 +389,7 @@ async fn request_body_that_is_not_as_long_as_declared_is_an_error() {
         pieces.iter().for_each(|piece| script.send(*piece));
         script.end();
         let ask = async {
-            let sent = upstreams.send(0, head(Method::POST, "/x"), upload, None).await;
+            let sent = upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ()).await;
             drop(upstreams);
             sent
         };
@@ -413,7 +413,7 @@ async fn silence_of_the_client_inside_its_body_is_its_own_timeout() {
     let serve = async { server.accept().await.closed().await };
     let ask = async {
         let head_timeout = Some(Duration::from_secs(10));
-        let sent = upstreams.send(0, head(Method::POST, "/x"), upload, head_timeout).await;
+        let sent = upstreams.send(0, head(Method::POST, "/x"), upload, head_timeout, &|_| ()).await;
         drop(upstreams);
         sent.unwrap_err()
     };
@@ -430,7 +430,7 @@ async fn head_timeout_runs_when_the_upstream_takes_no_more_of_the_upload() {
     for _ in 0..256 {
         script.send(vec![0; 64 << 10]);
     }
-    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, Some(Duration::from_secs(10)));
+    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, Some(Duration::from_secs(10)), &|_| ());
     let serve = async { server.accept().await };
     let (_peer, response) = tokio::join!(serve, ask);
     assert_eq!(response.unwrap_err().code(), "timeout_response_head");
@@ -453,7 +453,7 @@ async fn te_is_sent_as_an_option_of_the_connection() {
     let ask = async {
         let mut head = head(Method::GET, "/");
         head.headers.insert(http::header::TE, http::HeaderValue::from_static("trailers"));
-        upstreams.send(0, head, Upload::empty(), None).await.unwrap();
+        upstreams.send(0, head, Upload::empty(), None, &|_| ()).await.unwrap();
     };
     let serve = async {
         let mut peer = server.accept().await;

@@ -103,7 +103,7 @@ async fn request_becomes_a_stream_without_what_concerns_one_connection() {
         stream.send_trailers(trailers).unwrap();
     };
     let ask = async {
-        let mut response = upstreams.send(0, parts, full(b"ping"), None).await.unwrap();
+        let mut response = upstreams.send(0, parts, full(b"ping"), None, &|_| ()).await.unwrap();
         assert_eq!(response.head.status, StatusCode::OK);
         assert_eq!(data(&mut response.body).await, "pong");
         assert!(
@@ -127,7 +127,7 @@ async fn request_body_streams_while_the_response_streams() {
         stream.send_data(Bytes::new(), true).unwrap();
     };
     let ask = async {
-        let mut response = upstreams.send(0, head(Method::POST, "/x"), upload, None).await.unwrap();
+        let mut response = upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ()).await.unwrap();
         for word in ["one", "two", "three"] {
             script.send(word);
             assert_eq!(data(&mut response.body).await, word);
@@ -210,7 +210,7 @@ async fn refused_stream_is_sent_again_with_its_body() {
         assert_eq!(body_of(&mut second).await, b"hello");
         second.respond.send_response(http::Response::new(()), true).unwrap();
     };
-    let ask = upstreams.send(0, head(Method::POST, "/x"), full(b"hello"), None);
+    let ask = upstreams.send(0, head(Method::POST, "/x"), full(b"hello"), None, &|_| ());
     let ((), response) = tokio::join!(server, ask);
     assert_eq!(response.unwrap().head.status, 200);
 }
@@ -257,7 +257,7 @@ async fn large_body_is_not_sent_again() {
         assert_eq!(seen, 80 << 10);
         asked.respond.send_reset(Reason::REFUSED_STREAM);
     };
-    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, None);
+    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ());
     assert!(tokio::join!(server, ask).1.is_err());
     assert!(asked.try_recv().is_err());
 }
@@ -284,7 +284,7 @@ async fn stream_above_the_last_of_a_goaway_is_sent_again() {
         tokio::join!(serving, async { while h2.accept().await.is_some() {} });
     };
     let ask = async {
-        let sent = upstreams.send(0, head(Method::POST, "/x"), full(b"hello"), None).await;
+        let sent = upstreams.send(0, head(Method::POST, "/x"), full(b"hello"), None, &|_| ()).await;
         assert_eq!(sent.unwrap().head.status, 200);
         drop(upstreams);
     };
@@ -327,7 +327,7 @@ async fn stream_is_reset_when_its_body_is_dropped_while_the_upload_is_blocked() 
         let mut asked = asked.recv().await.unwrap();
         (asked.begin(), asked)
     };
-    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, None);
+    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ());
     let ((mut stream, _asked), response) = tokio::join!(server, ask);
     drop(response);
     assert_eq!(reset_of(&mut stream).await, Reason::CANCEL);
@@ -341,7 +341,7 @@ async fn exchange_ends_when_the_request_body_breaks_off() {
         let mut asked = asked.recv().await.unwrap();
         (asked.begin(), asked)
     };
-    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, None);
+    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ());
     let ((mut stream, _asked), response) = tokio::join!(server, ask);
     script.fail();
     assert_eq!(read(&mut response.unwrap().body).await.unwrap_err().code(), "request_body");
@@ -349,7 +349,7 @@ async fn exchange_ends_when_the_request_body_breaks_off() {
 
     let (upload, script) = scripted(None);
     script.fail();
-    let sent = upstreams.send(0, head(Method::POST, "/x"), upload, None).await;
+    let sent = upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ()).await;
     assert_eq!(sent.unwrap_err().code(), "request_body");
 }
 
@@ -466,7 +466,7 @@ async fn head_timeout_runs_again_when_the_upstream_stops_taking_a_slow_upload() 
         (0..8).for_each(|_| script.send(vec![b'x'; 16 << 10]));
         script
     };
-    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, Some(Duration::from_secs(300)));
+    let ask = upstreams.send(0, head(Method::POST, "/x"), upload, Some(Duration::from_secs(300)), &|_| ());
     let bounded = tokio::time::timeout(Duration::from_secs(3600), ask);
     let (sent, _script, _asked) = tokio::join!(bounded, upload_slowly, asked.recv());
     let error = sent.expect("an end").unwrap_err();
