@@ -275,7 +275,7 @@ fn middle(event: &[u8]) -> usize {
         return if event[at] >= 0xE0 { at + 2 } else { at + 1 };
     }
     match memmem::find(event, CONTENT) {
-        Some(at) => at + CONTENT.len() + 1,
+        Some(at) => at + CONTENT.len() + 2,
         None => event.len() * 3 / 4,
     }
 }

@@ -13,8 +13,8 @@ const SMALL = { width: 360, height: 640 };
 
 // What the verdicts must say.
 const EXPECTED = {
-  chat: { raw: { en: /destroyed/, zh: /毁/ }, fixed: { en: /Complete/, zh: /完整/ } },
-  ollama: { raw: { en: /destroyed/, zh: /毁/ }, fixed: { en: /Complete/, zh: /完整/ } },
+  chat: { raw: { en: /^Destroyed/, zh: /^毁了/ }, fixed: { en: /^Intact/, zh: /^完好/ } },
+  ollama: { raw: { en: /^Destroyed/, zh: /^毁了/ }, fixed: { en: /^Intact/, zh: /^完好/ } },
   slow: {
     raw: { en: /^4\.\d s of dead silence/, zh: /^死寂 4\.\d 秒/ },
     fixed: { en: /[34] heartbeats/, zh: /[34] 次心跳/ },

@@ -142,19 +142,13 @@ class Side {
     this.errors += 1;
     const why = error.message.split(/ in JSON| after JSON|, |: /)[0];
     made.push(element("span", "bad", `✗ ${why}`));
-    const isHead = /^data:|^\{/.test(line);
+    const last = this.reply.lastChild;
+    if (last?.className === "debris") return; // one mark for what is missing here
     const text = line.trim();
-    let debris = this.reply.lastChild;
-    if (!debris?.classList?.contains("debris")) {
-      debris = element("span", "debris");
-      debris.title = words.nothing;
-      this.reply.append(debris);
-    }
-    const count = Number(debris.dataset.count ?? 0) + 1;
-    debris.dataset.count = count;
-    if (count <= 2) debris.append(element("s", "", isHead ? `…${text.slice(-DEBRIS)}` : `${text.slice(0, DEBRIS)}…`));
-    else if (count === 3) debris.append(element("s", "", words.pieces(1)));
-    else debris.lastChild.textContent = words.pieces(count - 2);
+    const isHead = /^(data:|\{)/.test(text);
+    const debris = element("s", "debris", isHead ? `…${text.slice(-DEBRIS)}` : `${text.slice(0, DEBRIS)}…`);
+    debris.title = words.nothing;
+    this.reply.append(debris);
   }
 
   // A box on the time line; its height tells its size.
@@ -344,7 +338,7 @@ function build() {
   if (["light", "dark"].includes(query.get("theme"))) html.dataset.theme = query.get("theme");
 }
 
-const DEBRIS = matchMedia("(max-width: 860px)").matches ? 5 : 8; // characters
+const DEBRIS = 8; // characters
 
 build();
 speak((query.get("lang") ?? navigator.language).startsWith("zh") ? "zh" : "en");
