@@ -1,7 +1,7 @@
 //! `tidegate demo`: a messy AI server, tidegate in front of it, and a page that shows the difference.
 //!
 //! tidegate here is the product: a [`Server`] from a [`Source`], as the quick mode makes one. The
-//! [upstream] knows nothing of it. Called by `main.rs`: [`Demo::bind`], [`Demo::greeting`], [`Demo::run`].
+//! upstream knows nothing of it. Called by `main.rs`: [`Demo::bind`], [`Demo::greeting`], [`Demo::run`].
 
 mod page;
 mod script;
