@@ -26,6 +26,8 @@ pub enum Task {
     Check(Source),
     /// Show the tables.
     Formats,
+    /// Show the difference, with tidegate at this address (`HOST:PORT`).
+    Demo(Option<String>),
 }
 
 /// Why tidegate ends without having done it.
@@ -65,6 +67,12 @@ enum Command {
     Check(Options),
     /// List the formats, dialects, bridges and injectors
     Formats,
+    /// See it at work: a built-in messy AI server, tidegate in front of it, and a page that shows both
+    Demo {
+        /// Where tidegate listens [default: 127.0.0.1:8080, or a free port]
+        #[arg(long, value_name = "HOST:PORT")]
+        listen: Option<String>,
+    },
 }
 
 /// Where the configuration comes from: a file, or flags.
@@ -107,6 +115,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Task, Fail
         Command::Serve(options) => options.source(CONFIG_PATHS).map(Task::Serve),
         Command::Check(options) => options.source(CONFIG_PATHS).map(Task::Check),
         Command::Formats => Ok(Task::Formats),
+        Command::Demo { listen } => Ok(Task::Demo(listen)),
     }
 }
 
@@ -213,6 +222,7 @@ Secrets are named, never written. REF is
   cred:NAME  a systemd credential
 
 Examples:
+  tidegate demo
   tidegate --upstream http://127.0.0.1:11434
   tidegate --listen 0.0.0.0:8080 --upstream https://api.openai.com \\
            --bearer env:OPENAI_API_KEY --client-key env:TIDEGATE_CLIENT_KEY
@@ -247,6 +257,9 @@ mod tests {
         assert!(matches!(parsed("tidegate serve --upstream http://127.0.0.1:1"), Ok(Task::Serve(_))));
         assert!(matches!(parsed("tidegate check --upstream http://127.0.0.1:1"), Ok(Task::Check(_))));
         assert!(matches!(parsed("tidegate formats"), Ok(Task::Formats)));
+        assert!(matches!(parsed("tidegate demo"), Ok(Task::Demo(None))));
+        let Ok(Task::Demo(Some(listen))) = parsed("tidegate demo --listen 127.0.0.1:1") else { panic!() };
+        assert_eq!(listen, "127.0.0.1:1");
     }
 
     #[test]

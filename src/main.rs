@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate::cli::{self, Failure, Task};
 use tidegate::config::{self, Source};
+use tidegate::demo::{Demo, DemoError};
 use tidegate::log;
 use tidegate::server::Server;
 
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
         Task::Serve(source) => serve(&source),
         Task::Check(source) => cli::check(&source).and_then(|toml| cli::print(&toml)),
         Task::Formats => cli::print(&cli::formats()),
+        Task::Demo(listen) => demo(listen.as_deref()),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,6 +34,18 @@ fn serve(source: &Source) -> Result<(), Failure> {
     server.run().map_err(|error| Failure::runtime(&error))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Shows the demo until a signal ends it.
+fn demo(listen: Option<&str>) -> Result<(), Failure> {
+    let failure = |error| match error {
+        DemoError::Config(mistakes) => Failure::Config(mistakes),
+        error => Failure::runtime(&error),
+    };
+    let demo = Demo::bind(listen).map_err(failure)?;
+    log::init(demo.config().log_format, demo.config().log_level).map_err(|error| Failure::runtime(&error))?;
+    cli::print(&demo.greeting())?;
+    demo.run().map_err(failure)
 }
 
 /// Raises the soft limit of open files to the hard one, and says how many streams it allows.

@@ -14,9 +14,17 @@ async fn run(args: &[&str]) -> Output {
 async fn help_and_version_are_answers() {
     let help = run(&["--help"]).await;
     assert_eq!(help.code, 0);
-    for word in
-        ["--upstream", "--listen", "--bearer", "--client-key", "--config", "serve", "check", "formats"]
-    {
+    for word in [
+        "--upstream",
+        "--listen",
+        "--bearer",
+        "--client-key",
+        "--config",
+        "serve",
+        "check",
+        "formats",
+        "demo",
+    ] {
         assert!(help.stdout.contains(word), "{word} is not in:\n{}", help.stdout);
     }
     let version = run(&["--version"]).await;

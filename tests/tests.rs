@@ -33,6 +33,8 @@ mod drain;
 mod retry;
 // Commands, exit codes, messages, the ready line.
 mod cli;
+// `tidegate demo`: messy before tidegate, clean behind it, and every line that it prints works.
+mod demo;
 // The pure core names nothing that acts.
 mod layering;
 // Golden configurations: what `check` says to them.
