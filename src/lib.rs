@@ -48,6 +48,8 @@ pub mod bridge;
 
 pub mod config;
 
+pub mod systemd;
+
 pub mod cli;
 
 pub mod log;
