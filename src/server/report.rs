@@ -186,16 +186,14 @@ mod tests {
     async fn what_a_busy_manager_does_not_take_is_told_again() {
         let (phase, streams) = (watch::Sender::new(Phase::Serving), Arc::default());
         let (report, manager) = report(&phase, &streams, "report-busy");
-        let other = UnixDatagram::unbound().unwrap();
-        other.set_nonblocking(true).unwrap();
-        let address = manager.local_addr().unwrap();
-        while other.send_to_addr(b"X=1", &address).is_ok() {}
+        // Its own socket: whether the manager's queue or the sender's buffer is full first differs between machines.
+        while report.manager.as_ref().unwrap().tell(State::Ready, "flood").is_ok() {}
         tokio::task::spawn_local(Rc::clone(&report).keep_telling());
         report.tell();
         while let Some(message) = told(&manager) {
-            assert_eq!(message, "X=1");
+            assert_eq!(message, "READY=1\nSTATUS=flood");
         }
         sleep(ROUND + Duration::from_millis(1)).await;
-        assert!(told(&manager).unwrap().starts_with("READY=1\n"));
+        assert!(told(&manager).unwrap().contains("STATUS=serving"));
     }
 }
