@@ -1,5 +1,6 @@
 """What every server that streams chat completions is asked, and what a page says about it."""
 
+import json
 import time
 
 import wire
@@ -53,11 +54,15 @@ def describe(stream):
 
 def compare(section, server, tidegate, path, body, text, headers=()):
     """The same request without and with tidegate: the same text, in canonical form."""
-    direct = wire.post(server.port, path, body, headers)
-    through = wire.post(tidegate.port, path, body, headers)
-    for stream in (direct, through):
-        found = wire.content(wire.datas(stream.text()))
-        section.saw(found == text, f"{'directly' if stream is direct else 'through tidegate'} the text is {text!r}", path)
+    streams = []
+    for port in (server.port, tidegate.port):
+        # One after the other: each is read as it comes, and its times are true.
+        stream = wire.post(port, path, body, headers)
+        if wire.content(wire.datas(stream.text())) != text:
+            raise AssertionError(f"{section.title}: {path}: not {text!r}: {stream.chunks}")
+        streams.append(stream)
+    direct, through = streams
+    section.saw(True, f"the text is `{json.dumps(text, ensure_ascii=False)}`, directly and through tidegate", path)
     section.sends = section.sends or describe(direct)
     access = tidegate.access(path)
     canonical(section, path, through)

@@ -9,9 +9,9 @@ from process import PLACE, output
 INTRODUCTION = """\
 # tidegate in front of real servers
 
-Written by `tests/servers/run target/release/tidegate` on {date}: {tidegate}, Python {python}, Node.js {node}, all on
-one machine ({machine}), over 127.0.0.1. Each server stands there as its package installs it. A raw client asked it
-directly and through tidegate; every sentence under "seen" is an assertion of the script, which fails if it is not so.
+Written by `tests/servers/run BINARY` on {date}: {tidegate}, Python {python}, Node.js {node}, all on one
+machine ({machine}) that was busy with other things. A raw client asked each server directly and
+through tidegate; every sentence under "seen" is an assertion of the script, which fails if it is not so.
 
 In the traces each line is a chunk: when it arrived, its size, its bytes (`⏎` is LF, `␍` is CR). A line without a time
 came in the same read as the one above it.

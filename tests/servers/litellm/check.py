@@ -10,9 +10,10 @@ from process import PLACE, Server, Tidegate, free_port, output
 
 TITLE = "litellm"
 ABOUT = """The litellm proxy with the models of `tests/servers/litellm/config.yaml`: one that it mocks, and some of a provider, which
-is the FastAPI server of this page. Its master key is put in by tidegate: clients have none. The client is the OpenAI SDK for Python, through tidegate."""
+is the FastAPI server of this page. Its master key is put in by tidegate: clients have none. The client is the OpenAI SDK
+for Python, through tidegate."""
 PACKAGES = ["litellm", "openai", "fastapi", "uvicorn"]
-MOCKED = "Every word of this answer is litellm's own."
+MOCKED = "A mocked answer."
 TOKENS = ["你好", "，", "world", "\n", "🌍"]
 
 CONFIG = """\
