@@ -11,6 +11,7 @@ use tidegate::config::table::{KEYS, Presence};
 use tidegate::config::units::Time;
 use tokio::net::UnixDatagram;
 
+use crate::readme::blocks;
 use crate::support::certs::Certs;
 use crate::support::client::{Call, Request, Version};
 use crate::support::tidegate::{Launch, Tidegate, config};
@@ -69,12 +70,6 @@ fn verified(unit: &str, drop_in: Option<&str>) -> (bool, String) {
         dir.write("tidegate.service.d/override.conf", drop_in.as_bytes());
     }
     run(systemd_analyze(&["verify", "--man=no"]).arg(file))
-}
-
-/// The contents of all blocks of a page that are fenced as `language`.
-fn blocks(page: &str, language: &str) -> Vec<String> {
-    let fence = format!("```{language}\n");
-    page.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
 }
 
 #[test]

@@ -6,6 +6,8 @@ import time
 import wire
 
 PATH = "/v1/chat/completions"
+# What fastapi/app.py and express/app.js answer.
+TOKENS = ["你好", "，", "world", "\n", "🌍"]
 
 
 class Section:

@@ -97,6 +97,13 @@ class Server(Child):
                 time.sleep(0.05)
 
 
+def fastapi():
+    """The FastAPI server of fastapi/app.py."""
+    port = free_port()
+    command = [PLACE / "fastapi/bin/uvicorn", "app:app", "--port", port, "--log-level", "warning"]
+    return Server(*command, port=port, name="uvicorn", cwd=REPOSITORY / "tests/servers/fastapi")
+
+
 class Tidegate(Child):
     """tidegate with a configuration, listening on a port of its choice."""
 

@@ -2,7 +2,7 @@
 
 import check
 import wire
-from check import PATH
+from check import PATH, TOKENS
 from process import PLACE, Server, Tidegate, free_port
 
 TITLE = "Express"
@@ -10,7 +10,6 @@ ABOUT = """`tests/servers/express/app.js` streams with `res.write`, behind the `
 gzip or br, as browsers and SDKs do, the middleware holds the tokens back until the answer ends. tidegate asks for
 `accept-encoding: identity`, so it has nothing to compress."""
 PACKAGES = ["express", "compression"]
-TOKENS = ["你好", "，", "world", "\n", "🌍"]
 ACCEPTS = [("Accept-Encoding", "gzip, deflate, br")]
 
 CONFIG = """\

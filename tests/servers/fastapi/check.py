@@ -2,15 +2,14 @@
 
 import check
 import wire
-from check import PATH
-from process import PLACE, Server, Tidegate, free_port
+from check import PATH, TOKENS
+from process import Tidegate, fastapi
 
 TITLE = "FastAPI and sse-starlette"
 ABOUT = """`tests/servers/fastapi/app.py` streams in the three usual ways: `EventSourceResponse` of sse-starlette (CRLF line
 ends, and a comment `: ping - DATE` at an interval), FastAPI's own `EventSourceResponse`, and a plain `StreamingResponse`
 that asks `request.is_disconnected()` before each token."""
 PACKAGES = ["fastapi", "sse-starlette", "starlette", "uvicorn"]
-TOKENS = ["你好", "，", "world", "\n", "🌍"]
 
 CONFIG = """\
 [[listener]]
@@ -36,15 +35,9 @@ stream = {{ dialect = "openai-chat" }}
 """
 
 
-def server(port):
-    command = [PLACE / "fastapi/bin/uvicorn", "app:app", "--port", str(port), "--log-level", "warning"]
-    return Server(*command, port=port, name="uvicorn", cwd=__file__.rsplit("/", 1)[0])
-
-
 def run(binary):
     section = check.Section(TITLE, ABOUT)
-    port = free_port()
-    with server(port) as uvicorn, Tidegate(binary, CONFIG.format(port=port)) as tidegate:
+    with fastapi() as uvicorn, Tidegate(binary, CONFIG.format(port=uvicorn.port)) as tidegate:
         section.show("The configuration", CONFIG.format(port=8901), "toml")
         text = "".join(TOKENS)
         for path in (PATH, "/own", "/plain"):

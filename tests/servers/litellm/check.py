@@ -5,8 +5,8 @@ import secrets
 
 import check
 import wire
-from check import PATH
-from process import PLACE, Server, Tidegate, free_port, output
+from check import PATH, TOKENS
+from process import PLACE, Server, Tidegate, fastapi, free_port, output
 
 TITLE = "litellm"
 ABOUT = """The litellm proxy with the models of `tests/servers/litellm/config.yaml`: one that it mocks, and some of a provider, which
@@ -14,7 +14,6 @@ is the FastAPI server of this page. Its master key is put in by tidegate: client
 for Python, through tidegate."""
 PACKAGES = ["litellm", "openai", "fastapi", "uvicorn"]
 MOCKED = "A mocked answer."
-TOKENS = ["你好", "，", "world", "\n", "🌍"]
 
 CONFIG = """\
 [[listener]]
@@ -33,14 +32,20 @@ inject = [{{ bearer = "env:LITELLM_MASTER_KEY" }}]
 def run(binary):
     section = check.Section(TITLE, ABOUT)
     here = __file__.rsplit("/", 1)[0]
-    provider_port, port = free_port(), free_port()
-    uvicorn = [PLACE / "fastapi/bin/uvicorn", "app:app", "--port", str(provider_port), "--log-level", "warning"]
+    port = free_port()
     litellm = [PLACE / "litellm/bin/litellm", "--config", f"{here}/config.yaml", "--host", "127.0.0.1", "--port", str(port)]
     key = f"sk-{secrets.token_hex(32)}"
-    env = {"LITELLM_MASTER_KEY": key, "PROVIDER": f"http://127.0.0.1:{provider_port}/v1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    env = {"LITELLM_MASTER_KEY": key, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     with (
-        Server(*uvicorn, port=provider_port, name="uvicorn", cwd=f"{here}/../fastapi") as provider,
-        Server(*litellm, port=port, name="litellm", env=env, cwd=PLACE, patience=180) as proxy,
+        fastapi() as provider,
+        Server(
+            *litellm,
+            port=port,
+            name="litellm",
+            env={**env, "PROVIDER": f"http://127.0.0.1:{provider.port}/v1"},
+            cwd=PLACE,
+            patience=180,
+        ) as proxy,
         Tidegate(binary, CONFIG.format(port=port), env) as tidegate,
     ):
         section.show("The configuration", CONFIG.format(port=4000), "toml")

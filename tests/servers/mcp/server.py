@@ -87,22 +87,17 @@ async def ending(request):
 
 
 class Recorder:
-    """Remembers what came to /mcp, and when a response to it was over."""
+    """Remembers what came to /mcp."""
 
     def __init__(self, app):
         self.app = app
 
     async def __call__(self, scope, receive, send):
-        if scope["type"] != "http" or scope["path"] != "/mcp":
-            return await self.app(scope, receive, send)
-        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        wanted = ["mcp-session-id", "mcp-protocol-version", "last-event-id", "accept"]
-        entry = {"method": scope["method"], **{name: headers.get(name) for name in wanted}, "ended": None}
-        requests.append(entry)
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            entry["ended"] = time.monotonic()
+        headers = {name.decode(): value.decode() for name, value in scope.get("headers", [])}
+        if scope.get("path") == "/mcp":
+            wanted = ["mcp-session-id", "last-event-id"]
+            requests.append({"method": scope["method"], **{name: headers.get(name) for name in wanted}})
+        await self.app(scope, receive, send)
 
 
 if __name__ == "__main__":
