@@ -14,7 +14,7 @@ import page
 from process import REPOSITORY
 
 HERE = Path(__file__).resolve().parent
-NAMES = ["fastapi", "express", "litellm", "mcp", "llama"]
+NAMES = ["fastapi", "express", "litellm", "mcp"]
 
 
 def load(name):
