@@ -50,6 +50,8 @@ pub mod bridge;
 
 pub mod config;
 
+pub mod systemd;
+
 pub mod cli;
 
 pub mod demo;

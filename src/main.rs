@@ -9,6 +9,7 @@ use tidegate::config::{self, Source};
 use tidegate::demo::{Demo, DemoError};
 use tidegate::log;
 use tidegate::server::Server;
+use tidegate::systemd::Manager;
 
 fn main() -> ExitCode {
     let done = cli::parse(std::env::args_os()).and_then(|task| match task {
@@ -31,7 +32,7 @@ fn serve(source: &Source) -> Result<(), Failure> {
     let server = Server::bind(Arc::new(config)).map_err(|error| Failure::runtime(&error))?;
     let addresses = server.addresses().join(" ");
     cli::print(&format!("tidegate {} ready on {addresses}\n", env!("CARGO_PKG_VERSION")))?;
-    server.run().map_err(|error| Failure::runtime(&error))?;
+    server.telling(Manager::of_environment()).run().map_err(|error| Failure::runtime(&error))?;
     tracing::info!("stopped");
     Ok(())
 }

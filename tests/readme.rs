@@ -15,7 +15,7 @@ fn text(name: &str) -> String {
 }
 
 /// The contents of all blocks fenced as `language`.
-fn blocks(text: &str, language: &str) -> Vec<String> {
+pub fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
     text.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
 }

@@ -31,6 +31,8 @@ mod disconnect;
 mod drain;
 // Connections that are used again, requests that are not sent twice.
 mod retry;
+// The unit as systemd reads it, what systemd is told, and the system calls that the unit allows.
+mod systemd;
 // Commands, exit codes, messages, the ready line.
 mod cli;
 // `tidegate demo`: messy before tidegate, clean behind it, and every line that it prints works.

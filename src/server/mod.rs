@@ -13,6 +13,7 @@ mod hangup;
 mod io;
 mod listener;
 pub mod registry;
+mod report;
 pub mod stall;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -21,6 +22,7 @@ pub mod worker;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread;
 
 use tokio::runtime::LocalRuntime;
@@ -30,10 +32,12 @@ use tokio::sync::{mpsc, watch};
 use acceptor::{Acceptor, Place};
 use connection::{Handler, Proxy};
 use listener::Listener;
+use report::Report;
 use worker::{Phase, Worker};
 
 use crate::config::Config;
 use crate::stream::Budget;
+use crate::systemd::Manager;
 
 pub use listener::BindError;
 
@@ -45,6 +49,9 @@ pub struct Server {
     listeners: Vec<Listener>,
     addresses: Vec<String>,
     stopper: Stopper,
+    /// Streams of all workers.
+    streams: Arc<AtomicUsize>,
+    manager: Option<Manager>,
 }
 
 /// Ends a server from any thread.
@@ -94,12 +101,20 @@ impl Server {
             stopper: Stopper(Arc::new(watch::Sender::new(Phase::Serving))),
             listeners,
             config,
+            streams: Arc::default(),
+            manager: None,
         })
     }
 
     /// Where it listens, with real ports: `http://127.0.0.1:8080`, `https://…`, `unix:/path`.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
+    }
+
+    /// Tells `manager` when it is ready, when it stops, and how many streams run.
+    #[must_use]
+    pub fn telling(self, manager: Option<Manager>) -> Self {
+        Server { manager, ..self }
     }
 
     /// A handle that ends it.
@@ -140,6 +155,7 @@ impl Server {
             let (config, budget, handler) =
                 (Arc::clone(&self.config), Arc::clone(&self.budget), handler.clone());
             let (phase, done) = (self.stopper.0.subscribe(), done_sender.clone());
+            let streams = Arc::clone(&self.streams);
             let body = move || {
                 let _done = done;
                 let runtime = match worker::runtime() {
@@ -149,7 +165,8 @@ impl Server {
                 };
                 drop(started.send(Ok(())));
                 worker::run(runtime, async {
-                    worker::serve(Rc::new(Worker::new(config, budget)), handler, incoming, phase).await;
+                    let worker = Rc::new(Worker::new(config, budget).counted_in(streams));
+                    worker::serve(worker, handler, incoming, phase).await;
                 });
             };
             let error = |source| RunError::Start { worker: index, source };
@@ -174,13 +191,19 @@ impl Server {
         worker::run(runtime, async {
             let signals = Signals::new().map_err(RunError::Signals)?;
             tokio::task::spawn_local(signals.forward(self.stopper.clone()));
-            let worker = Rc::new(Worker::new(Arc::clone(&self.config), Arc::clone(&self.budget)));
+            let worker = Worker::new(Arc::clone(&self.config), Arc::clone(&self.budget));
+            let worker = Rc::new(worker.counted_in(Arc::clone(&self.streams)));
             let acceptor = Acceptor::new(self.listeners, places, Rc::clone(&worker), handler.clone())
                 .map_err(|source| RunError::Start { worker: 0, source })?;
             let mut phase = self.stopper.0.subscribe();
+            let drain = self.config.timeouts.drain;
+            let report = Report::new(self.manager, &self.addresses, drain, self.streams, phase.clone());
+            report.tell();
+            tokio::task::spawn_local(Rc::clone(&report).keep_telling());
             accept_until_drain(acceptor, &mut phase).await;
-            tracing::info!(drain = ?self.config.timeouts.drain, "draining: no new requests");
-            tokio::task::spawn_local(end_after(self.config.timeouts.drain, self.stopper.clone()));
+            report.tell();
+            tracing::info!(?drain, "draining: no new requests");
+            tokio::task::spawn_local(end_after(drain, self.stopper.clone()));
             // No connection comes this way: the acceptor put those of worker 0 on it directly.
             let (_, nothing) = Place::elsewhere();
             worker::serve(worker, handler, nothing, phase).await;

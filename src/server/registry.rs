@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
@@ -14,6 +16,8 @@ pub struct Registry(Rc<Members>);
 #[derive(Debug, Default)]
 struct Members {
     wakers: RefCell<Slab<Option<Waker>>>,
+    /// The members of all workers' registries of this kind.
+    total: Arc<AtomicUsize>,
     /// Who waits for the last member to leave.
     empty: RefCell<Option<Waker>>,
 }
@@ -26,9 +30,15 @@ pub struct Member {
 }
 
 impl Registry {
+    /// An empty one whose members are counted in `total` too.
+    pub fn counted_in(total: Arc<AtomicUsize>) -> Self {
+        Registry(Rc::new(Members { total, ..Members::default() }))
+    }
+
     /// Adds an entry.
     pub fn join(&self) -> Member {
         let key = self.0.wakers.borrow_mut().insert(None);
+        self.0.total.fetch_add(1, Ordering::Relaxed);
         Member { registry: self.clone(), key }
     }
 
@@ -81,6 +91,7 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.registry.0.wakers.borrow_mut().try_remove(self.key);
+        self.registry.0.total.fetch_sub(1, Ordering::Relaxed);
         if self.registry.is_empty()
             && let Some(waker) = self.registry.0.empty.take()
         {
@@ -110,6 +121,16 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(first);
         assert!(waiting.await.is_ok());
+    }
+
+    #[test]
+    fn members_of_several_registries_are_counted_together() {
+        let total = Arc::<AtomicUsize>::default();
+        let registries = [(); 2].map(|()| Registry::counted_in(Arc::clone(&total)));
+        let members: Vec<_> = registries.iter().map(Registry::join).collect();
+        assert_eq!((registries[0].len(), total.load(Ordering::Relaxed)), (1, 2));
+        drop(members);
+        assert_eq!(total.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test(flavor = "local")]

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
@@ -29,7 +30,7 @@ pub struct Worker {
     pub upstreams: Upstreams,
     /// Live client connections.
     pub connections: Registry,
-    /// Live response streams.
+    /// Requests that wait for their response, and live response streams.
     pub streams: Registry,
     /// How far a drain has come.
     pub phase: Cell<Phase>,
@@ -59,6 +60,11 @@ impl Worker {
             config,
             budget,
         }
+    }
+
+    /// Counts its streams in `total` too. To be called before there is one.
+    pub(super) fn counted_in(self, total: Arc<AtomicUsize>) -> Self {
+        Worker { streams: Registry::counted_in(total), ..self }
     }
 
     /// Goes on to `phase` and tells everybody.

@@ -25,19 +25,19 @@ pub struct Launch {
     config: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
-    files: Option<u64>,
+    by: Vec<String>,
 }
 
 impl Launch {
     /// `serve --config FILE` with this text.
     pub fn config(text: impl Into<String>) -> Self {
-        Launch { config: Some(text.into()), args: Vec::new(), env: Vec::new(), files: None }
+        Launch { config: Some(text.into()), args: Vec::new(), env: Vec::new(), by: Vec::new() }
     }
 
     /// Flags only.
     pub fn flags(args: &[&str]) -> Self {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Launch { config: None, args, env: Vec::new(), files: None }
+        Launch { config: None, args, env: Vec::new(), by: Vec::new() }
     }
 
     /// Sets an environment variable. There are no others but `PATH`.
@@ -49,19 +49,25 @@ impl Launch {
 
     /// Lowers its soft limit of open files.
     #[must_use]
-    pub fn soft_files(mut self, files: u64) -> Self {
-        self.files = Some(files);
+    pub fn soft_files(self, files: u64) -> Self {
+        self.by(&["sh", "-c", &format!("ulimit -S -n {files} && exec \"$0\" \"$@\"")])
+    }
+
+    /// Starts it by another program, which is given its command line and becomes it: the same process.
+    #[must_use]
+    pub fn by(mut self, program: &[&str]) -> Self {
+        self.by = program.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
     fn command(&self, dir: &Dir) -> Command {
         let program = env!("CARGO_BIN_EXE_tidegate");
-        let mut command = match self.files {
+        let mut command = match self.by.split_first() {
             None => Command::new(program),
-            Some(files) => {
-                let mut shell = Command::new("sh");
-                shell.arg("-c").arg(format!("ulimit -S -n {files} && exec \"$0\" \"$@\"")).arg(program);
-                shell
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
             }
         };
         if let Some(config) = &self.config {
