@@ -8,7 +8,18 @@ import { print, runAll } from "./harness/matrix.mjs";
 import { CLIENT_KEY, Tidegate } from "./harness/tidegate.mjs";
 import { Upstream } from "./harness/upstream.mjs";
 
-const FAMILIES = ["openai", "anthropic", "python", "vercel", "ollama", "curl", "browser", "eventsource", "miniprogram", "uniappx"];
+const FAMILIES = [
+  "openai",
+  "anthropic",
+  "python",
+  "vercel",
+  "ollama",
+  "curl",
+  "browser",
+  "eventsource",
+  "miniprogram",
+  "uniappx",
+];
 // Three times what it takes on two idle cores.
 const TOTAL_MS = 420_000;
 
@@ -29,19 +40,25 @@ async function main() {
   const direct = through.map((client) => ({ ...client, name: `${client.name}${DIRECT}`, isDirect: true }));
   const all = [...through, ...direct.filter(({ name }) => name in EXPECTED)];
   const clients = all.filter(({ name }) => name.includes(filter));
-  const strangers = [...all.map(({ name }) => name), ...Object.keys(EXPECTED)].filter((name, _, names) => names.filter((other) => other === name).length !== 2);
+  const strangers = [...all.map(({ name }) => name), ...Object.keys(EXPECTED)].filter(
+    (name, _, names) => names.filter((other) => other === name).length !== 2,
+  );
   if (strangers.length) throw new Error(`these are not both clients and expectations: ${strangers.join(", ")}`);
-  if (!clients.length) throw new Error(`no client is called ${filter}; there are: ${all.map(({ name }) => name).join("; ")}`);
+  if (!clients.length)
+    throw new Error(`no client is called ${filter}; there are: ${all.map(({ name }) => name).join("; ")}`);
 
   const upstream = new Upstream();
   await upstream.start(CLIENT_KEY);
   const tidegate = await Tidegate.start(options.binary, upstream.port);
   const context = { tidegate, upstream, seed: Number(options.seed) };
-  const once = (name) => Promise.all([...new Set(clients.map((client) => client[name]))].map((work) => work?.(options)));
+  const once = (name) =>
+    Promise.all([...new Set(clients.map((client) => client[name]))].map((work) => work?.(options)));
   await once("start");
   const results = await runAll(clients, expected, context);
   let failures = print(clients, results);
-  const extras = families.filter((family) => family.clients.some((client) => clients.includes(client))).flatMap(({ extras = [] }) => extras);
+  const extras = families
+    .filter((family) => family.clients.some((client) => clients.includes(client)))
+    .flatMap(({ extras = [] }) => extras);
   for (const extra of extras) {
     const { line, wrong } = await extra(context);
     console.log(["", line, ...wrong.slice(0, 10)].join("\n"));
@@ -56,7 +73,9 @@ async function main() {
   const documents = check({ clients, results: filter || failures ? undefined : results, write: options.write });
   const wrong = [...left, ...complaints, ...documents];
   wrong.forEach((line) => console.log(`FAILED ${line}`));
-  console.log(`\n${clients.length} clients, ${results.length} cases, ${failures + wrong.length} failed (seed ${options.seed})`);
+  console.log(
+    `\n${clients.length} clients, ${results.length} cases, ${failures + wrong.length} failed (seed ${options.seed})`,
+  );
   process.exit(failures + wrong.length ? 1 : 0);
 }
 

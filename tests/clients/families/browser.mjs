@@ -60,7 +60,8 @@ function client(name, inPage, more = {}) {
     start,
     stop,
     lanes: 1,
-    run: (call) => runInPage(name, inPage, Object.assign(call, { request: OPENAI_REQUEST }), more.page ?? more.listener ?? "plain"),
+    run: (call) =>
+      runInPage(name, inPage, Object.assign(call, { request: OPENAI_REQUEST }), more.page ?? more.listener ?? "plain"),
     ...more,
   };
 }

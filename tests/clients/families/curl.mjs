@@ -12,7 +12,12 @@ const SCRIPT = readFileSync(new URL("../snippets/curl.sh", import.meta.url), "ut
 const CANONICAL = /^(:\n)*(event: [^\n]*\n)?(id: [^\n]*\n)?(retry: \d+\n)?data: [^\n\r]+$/;
 
 async function run(call) {
-  const env = { PATH: process.env.PATH, BASE: call.base, KEY: call.key, REQUEST: JSON.stringify({ ...OPENAI_REQUEST, stream: true }) };
+  const env = {
+    PATH: process.env.PATH,
+    BASE: call.base,
+    KEY: call.key,
+    REQUEST: JSON.stringify({ ...OPENAI_REQUEST, stream: true }),
+  };
   // A group of its own: the shell and curl leave together.
   const child = spawn("sh", ["-c", SCRIPT], { env, detached: true, stdio: ["ignore", "pipe", "ignore"] });
   const exit = new Promise((resolve) => child.once("close", resolve));

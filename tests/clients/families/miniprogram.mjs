@@ -17,7 +17,11 @@ const source = (name) => readFileSync(new URL(`../snippets/${name}`, import.meta
 
 // The snippets as a mini-program's bundler joins them.
 export function load(names, globals = {}) {
-  const code = names.map(source).join("\n").replace(/^import .*$/gm, "").replace(/^export /gm, "");
+  const code = names
+    .map(source)
+    .join("\n")
+    .replace(/^import .*$/gm, "")
+    .replace(/^export /gm, "");
   return vm.runInContext(`${code}\n;typeof chat === "function" ? chat : listen`, vm.createContext(globals));
 }
 
@@ -64,7 +68,15 @@ const chat = load(["sse.js", "miniprogram.js"]);
 export function run(call, options) {
   return new Promise((done, fail) => {
     const url = `${call.base}/v1/chat/completions`;
-    const task = chat({ api: emulated(options), url, key: call.key, request: OPENAI_REQUEST, show: call.show, done, fail });
+    const task = chat({
+      api: emulated(options),
+      url,
+      key: call.key,
+      request: OPENAI_REQUEST,
+      show: call.show,
+      done,
+      fail,
+    });
     call.signal.addEventListener("abort", () => {
       task.abort();
       done();
@@ -89,7 +101,7 @@ async function randomStreams(context) {
   const seeds = Array.from({ length: RANDOM_STREAMS }, (_, index) => context.seed + index);
   const wrong = [];
   const lane = async () => {
-    for (let seed; (seed = seeds.pop()) !== undefined; ) {
+    for (let seed; (seed = seeds.pop()) !== undefined;) {
       const result = await runCase(client, RANDOM, { ...context, seed });
       const found = result.said === "whole" ? result.wrong : [result.said, ...result.wrong];
       wrong.push(...found.map((line) => `seed ${seed}: ${line}`));

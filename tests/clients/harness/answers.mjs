@@ -7,7 +7,7 @@ export const TEXT = [
   "你好，",
   "世界 👩‍👩‍👧‍👦! ",
   "\u2028 and \u2029 and \u0085 end no line. ",
-  "naïve “quotes” and \"quotes\" ",
+  'naïve “quotes” and "quotes" ',
   "🏳️‍🌈🇨🇳 ",
   "a\\nb\n\ndata: [DONE]\n\n",
   "再见。",
@@ -35,8 +35,7 @@ const whole = (finish) => ({
 
 const openaiChunk = (more) =>
   JSON.stringify({ id: "chatcmpl-1", object: "chat.completion.chunk", created: 1, model: "m", ...more });
-const openaiDelta = (delta, finish_reason = null) =>
-  openaiChunk({ choices: [{ index: 0, delta, finish_reason }] });
+const openaiDelta = (delta, finish_reason = null) => openaiChunk({ choices: [{ index: 0, delta, finish_reason }] });
 
 function openai() {
   const call = (more) => openaiDelta({ tool_calls: [{ index: 0, ...more }] });

@@ -4,6 +4,7 @@
 // group    the column of the documentation that it belongs to
 // heard    how much of the text a client must have seen when its error comes; the whole answer without it
 // outcome  what tidegate's access line must say
+// isTimed  it is run while nothing else runs
 // end      how the body ends: "clean", or without the last chunk by "fin" or "rst", or "never"
 
 import { BREAK, HEARD } from "./answers.mjs";
@@ -74,7 +75,14 @@ const STREAMS = [
     style: { eol: "\r\n" },
     play: (answer) => cutAt(Buffer.concat(wires(answer)), isLfOfCrlf),
   },
-  { name: "byte by byte", play: (answer) => spaced(pieces(Buffer.concat(wires(answer)), () => 0, 1), 0) },
+  {
+    name: "byte by byte",
+    play: (answer) =>
+      spaced(
+        pieces(Buffer.concat(wires(answer)), () => 0, 1),
+        0,
+      ),
+  },
   {
     name: "glued by three",
     *play(answer) {
@@ -139,6 +147,7 @@ const STATUSES = [
 const SCENES = [
   {
     name: "leaves",
+    isTimed: true,
     group: "leaves",
     heard: "",
     outcome: "client:gone",

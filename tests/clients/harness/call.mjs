@@ -95,10 +95,21 @@ function parsed(text) {
 // What a program can tell an error by: its class, the status, the code (or type) of the error object that came.
 function describe(error) {
   if (error?.kind) return error;
-  const places = [error, error?.error, error?.error?.error, error?.data?.error, parsed(error?.responseBody ?? "").error];
+  const places = [
+    error,
+    error?.error,
+    error?.error?.error,
+    error?.data?.error,
+    parsed(error?.responseBody ?? "").error,
+  ];
   const code = places.map((place) => place?.code).find((code) => typeof code === "string");
   const type = error?.error?.error?.type;
-  return { kind: kindOf(error), status: error?.status ?? error?.statusCode ?? error?.status_code, code: code ?? type, message: String(error?.message ?? error) };
+  return {
+    kind: kindOf(error),
+    status: error?.status ?? error?.statusCode ?? error?.status_code,
+    code: code ?? type,
+    message: String(error?.message ?? error),
+  };
 }
 
 function kindOf(error) {

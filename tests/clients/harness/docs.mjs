@@ -39,16 +39,23 @@ function cell(results, { short }) {
 }
 
 function matrix(clients, results, groups, edition) {
-  const of = (client, group) => results.filter((result) => result.client === client && result.behaviour.group === group);
+  const of = (client, group) =>
+    results.filter((result) => result.client === client && result.behaviour.group === group);
   const head = [edition.client, ...groups.map((group) => edition.groups[GROUPS.indexOf(group)])];
   const name = (client) => client.name.replace(DIRECT, "");
-  return table(head, clients.map((client) => [name(client), ...groups.map((group) => cell(of(client, group), edition))]));
+  return table(
+    head,
+    clients.map((client) => [name(client), ...groups.map((group) => cell(of(client, group), edition))]),
+  );
 }
 
 function versions({ version }) {
   const { dependencies } = JSON.parse(here("package.json"));
   const node = Object.entries(dependencies).filter(([name]) => !["playwright-core", "zod"].includes(name));
-  const python = [...here("requirements.txt").matchAll(/^([^#\s]+)==(\S+)$/gm)].map(([, name, version]) => [`${name} (Python)`, version]);
+  const python = [...here("requirements.txt").matchAll(/^([^#\s]+)==(\S+)$/gm)].map(([, name, version]) => [
+    `${name} (Python)`,
+    version,
+  ]);
   const named = python.filter(([name]) => /^(openai|anthropic|httpx-sse) /.test(name));
   return table(version, [...node, ...named]);
 }
@@ -58,12 +65,18 @@ function generated(text, edition, clients, results) {
   const between = (text, name, content) =>
     text.replace(new RegExp(`(<!-- ${name} -->\n)[^]*?(<!-- /${name} -->)`), (_, begin, end) => begin + content + end);
   const withVersions = between(text, "versions", versions(edition));
-  const tables = { matrix: [(client) => !client.isDirect, GROUPS], direct: [(client) => client.isDirect, DIRECT_GROUPS] };
+  const tables = {
+    matrix: [(client) => !client.isDirect, GROUPS],
+    direct: [(client) => client.isDirect, DIRECT_GROUPS],
+  };
   const whole = Object.entries(results ? tables : {}).reduce(
     (text, [name, [isIn, groups]]) => between(text, name, matrix(clients.filter(isIn), results, groups, edition)),
     withVersions,
   );
-  return whole.replace(/(<!-- snippet (\S+) -->\n```\w+\n)[^]*?(```)/g, (_, begin, name, end) => begin + here(`snippets/${name}`) + end);
+  return whole.replace(
+    /(<!-- snippet (\S+) -->\n```\w+\n)[^]*?(```)/g,
+    (_, begin, name, end) => begin + here(`snippets/${name}`) + end,
+  );
 }
 
 // What is wrong with the documents; with `write`, sets it right.
@@ -73,6 +86,8 @@ export function check({ clients, results, write }) {
     const wanted = generated(text, edition, clients, results);
     if (text === wanted) return [];
     if (write) writeFileSync(file(name), wanted);
-    return write ? [] : [`${name} differs from what was seen or from the code of the tests: run tests/clients/run BINARY --write`];
+    return write
+      ? []
+      : [`${name} differs from what was seen or from the code of the tests: run tests/clients/run BINARY --write`];
   });
 }

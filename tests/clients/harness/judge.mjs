@@ -19,7 +19,8 @@ export function problems({ seen, error, leftAt }, { client, behaviour, dialect, 
   const found = [...record.problems];
   const outcome = dialect.outcomes?.[behaviour.name] ?? behaviour.outcome;
   // Some clients close their connection at the last event, others at its end; a resumed answer is another one.
-  const wanted = said.startsWith("whole") ? [outcome, "done", "client:gone"] : [outcome];
+  const gone = behaviour.play ? ["client:gone"] : [];
+  const wanted = [outcome, ...gone, ...(said.startsWith("whole") ? ["done"] : [])];
   if (error && seen.text !== behaviour.heard) found.push(`text before the error: ${show(seen.text)}`);
   if (error?.message?.includes("[object Object]")) found.push("its message says nothing: [object Object]");
   if (said.startsWith("SHORT")) found.push(`saw ${show(seen)} instead of ${show(dialect.whole)}`);
@@ -29,7 +30,8 @@ export function problems({ seen, error, leftAt }, { client, behaviour, dialect, 
   if (access && access.version !== version) found.push(`it spoke ${access.version}, not ${version}`);
   if (behaviour.end === "never" && !leftAt) found.push("it did not leave");
   if (leftAt && record.closed === undefined) found.push("the upstream's socket is still open");
-  if (leftAt && record.closed - leftAt > LEAVE_MS) found.push(`the upstream was left after ${record.closed - leftAt} ms`);
+  if (leftAt && record.closed - leftAt > LEAVE_MS)
+    found.push(`the upstream was left after ${record.closed - leftAt} ms`);
   return found;
 }
 

@@ -55,30 +55,51 @@ async function until(holds, ms) {
   while (!holds() && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-// Every case that `expected` has a word on, at most CALL_LANES at a time, and at most `lanes` of one client.
+// Every case that `expected` has a word on; those that measure time afterwards, one by one.
 export async function runAll(clients, expected, context) {
-  const cases = BEHAVIOURS.flatMap((behaviour) => clients.map((client) => ({ client, behaviour }))).filter(
-    ({ client, behaviour }) => expected(client, behaviour) !== undefined,
+  const cases = BEHAVIOURS.flatMap((behaviour) =>
+    clients.map((client) => ({ client, behaviour, wanted: expected(client, behaviour) })),
   );
+  const run = async ({ client, behaviour, wanted }) => {
+    const result = await runCase(client, behaviour, context);
+    const differs = result.said === wanted ? [] : [`it says "${result.said}" instead of "${wanted}"`];
+    return { ...result, wrong: [...differs, ...result.wrong] };
+  };
+  const known = cases.filter(({ wanted }) => wanted !== undefined);
+  const together = await inLanes(
+    known.filter(({ behaviour }) => !behaviour.isTimed),
+    CALL_LANES,
+    run,
+  );
+  return [
+    ...together,
+    ...(await inLanes(
+      known.filter(({ behaviour }) => behaviour.isTimed),
+      1,
+      run,
+    )),
+  ];
+}
+
+// At most `width` cases at a time, and at most `lanes` of one client.
+async function inLanes(waiting, width, run) {
   const running = new Map();
   const results = [];
+  const count = (client, more) => running.set(client, (running.get(client) ?? 0) + more);
   const lane = async () => {
-    while (cases.length) {
-      const at = cases.findIndex(({ client }) => (running.get(client) ?? 0) < (client.lanes ?? 3));
+    while (waiting.length) {
+      const at = waiting.findIndex(({ client }) => (running.get(client) ?? 0) < (client.lanes ?? 3));
       if (at < 0) {
         await new Promise((resolve) => setTimeout(resolve, 10));
         continue;
       }
-      const [{ client, behaviour }] = cases.splice(at, 1);
-      running.set(client, (running.get(client) ?? 0) + 1);
-      const result = await runCase(client, behaviour, context);
-      running.set(client, running.get(client) - 1);
-      const wanted = expected(client, behaviour);
-      const differs = result.said === wanted ? [] : [`it says "${result.said}" instead of "${wanted}"`];
-      results.push({ ...result, wrong: [...differs, ...result.wrong] });
+      const [next] = waiting.splice(at, 1);
+      count(next.client, 1);
+      results.push(await run(next));
+      count(next.client, -1);
     }
   };
-  await Promise.all(Array.from({ length: CALL_LANES }, lane));
+  await Promise.all(Array.from({ length: width }, lane));
   return results;
 }
 

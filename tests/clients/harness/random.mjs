@@ -13,7 +13,7 @@ export function random(seed) {
 
 // `bytes` in pieces of random size, 1 to `longest`.
 export function* pieces(bytes, next, longest) {
-  for (let from = 0; from < bytes.length; ) {
+  for (let from = 0; from < bytes.length;) {
     const to = from + 1 + next(longest);
     yield bytes.subarray(from, to);
     from = to;

@@ -111,7 +111,10 @@ export class Tidegate {
     const code = this.child.exitCode ?? (await exit);
     clearTimeout(last);
     rmSync(this.dir, { recursive: true });
-    return { code, complaints: this.#lines.filter((line) => line.level === "error").map((line) => JSON.stringify(line)) };
+    return {
+      code,
+      complaints: this.#lines.filter((line) => line.level === "error").map((line) => JSON.stringify(line)),
+    };
   }
 
   #log(line) {
@@ -138,6 +141,9 @@ function ready(child) {
 }
 
 function certificate(dir) {
-  const args = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1";
-  execFileSync("openssl", [...args.split(" "), "-keyout", `${dir}/key.pem`, "-out", `${dir}/cert.pem`], { stdio: "ignore" });
+  const args =
+    "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1";
+  execFileSync("openssl", [...args.split(" "), "-keyout", `${dir}/key.pem`, "-out", `${dir}/cert.pem`], {
+    stdio: "ignore",
+  });
 }

@@ -44,7 +44,7 @@ export class Upstream {
   async #serve(socket) {
     socket.on("error", () => {});
     const reader = new Reader(socket);
-    for (let request; (request = await reader.request()); ) {
+    for (let request; (request = await reader.request());) {
       if (!(await this.#answer(request, socket).catch((error) => this.#broken(error, socket)))) return;
     }
   }
@@ -92,7 +92,8 @@ async function play(socket, record, dialect, { cors, from }) {
   const first = record.requests.length === 1;
   const behaviour = from ? RESUMED : record.behaviour;
   const instead = behaviour.answer ?? (first ? behaviour.first : undefined);
-  if (instead) return plain(socket, { ...instead, body: instead.body(dialect), headers: { ...cors, ...instead.headers } });
+  if (instead)
+    return plain(socket, { ...instead, body: instead.body(dialect), headers: { ...cors, ...instead.headers } });
   const style = { ids: dialect.hasIds, ...behaviour.style };
   const answer = { dialect, style, from, seed: record.seed };
   socket.write(head(200, { ...cors, "content-type": dialect.mediaType, "transfer-encoding": "chunked" }));

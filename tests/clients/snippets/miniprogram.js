@@ -55,7 +55,7 @@ export function chat({ api, url, key, request, show, done, fail }) {
 // Devices have no TextDecoder, though the developer tools do.
 function utf8(bytes) {
   let text = "";
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const first = bytes[at++];
     const more = first < 0x80 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
     let point = more ? first & (0x3f >> more) : first;

@@ -8,7 +8,8 @@ export function eventSource(call) {
       url: `${call.base}/events?key=${call.key}`,
       show: call.show,
       done: resolve,
-      fail: (error) => reject(error instanceof Error ? { kind: "closed", message: error.message } : { kind: "error", ...error }),
+      fail: (error) =>
+        reject(error instanceof Error ? { kind: "closed", message: error.message } : { kind: "error", ...error }),
     });
     call.signal.addEventListener("abort", () => {
       source.close();
