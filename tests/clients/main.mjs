@@ -23,6 +23,21 @@ const FAMILIES = [
 // Three times what it takes on two idle cores.
 const TOTAL_MS = 420_000;
 
+// The clients with `filter` in their names, out of all; each of all must have its expectations, and no others be there.
+function select(families, filter) {
+  const through = families.flatMap(({ clients }) => clients);
+  const direct = through.map((client) => ({ ...client, name: `${client.name}${DIRECT}`, isDirect: true }));
+  const all = [...through, ...direct.filter(({ name }) => name in EXPECTED)];
+  const strangers = [...all.map(({ name }) => name), ...Object.keys(EXPECTED)].filter(
+    (name, _, names) => names.filter((other) => other === name).length !== 2,
+  );
+  if (strangers.length) throw new Error(`these are not both clients and expectations: ${strangers.join(", ")}`);
+  const clients = all.filter(({ name }) => name.includes(filter));
+  if (!clients.length)
+    throw new Error(`no client is called ${filter}; there are: ${all.map(({ name }) => name).join("; ")}`);
+  return clients;
+}
+
 async function main() {
   const { values: options, positionals } = parseArgs({
     options: {
@@ -36,16 +51,7 @@ async function main() {
   });
   const [filter = ""] = positionals;
   const families = await Promise.all(FAMILIES.map((name) => import(`./families/${name}.mjs`)));
-  const through = families.flatMap(({ clients }) => clients);
-  const direct = through.map((client) => ({ ...client, name: `${client.name}${DIRECT}`, isDirect: true }));
-  const all = [...through, ...direct.filter(({ name }) => name in EXPECTED)];
-  const clients = all.filter(({ name }) => name.includes(filter));
-  const strangers = [...all.map(({ name }) => name), ...Object.keys(EXPECTED)].filter(
-    (name, _, names) => names.filter((other) => other === name).length !== 2,
-  );
-  if (strangers.length) throw new Error(`these are not both clients and expectations: ${strangers.join(", ")}`);
-  if (!clients.length)
-    throw new Error(`no client is called ${filter}; there are: ${all.map(({ name }) => name).join("; ")}`);
+  const clients = select(families, filter);
 
   const upstream = new Upstream();
   await upstream.start(CLIENT_KEY);

@@ -12,6 +12,10 @@ export const CLIENT_KEY = "client-key-of-tidegate";
 
 const START_MS = 10_000;
 
+const GUARDED = `upstream = "scripted"
+inject = [{ bearer = "env:UPSTREAM_KEY" }, { header = "x-api-key", value = "env:UPSTREAM_KEY" }]
+client_key = "env:CLIENT_KEY"`;
+
 const config = (dir, upstream) => `
 [[listener]]
 address = "127.0.0.1:0"
@@ -29,25 +33,19 @@ url = "http://127.0.0.1:${upstream}"
 
 [[route]]
 path = "/"
-upstream = "scripted"
-inject = [{ bearer = "env:UPSTREAM_KEY" }, { header = "x-api-key", value = "env:UPSTREAM_KEY" }]
-client_key = "env:CLIENT_KEY"
+${GUARDED}
 
 # What EventSource asks for is known as an AI stream by nothing but this setting.
 [[route]]
 path = "/stream"
 strip_prefix = true
-upstream = "scripted"
-inject = [{ bearer = "env:UPSTREAM_KEY" }, { header = "x-api-key", value = "env:UPSTREAM_KEY" }]
-client_key = "env:CLIENT_KEY"
+${GUARDED}
 stream = { intent = "stream" }
 
 [[route]]
 path = "/quiet"
 strip_prefix = true
-upstream = "scripted"
-inject = [{ bearer = "env:UPSTREAM_KEY" }, { header = "x-api-key", value = "env:UPSTREAM_KEY" }]
-client_key = "env:CLIENT_KEY"
+${GUARDED}
 stream = { intent = "stream", heartbeat = "off" }
 
 # Browsers ask whether they may send a key without sending it.
