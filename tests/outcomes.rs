@@ -200,6 +200,23 @@ async fn answer_that_is_no_stream_is_a_502_while_nothing_was_promised() {
     }
 }
 
+/// Ollama's package for Node takes `error` of an answer for a string, and showed its users `[object Object]`.
+#[tokio::test]
+async fn error_of_tidegates_own_is_a_string_for_ollamas_clients() {
+    let mut upstream = Upstream::start().await;
+    let proxy = Tidegate::before(&upstream, "client_key = \"env:PATH\"").await;
+    let refused = Call::start(&proxy.http(), &Request::stream("/api/chat")).await;
+    let proxy = Tidegate::before(&upstream, "").await;
+    let no_stream = Call::start(&proxy.http(), &Request::stream("/api/chat")).await;
+    upstream.request().await.answer(200, &[("content-type", "text/html")], b"<html></html>").await;
+    for (mut call, status, code) in [(refused, 401, "missing_api_key"), (no_stream, 502, "upstream_html")] {
+        assert_eq!(call.status().await, status);
+        let body = call.json().await;
+        assert!(body["error"].is_string(), "{body}");
+        assert_eq!(body["code"], code);
+    }
+}
+
 #[tokio::test]
 async fn empty_stream_with_the_right_label_is_an_error() {
     let mut upstream = Upstream::start().await;

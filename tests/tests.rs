@@ -45,3 +45,5 @@ mod config;
 mod example;
 // The READMEs: what they show works, in both languages.
 mod readme;
+// docs/clients.md, in both languages: the code is that of the tests, the configurations are valid.
+mod clients_doc;

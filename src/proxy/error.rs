@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::request;
 use crate::auth::client::Refused;
+use crate::dialect::{Dialect, GENERIC};
 use crate::route::NoRoute;
 use crate::stream::{Failure, Phase, Who};
 use crate::upstream;
@@ -49,16 +50,11 @@ impl ProxyError {
         self.phase
     }
 
-    /// The response: a body in the form that OpenAI's clients read.
-    pub(super) fn into_response(self) -> Response<Bytes> {
-        let body = serde_json::json!({
-            "error": {
-                "message": self.failure.message(),
-                "type": self.failure.kind(),
-                "code": self.failure.code(),
-            }
-        });
-        let mut response = Response::new(Bytes::from(body.to_string()));
+    /// The response: an error as the clients of the dialect read it, if one is known. Ollama's show an object where
+    /// they expect a string as `[object Object]`.
+    pub(super) fn into_response(self, dialect: Option<&'static Dialect>) -> Response<Bytes> {
+        let body = (dialect.unwrap_or(&GENERIC).error)(&self.failure);
+        let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = self.status;
         response.headers_mut().extend(self.headers);
         let length = response.body().len();
@@ -132,8 +128,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_json_in_the_form_of_openai() {
-        let response = ProxyError::from(NoRoute::NotFound).into_response();
+    fn errors_are_json_in_the_common_form() {
+        let response = ProxyError::from(NoRoute::NotFound).into_response(None);
         assert_eq!(
             (response.status(), &response.headers()[CONTENT_TYPE]),
             (StatusCode::NOT_FOUND, &"application/json".parse().unwrap())
@@ -142,12 +138,19 @@ mod tests {
         assert_eq!(body["error"]["code"], "no_route");
         assert_eq!(body["error"]["type"], "invalid_request_error");
         let refused =
-            ProxyError::from(NoRoute::MethodNotAllowed(vec![Method::GET, Method::HEAD])).into_response();
+            ProxyError::from(NoRoute::MethodNotAllowed(vec![Method::GET, Method::HEAD])).into_response(None);
         assert_eq!(refused.headers()[ALLOW], "GET, HEAD");
-        let unauthorized = ProxyError::from(Refused::NoKey).into_response();
+        let unauthorized = ProxyError::from(Refused::NoKey).into_response(None);
         assert_eq!(
             (unauthorized.status(), unauthorized.headers().contains_key(WWW_AUTHENTICATE)),
             (StatusCode::UNAUTHORIZED, true)
         );
+    }
+
+    #[test]
+    fn errors_for_ollamas_clients_are_a_string() {
+        let response = ProxyError::from(Refused::NoKey).into_response(Dialect::hinted("/api/chat"));
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!((body["error"].is_string(), &body["code"]), (true, &"missing_api_key".into()));
     }
 }

@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::codec::mask::Mask;
 use crate::config::{FormatSetting, Route};
+use crate::dialect::Dialect;
 use crate::log::Access;
 use crate::relay::{Body, Relay};
 use crate::server::client::Client;
@@ -49,11 +50,12 @@ pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<W
     let trusted = headers::is_trusted(&worker.config, &client);
     let id = RequestId::of(request.headers(), trusted);
     let (head, incoming) = request.into_parts();
+    let dialect = Dialect::hinted(head.uri.path());
     let mut access =
         Access::new(Arc::clone(&worker.config), Rc::clone(&client), &head, id.as_str().to_owned());
     let mut response = match ask((head, incoming), (&id, trusted), &client, &worker, &mut access).await {
         Ok(answer) => respond(answer, &id, client, Rc::clone(&worker), access).await,
-        Err(error) => refuse(error, access),
+        Err(error) => refuse(error, dialect, access),
     };
     response.headers_mut().insert(headers::X_REQUEST_ID, id.value().clone());
     response
@@ -118,11 +120,11 @@ async fn respond(
     access: Access,
 ) -> Response<Body> {
     if let Err(error) = guard_credential(&answer) {
-        return refuse(error, access);
+        return refuse(error, answer.ask.dialect, access);
     }
     let plan = plan(&answer, &worker);
     let decoded = plan.coding.is_some();
-    let Answer { secrets, response: upstream::Response { mut head, body }, .. } = answer;
+    let Answer { ask, secrets, response: upstream::Response { mut head, body }, .. } = answer;
     let session = Session::new(plan, Instant::now().into_std());
     let mut relay = Relay::new(body, session, secrets.clone(), client, worker, access);
     let head = match relay.commit().await {
@@ -139,7 +141,7 @@ async fn respond(
         Commit::Refuse(failure) => {
             let error = ProxyError::new(failure.status(), Phase::FirstEvent, failure);
             relay.access().status = Some(error.status());
-            return error.into_response().map(Body::full);
+            return error.into_response(ask.dialect).map(Body::full);
         }
     };
     relay.access().status = Some(head.status);
@@ -189,11 +191,11 @@ fn guard_credential(answer: &Answer<'_>) -> Result<(), ProxyError> {
     Ok(())
 }
 
-fn refuse(error: ProxyError, mut access: Access) -> Response<Body> {
+fn refuse(error: ProxyError, dialect: Option<&'static Dialect>, mut access: Access) -> Response<Body> {
     access.status = Some(error.status());
     access.error = Some(error.for_the_log().to_owned());
     let outcome = error.failure().outcome(error.phase());
-    let response = error.into_response();
+    let response = error.into_response(dialect);
     access.bytes = response.body().len() as u64;
     access.finish(outcome);
     response.map(Body::full)

@@ -1,0 +1,78 @@
+// uni.connectEventSource of uni-app x, emulated after dcloudio/uni-api, uni_modules/uni-sse: GET with headers, every
+// event to onMessage with its type, and nothing about ends (Android) or an error at any end (iOS).
+
+import http from "node:http";
+
+import { load } from "./miniprogram.mjs";
+
+// Android tells neither errors nor ends; this long without a word is taken for never.
+const PATIENCE_MS = 5000;
+
+function connectEventSource(platform, { url, header }) {
+  const listeners = { message: () => {}, error: () => {} };
+  const request = http.get(url, { headers: { ...header, accept: "text/event-stream" }, agent: false }, (response) => {
+    const isStream = response.statusCode === 200 && response.headers["content-type"].startsWith("text/event-stream");
+    if (platform === "android" && !isStream) return response.resume();
+    let rest = "";
+    response.setEncoding("utf8");
+    response.on("data", (text) => {
+      const blocks = (rest + text).split("\n\n");
+      rest = blocks.pop();
+      blocks.forEach((block) => dispatch(platform, block, listeners));
+    });
+    response.on("error", () => {});
+    response.on("close", () => platform === "ios" && listeners.error({ errCode: response.statusCode }));
+  });
+  request.on("error", () => {});
+  return {
+    onMessage: (listener) => (listeners.message = listener),
+    onError: (listener) => (listeners.error = listener),
+    close: () => request.destroy(),
+  };
+}
+
+function dispatch(platform, block, listeners) {
+  if (platform === "ios" && block.startsWith(":")) return;
+  const fields = { event: "message", id: "", data: undefined };
+  for (const line of block.split("\n")) {
+    const [, name, value] = /^([a-z]+): ?([^\n]*)$/.exec(line) ?? [];
+    if (name in fields) fields[name] = value;
+  }
+  if (fields.data !== undefined) {
+    listeners.message({ type: fields.event, data: fields.data, lastEventId: fields.id });
+  }
+}
+
+const client = (name, platform, route) => ({
+  name: `uni.connectEventSource, ${name} (emulated)`,
+  dialect: "generic",
+  route,
+  run: (call) =>
+    new Promise((resolve, reject) => {
+      const uni = { connectEventSource: (options) => connectEventSource(platform, options) };
+      let timer;
+      const alive = () => {
+        clearTimeout(timer);
+        timer = setTimeout(() => end(reject, { kind: "no callback" }), PATIENCE_MS);
+      };
+      const end = (settle, value) => {
+        clearTimeout(timer);
+        source.close();
+        settle(value);
+      };
+      const source = load(["uni-app-x.js"], { uni })({
+        url: `${call.base}/events`,
+        key: call.key,
+        show(data) {
+          alive();
+          call.show(data);
+        },
+        done: () => end(resolve),
+        fail: (error) => end(reject, error.errCode === undefined ? { kind: "error", ...error } : { kind: "onError" }),
+      });
+      alive();
+      call.signal.addEventListener("abort", () => end(resolve));
+    }),
+});
+
+export const clients = [client("Android", "android", "/stream"), client("iOS", "ios", "/quiet")];

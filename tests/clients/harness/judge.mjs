@@ -1,0 +1,38 @@
+// What a call came to, in one line, and whatever is wrong with it beside that.
+
+import { isDeepStrictEqual } from "node:util";
+
+// Bound on the time from a client that leaves to the upstream's closed socket; tidegate promises 100 ms, measured
+// by tests/disconnect.rs. Here client, harness and browser share two cores.
+const LEAVE_MS = 1000;
+
+// "whole", "left", "CLASS STATUS CODE", or what is missing; with the number of requests if it was not one.
+export function verdict({ seen, error, leftAt }, whole, requests) {
+  const times = requests === 1 ? "" : `, ${requests} requests`;
+  if (leftAt) return `left${times}`;
+  if (error) return [error.kind, error.status, error.code].filter(Boolean).join(" ") + times;
+  // Through JSON: what comes from another context has other prototypes.
+  return (isDeepStrictEqual(JSON.parse(show(seen)), whole) ? "whole" : "SHORT without an error") + times;
+}
+
+export function problems({ seen, error, leftAt }, { client, behaviour, dialect, record, access, said }) {
+  const found = [...record.problems];
+  const outcome = dialect.outcomes?.[behaviour.name] ?? behaviour.outcome;
+  // Some clients close their connection at the last event, others at its end; a resumed answer is another one.
+  const gone = behaviour.play ? ["client:gone"] : [];
+  const wanted = [outcome, ...gone, ...(said.startsWith("whole") ? ["done"] : [])];
+  if (error && seen.text !== behaviour.heard) found.push(`text before the error: ${show(seen.text)}`);
+  if (error?.message?.includes("[object Object]")) found.push("its message says nothing: [object Object]");
+  if (said.startsWith("SHORT")) found.push(`saw ${show(seen)} instead of ${show(dialect.whole)}`);
+  if (!access) found.push("no access line");
+  else if (!wanted.includes(access.outcome)) found.push(`the outcome is ${access.outcome}, not ${wanted.join(" or ")}`);
+  const version = client.version ?? "HTTP/1.1";
+  if (access && access.version !== version) found.push(`it spoke ${access.version}, not ${version}`);
+  if (behaviour.end === "never" && !leftAt) found.push("it did not leave");
+  if (leftAt && record.closed === undefined) found.push("the upstream's socket is still open");
+  if (leftAt && record.closed - leftAt > LEAVE_MS)
+    found.push(`the upstream was left after ${record.closed - leftAt} ms`);
+  return found;
+}
+
+const show = (value) => JSON.stringify(value);

@@ -1,0 +1,147 @@
+// The tidegate under test: a real process with a real configuration, and its access lines.
+
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { createInterface } from "node:readline";
+
+import { UPSTREAM_KEY } from "./upstream.mjs";
+
+export const CLIENT_KEY = "client-key-of-tidegate";
+
+const START_MS = 10_000;
+
+const GUARDED = `upstream = "scripted"
+inject = [{ bearer = "env:UPSTREAM_KEY" }, { header = "x-api-key", value = "env:UPSTREAM_KEY" }]
+client_key = "env:CLIENT_KEY"`;
+
+const config = (dir, upstream) => `
+[[listener]]
+address = "127.0.0.1:0"
+
+# Another origin for browsers.
+[[listener]]
+address = "127.0.0.1:0"
+
+[[listener]]
+address = "127.0.0.1:0"
+tls = { cert = "${dir}/cert.pem", key = "${dir}/key.pem" }
+
+[upstream.scripted]
+url = "http://127.0.0.1:${upstream}"
+
+[[route]]
+path = "/"
+${GUARDED}
+
+# What EventSource asks for is known as an AI stream by nothing but this setting.
+[[route]]
+path = "/stream"
+strip_prefix = true
+${GUARDED}
+stream = { intent = "stream" }
+
+[[route]]
+path = "/quiet"
+strip_prefix = true
+${GUARDED}
+stream = { intent = "stream", heartbeat = "off" }
+
+# Browsers ask whether they may send a key without sending it.
+[[route]]
+path = "/"
+methods = ["OPTIONS"]
+upstream = "scripted"
+
+[[route]]
+path = "/page"
+upstream = "scripted"
+
+[stream]
+heartbeat = "1s"
+
+[log]
+format = "json"
+`;
+
+export class Tidegate {
+  #lines = [];
+  #waiting = new Set();
+
+  static async start(binary, upstreamPort) {
+    const dir = mkdtempSync(path.join(tmpdir(), "tidegate-clients-"));
+    const tidegate = new Tidegate();
+    tidegate.dir = dir;
+    certificate(dir);
+    writeFileSync(path.join(dir, "config.toml"), config(dir, upstreamPort));
+    const child = spawn(binary, ["serve", "--config", path.join(dir, "config.toml")], {
+      env: { PATH: process.env.PATH, UPSTREAM_KEY, CLIENT_KEY },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    tidegate.child = child;
+    process.once("exit", () => child.kill("SIGKILL"));
+    createInterface({ input: child.stderr }).on("line", (line) => tidegate.#log(line));
+    const [plain, other, tls] = await ready(child);
+    Object.assign(tidegate, { plain, other, tls });
+    return tidegate;
+  }
+
+  // The access line of the last request of a case.
+  async access(id, requests, deadline = 5000) {
+    const end = Date.now() + deadline;
+    for (;;) {
+      const lines = this.#lines.filter((line) => line.message === "request" && line.path?.includes(`/${id}/`));
+      if (lines.length >= requests) return lines.at(-1);
+      if (Date.now() > end) return undefined;
+      await new Promise((resolve) => {
+        this.#waiting.add(resolve);
+        setTimeout(resolve, Math.max(1, end - Date.now())).unref();
+      });
+    }
+  }
+
+  // Whether it ended well, and what else it logged.
+  async stop() {
+    const exit = new Promise((resolve) => this.child.once("exit", (code, signal) => resolve(code ?? signal)));
+    if (this.child.exitCode === null) this.child.kill("SIGTERM");
+    const last = setTimeout(() => this.child.kill("SIGKILL"), 10_000);
+    const code = this.child.exitCode ?? (await exit);
+    clearTimeout(last);
+    rmSync(this.dir, { recursive: true });
+    return {
+      code,
+      complaints: this.#lines.filter((line) => line.level === "error").map((line) => JSON.stringify(line)),
+    };
+  }
+
+  #log(line) {
+    try {
+      this.#lines.push(JSON.parse(line));
+    } catch {
+      this.#lines.push({ level: "error", message: line });
+    }
+    this.#waiting.forEach((wake) => wake());
+    this.#waiting.clear();
+  }
+}
+
+function ready(child) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error("tidegate is not ready after 10 s")), START_MS);
+    child.once("error", reject);
+    child.once("exit", (code) => reject(new Error(`tidegate ended with ${code} before it was ready`)));
+    createInterface({ input: child.stdout }).once("line", (line) => {
+      clearTimeout(timer);
+      resolve(line.split(" ready on ")[1].split(" "));
+    });
+  });
+}
+
+function certificate(dir) {
+  const args =
+    "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1";
+  execFileSync("openssl", [...args.split(" "), "-keyout", `${dir}/key.pem`, "-out", `${dir}/cert.pem`], {
+    stdio: "ignore",
+  });
+}

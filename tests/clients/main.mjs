@@ -1,0 +1,95 @@
+// Real clients through a real tidegate. `run` installs what this needs, and calls it.
+
+import { parseArgs } from "node:util";
+
+import { DIRECT, EXPECTED, expected } from "./expected.mjs";
+import { check } from "./harness/docs.mjs";
+import { print, runAll } from "./harness/matrix.mjs";
+import { CLIENT_KEY, Tidegate } from "./harness/tidegate.mjs";
+import { Upstream } from "./harness/upstream.mjs";
+
+const FAMILIES = [
+  "openai",
+  "anthropic",
+  "python",
+  "vercel",
+  "ollama",
+  "curl",
+  "browser",
+  "eventsource",
+  "miniprogram",
+  "uniappx",
+];
+// Runs took 95 to 230 s on two busy cores.
+const TOTAL_MS = 420_000;
+
+// The clients with `filter` in their names, out of all; each of all must have its expectations, and no others be there.
+function select(families, filter) {
+  const through = families.flatMap(({ clients }) => clients);
+  const direct = through.map((client) => ({ ...client, name: `${client.name}${DIRECT}`, isDirect: true }));
+  const all = [...through, ...direct.filter(({ name }) => name in EXPECTED)];
+  const strangers = [...all.map(({ name }) => name), ...Object.keys(EXPECTED)].filter(
+    (name, _, names) => names.filter((other) => other === name).length !== 2,
+  );
+  if (strangers.length) throw new Error(`these are not both clients and expectations: ${strangers.join(", ")}`);
+  const clients = all.filter(({ name }) => name.includes(filter));
+  if (!clients.length)
+    throw new Error(`no client is called ${filter}; there are: ${all.map(({ name }) => name).join("; ")}`);
+  return clients;
+}
+
+async function main() {
+  const { values: options, positionals } = parseArgs({
+    options: {
+      binary: { type: "string" },
+      python: { type: "string" },
+      chromium: { type: "string" },
+      seed: { type: "string", default: String(Date.now() % 1_000_000) },
+      write: { type: "boolean", default: false },
+    },
+    allowPositionals: true,
+  });
+  const [filter = ""] = positionals;
+  const families = await Promise.all(FAMILIES.map((name) => import(`./families/${name}.mjs`)));
+  const clients = select(families, filter);
+
+  const upstream = new Upstream();
+  await upstream.start(CLIENT_KEY);
+  const tidegate = await Tidegate.start(options.binary, upstream.port);
+  const context = { tidegate, upstream, seed: Number(options.seed) };
+  const once = (name) =>
+    Promise.all([...new Set(clients.map((client) => client[name]))].map((work) => work?.(options)));
+  await once("start");
+  const results = await runAll(clients, expected, context);
+  let failures = print(clients, results);
+  const extras = families
+    .filter((family) => family.clients.some((client) => clients.includes(client)))
+    .flatMap(({ extras = [] }) => extras);
+  for (const extra of extras) {
+    const { line, wrong } = await extra(context);
+    console.log(["", line, ...wrong.slice(0, 10)].join("\n"));
+    failures += wrong.length;
+  }
+  await once("stop");
+  const { code, complaints } = await tidegate.stop();
+  upstream.stop();
+
+  const left = code === 0 ? [] : [`tidegate ended with ${code}`];
+  // A matrix of some clients, or of failures, is not one for the documentation.
+  const documents = check({ clients, results: filter || failures ? undefined : results, write: options.write });
+  const wrong = [...left, ...complaints, ...documents];
+  wrong.forEach((line) => console.log(`FAILED ${line}`));
+  console.log(
+    `\n${clients.length} clients, ${results.length} cases, ${failures + wrong.length} failed (seed ${options.seed})`,
+  );
+  process.exit(failures + wrong.length ? 1 : 0);
+}
+
+setTimeout(() => {
+  console.error(`FAILED: not done after ${TOTAL_MS / 1000} s`);
+  process.exit(1);
+}, TOTAL_MS).unref();
+main().catch((error) => {
+  console.error("FAILED:", error);
+  process.exit(1);
+});

@@ -1,0 +1,66 @@
+import { dataOf } from "./sse.js";
+
+// api is wx in WeChat mini-programs, uni in uni-app. Call abort() on what this returns to stop the upstream, too.
+export function chat({ api, url, key, request, show, done, fail }) {
+  let bytes = []; // since the last blank line
+  let isChunked = false;
+  let isOver = false;
+
+  function end(error) {
+    if (isOver) return;
+    isOver = true;
+    if (error) fail(error);
+    else done();
+  }
+
+  function take(buffer) {
+    for (const byte of new Uint8Array(buffer)) {
+      bytes.push(byte);
+      if (byte !== 10 || bytes[bytes.length - 2] !== 10) continue;
+      const data = dataOf(utf8(bytes)); // a whole event, so all of its characters are whole
+      bytes = [];
+      if (isOver || data === undefined) continue;
+      if (data === "[DONE]") {
+        end();
+        continue;
+      }
+      const chunk = JSON.parse(data);
+      if (chunk.error) end(Object.assign(new Error(chunk.error.message), chunk.error));
+      else show(chunk);
+    }
+  }
+
+  const task = api.request({
+    url,
+    method: "POST",
+    header: { Authorization: `Bearer ${key}`, Accept: "text/event-stream" },
+    data: { ...request, stream: true },
+    enableChunked: true,
+    responseType: "arraybuffer",
+    timeout: 600000,
+    success({ statusCode, data }) {
+      if (!isChunked) take(data); // some hosts call nothing back before the end
+      if (statusCode === 200) end(new Error("the stream ended before [DONE]"));
+      else end(Object.assign(new Error(utf8(bytes)), { status: statusCode }));
+    },
+    fail: ({ errMsg }) => end(new Error(errMsg)),
+  });
+  task.onChunkReceived(({ data }) => {
+    isChunked = true;
+    take(data);
+  });
+  return task;
+}
+
+// Devices have no TextDecoder, though the developer tools do.
+function utf8(bytes) {
+  let text = "";
+  for (let at = 0; at < bytes.length;) {
+    const first = bytes[at++];
+    const more = first < 0x80 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
+    let point = more ? first & (0x3f >> more) : first;
+    for (let count = 0; count < more; count++) point = (point << 6) | (bytes[at++] & 0x3f);
+    text += String.fromCodePoint(point);
+  }
+  return text;
+}
