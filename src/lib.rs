@@ -50,4 +50,6 @@ pub mod config;
 
 pub mod cli;
 
+pub mod manual;
+
 pub mod log;

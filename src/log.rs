@@ -242,6 +242,32 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
+/// The fields of an access line, in their order, and what they mean.
+pub const FIELDS: &[(&str, &str)] = &[
+    (
+        "id",
+        "The request id, a new one or that of a trusted proxy; client and upstream get it as `x-request-id`.",
+    ),
+    ("route", "The name of the route."),
+    ("upstream", "The name of the upstream."),
+    ("client", "Address and port of the peer, or `unix`."),
+    ("method", "The method; `-` if the head was not complete."),
+    ("path", "The path that the client asked for, without its query."),
+    ("version", "The HTTP version that the client speaks."),
+    ("status", "The status that the client got."),
+    ("format", "The format of the upstream's stream, if tidegate read it."),
+    ("dialect", "Its dialect, as far as the events confirmed it."),
+    ("ttfb_ms", "From the request head to the upstream's response head, in milliseconds."),
+    ("first_event_ms", "From the request head to the first event, in milliseconds."),
+    ("events", "Events sent to the client."),
+    ("bytes", "Body bytes sent to the client."),
+    ("longest_gap_ms", "Longest silence of the upstream inside the body, in milliseconds."),
+    ("duration_ms", "From the request head to the end, in milliseconds."),
+    ("outcome", "How it ended: one of the words above."),
+    ("phase", "How far it had come."),
+    ("error", "What went wrong, in words."),
+];
+
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(test)]

@@ -39,5 +39,7 @@ mod layering;
 mod config;
 // config.toml.example: generated, complete, and showing the true defaults.
 mod example;
+// docs/config.md and docs/errors.md: generated, complete, and true.
+mod manual;
 // The READMEs: what they show works, in both languages.
 mod readme;

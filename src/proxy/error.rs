@@ -54,16 +54,9 @@ impl ProxyError {
         self.phase
     }
 
-    /// The response: a body in the form that OpenAI's clients read.
+    /// The response.
     pub(super) fn into_response(self) -> Response<Bytes> {
-        let body = serde_json::json!({
-            "error": {
-                "message": self.failure.message(),
-                "type": self.failure.kind(),
-                "code": self.failure.code(),
-            }
-        });
-        let mut response = Response::new(Bytes::from(body.to_string()));
+        let mut response = Response::new(Bytes::from(self.failure.body()));
         *response.status_mut() = self.status;
         response.headers_mut().extend(self.headers);
         let length = response.body().len();

@@ -240,10 +240,8 @@ async fn deadline(started: Instant, route: &Route) {
 }
 
 fn shutting_down(phase: Phase) -> ProxyError {
-    let failure = Failure::new(
-        Cause::TidegateDrain,
-        "the proxy is shutting down and could not wait for the response",
-    );
+    let failure =
+        Failure::new(Cause::TidegateDrain, "the proxy is shutting down and could not wait for the response");
     ProxyError::new(phase, failure)
 }
 

@@ -260,11 +260,7 @@ impl Drop for Relay {
         self.access.error = self.session.failure().map(|failure| failure.message().to_owned());
         if let Some(outcome) = self.session.outcome() {
             let untaken = outcome.cause == Cause::Done && !self.ready.bytes.is_empty();
-            self.access.finish(if untaken {
-                Outcome::new(left, stream::Phase::Body)
-            } else {
-                outcome
-            });
+            self.access.finish(if untaken { Outcome::new(left, stream::Phase::Body) } else { outcome });
         }
     }
 }

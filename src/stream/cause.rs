@@ -219,8 +219,14 @@ mod tests {
     fn cause_has_a_word_of_its_own_and_is_explained_in_sentences() {
         for (index, cause) in Cause::ALL.iter().enumerate() {
             let about = cause.about();
-            assert!(!Cause::ALL[..index].iter().any(|other| other.to_string() == cause.to_string()), "{cause:?}");
-            assert!(about.what.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'2'), "{cause:?}");
+            assert!(
+                !Cause::ALL[..index].iter().any(|other| other.to_string() == cause.to_string()),
+                "{cause:?}"
+            );
+            assert!(
+                about.what.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'2'),
+                "{cause:?}"
+            );
             assert!(about.when.ends_with('.') && !about.when.contains("  "), "{cause:?}: {}", about.when);
             assert!(about.remedy.ends_with(['.', '?']), "{cause:?}: {}", about.remedy);
         }

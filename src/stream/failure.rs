@@ -39,6 +39,12 @@ impl Failure {
         Outcome::new(self.cause, phase)
     }
 
+    /// The body of an answer that is an error, in the form that OpenAI's clients read.
+    pub fn body(&self) -> String {
+        let error = serde_json::json!({ "message": self.message, "type": self.kind(), "code": self.code() });
+        serde_json::json!({ "error": error }).to_string()
+    }
+
     /// The status, where no head was promised to the client yet.
     pub fn status(&self) -> StatusCode {
         self.cause.status()

@@ -173,7 +173,9 @@ mod tests {
 
     #[test]
     fn name_of_a_timeout_is_in_its_word() {
-        for timeout in [Timeout::Connect, Timeout::TlsHandshake, Timeout::RequestBodyIdle, Timeout::ResponseHead] {
+        for timeout in
+            [Timeout::Connect, Timeout::TlsHandshake, Timeout::RequestBodyIdle, Timeout::ResponseHead]
+        {
             let cause = Error::Timeout { timeout, after: Duration::ZERO }.cause();
             assert_eq!(cause.what(), format!("timeout_{}", timeout.name()));
         }

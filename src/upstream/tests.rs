@@ -324,6 +324,10 @@ async fn head_timeout_counts_from_the_end_of_the_upload_in_both_protocols() {
             sent.unwrap_err()
         };
         let (error, (), ()) = tokio::join!(ask, upload_slowly, serve);
-        assert_eq!((error.cause().what(), start.elapsed().as_secs()), ("timeout_response_head", 700), "{http:?}");
+        assert_eq!(
+            (error.cause().what(), start.elapsed().as_secs()),
+            ("timeout_response_head", 700),
+            "{http:?}"
+        );
     }
 }
