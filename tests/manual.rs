@@ -10,6 +10,7 @@ use tidegate::{log, manual};
 use crate::support::Dir;
 use crate::support::certs::Certs;
 use crate::support::client::{Call, Request};
+use crate::support::pages::{certificates, completed};
 use crate::support::tidegate::{Launch, Tidegate};
 use crate::support::upstream::Upstream;
 
@@ -68,21 +69,6 @@ fn heading_of_the_manual_can_be_linked_to() {
     }
 }
 
-/// A whole configuration around an example: what it does not say itself, and files that exist.
-fn completed(example: &str, certs: &Certs) -> String {
-    let table: toml::Table = example.parse().unwrap_or_else(|error| panic!("{error}\n{example}"));
-    let mut text = example.to_owned();
-    if !table.contains_key("upstream") {
-        text += "\n[upstream.ollama]\nurl = \"http://127.0.0.1:11434\"\n";
-    }
-    if !table.contains_key("route") {
-        text += "\n[[route]]\nupstream = \"ollama\"\n";
-    }
-    text.replace("/etc/tidegate/cert.pem", &certs.cert.display().to_string())
-        .replace("/etc/tidegate/key.pem", &certs.key.display().to_string())
-        .replace("/etc/tidegate/private-ca.pem", &certs.ca.display().to_string())
-}
-
 #[tokio::test]
 async fn example_of_every_key_is_a_valid_configuration() {
     let certs = Certs::new();
@@ -90,7 +76,10 @@ async fn example_of_every_key_is_a_valid_configuration() {
     for key in KEYS.iter().filter(|key| !key.section().is_empty()) {
         let example = manual::config::example(key);
         assert!(example.contains(&format!("{} = ", key.name())), "{}:\n{example}", key.path);
-        let text = completed(&example, &certs);
+        let mut text = completed(&example);
+        for (path, file) in certificates(&text.clone(), &certs) {
+            text = text.replace(&path, &file.display().to_string());
+        }
         let dir = Dir::new();
         let file = dir.write("config.toml", text.as_bytes()).display().to_string();
         let mut check = Launch::flags(&["check", "--config", &file]);

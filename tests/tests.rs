@@ -41,5 +41,7 @@ mod config;
 mod example;
 // docs/config.md and docs/errors.md: generated, complete, and true.
 mod manual;
-// The READMEs: what they show works, in both languages.
+// The READMEs and the manual: what they show is typed, and works, in both languages.
 mod readme;
+// The recipe for nginx, for real.
+mod behind_nginx;
