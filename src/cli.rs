@@ -198,7 +198,7 @@ impl Failure {
 }
 
 /// Where a configuration is looked for, in this order.
-const CONFIG_PATHS: &[&str] = &["./config.toml", "/etc/tidegate/config.toml"];
+pub(crate) const CONFIG_PATHS: &[&str] = &["./config.toml", "/etc/tidegate/config.toml"];
 
 const QUICK: &str = "Quick mode, without a file";
 

@@ -56,4 +56,6 @@ pub mod cli;
 
 pub mod demo;
 
+pub mod manual;
+
 pub mod log;

@@ -22,7 +22,7 @@ use tracing_subscriber::prelude::*;
 use crate::config::{Config, LogFormat};
 use crate::server::client::Client;
 use crate::server::stall::{self, StreamWatch};
-use crate::stream::{Outcome, Phase, Who};
+use crate::stream::{Cause, Outcome, Phase};
 
 /// Sends log lines to standard error, and panics to the log.
 ///
@@ -130,10 +130,10 @@ impl Access {
         at.duration_since(self.started)
     }
 
-    /// Who ended the request and how, if it is dropped now.
-    pub fn left(&self) -> (Who, &'static str) {
+    /// Why the request ended, if it is dropped now.
+    pub fn left(&self) -> Cause {
         if std::thread::panicking() {
-            return (Who::Tidegate, "panic");
+            return Cause::TidegatePanic;
         }
         let reset = self.watch.as_ref().and_then(|watch| watch.left.get());
         reset.unwrap_or_else(|| self.client.left.get())
@@ -179,15 +179,14 @@ impl Access {
 
 impl Drop for Access {
     fn drop(&mut self) {
-        let (who, what) = self.left();
-        self.finish(Outcome { who, what, phase: self.phase.get() });
+        self.finish(Outcome::new(self.left(), self.phase.get()));
     }
 }
 
 /// The access line of a request that was refused, or broken off, before its head was complete.
 /// `status` is what the client was answered, if anything.
-pub fn refused(client: &Client, status: Option<u16>, what: &'static str) {
-    let outcome = Outcome::client(what, Phase::Request);
+pub fn refused(client: &Client, status: Option<u16>, cause: Cause) {
+    let outcome = Outcome::new(cause, Phase::Request);
     tracing::info!(
         target: "access",
         client = %ClientAddress(client),
@@ -242,6 +241,32 @@ where
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
+
+/// The fields of an access line, in their order, and what they mean.
+pub const FIELDS: &[(&str, &str)] = &[
+    (
+        "id",
+        "The request id, a new one or that of a trusted proxy; client and upstream get it as `x-request-id`.",
+    ),
+    ("route", "The name of the route."),
+    ("upstream", "The name of the upstream."),
+    ("client", "Address and port of the peer, or `unix`."),
+    ("method", "The method; `-` if the head was not complete."),
+    ("path", "The path that the client asked for, without its query."),
+    ("version", "The HTTP version that the client speaks."),
+    ("status", "The status that the client got."),
+    ("format", "The format of the upstream's stream, if tidegate read it."),
+    ("dialect", "Its dialect, as far as the events confirmed it."),
+    ("ttfb_ms", "From the request head to the upstream's response head, in milliseconds."),
+    ("first_event_ms", "From the request head to the first event, in milliseconds."),
+    ("events", "Events sent to the client."),
+    ("bytes", "Body bytes sent to the client."),
+    ("longest_gap_ms", "Longest silence of the upstream inside the body, in milliseconds."),
+    ("duration_ms", "From the request head to the end, in milliseconds."),
+    ("outcome", "How it ended: one of the words above."),
+    ("phase", "How far it had come."),
+    ("error", "What went wrong, in words."),
+];
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
@@ -314,7 +339,7 @@ mod tests {
         access.events = 3;
         access.bytes = 120;
         access.error = Some("the upstream closed".to_owned());
-        access.finish(Outcome::upstream("truncated", Phase::Body));
+        access.finish(Outcome::new(Cause::UpstreamTruncated, Phase::Body));
         drop(access);
         let lines = lines.access();
         assert_eq!(lines.len(), 1, "{lines:?}");
@@ -368,7 +393,7 @@ mod tests {
         gone.phase.set(Phase::Head);
         drop(gone);
         let drained = access();
-        drained.client.left.set((Who::Tidegate, "drain"));
+        drained.client.left.set(Cause::TidegateDrain);
         drop(drained);
         let lines = lines.access();
         assert_eq!(lines.len(), 2, "{lines:?}");
@@ -404,7 +429,7 @@ mod tests {
     #[test]
     fn refused_request_has_no_method() {
         let (lines, _guard) = Lines::capture(LogFormat::Logfmt);
-        refused(&Client::new(None, None, false), Some(431), "malformed");
+        refused(&Client::new(None, None, false), Some(431), Cause::ClientMalformed);
         let lines = lines.access();
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(

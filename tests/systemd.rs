@@ -11,7 +11,7 @@ use tidegate::config::table::{KEYS, Presence};
 use tidegate::config::units::Time;
 use tokio::net::UnixDatagram;
 
-use crate::readme::blocks;
+use crate::support::pages;
 use crate::support::certs::Certs;
 use crate::support::client::{Call, Request, Version};
 use crate::support::tidegate::{Launch, Tidegate, config};
@@ -80,9 +80,15 @@ fn unit_is_accepted_by_systemd_without_a_word() {
     assert!(said.contains("ProtectHomes"), "systemd-analyze does not look: {said:?}");
 }
 
+/// What the manual's page shows in a language.
+fn blocks(language: &str) -> Vec<String> {
+    let all = pages::blocks("docs/systemd.md").into_iter();
+    all.filter(|block| block.language == language).map(|block| block.text).collect()
+}
+
 #[test]
 fn drop_ins_of_the_manual_are_accepted_by_systemd_without_a_word() {
-    let drop_ins = blocks(&read("docs/systemd.md"), "ini");
+    let drop_ins = blocks("ini");
     assert_eq!(drop_ins.len(), 3);
     for drop_in in drop_ins {
         assert_eq!(verified(&unit(), Some(&drop_in)), (true, String::new()), "{drop_in}");
@@ -144,11 +150,10 @@ async fn mistakes_that_a_restart_cannot_mend_are_not_restarted() {
 
 #[test]
 fn install_lines_of_the_manual_install_what_the_unit_names() {
-    let page = read("docs/systemd.md");
     let dir = Dir::new();
     let root = dir.path().display().to_string();
     let mut installed = 0;
-    for line in blocks(&page, "sh").iter().flat_map(|block| block.lines()) {
+    for line in blocks("sh").iter().flat_map(|block| block.lines()) {
         let Some(command) = line.strip_prefix("sudo install ") else { continue };
         let command = command.split(" #").next().unwrap_or(command).trim_end();
         let command = command
@@ -174,7 +179,7 @@ fn install_lines_of_the_manual_install_what_the_unit_names() {
     };
     let (ok, said) = check(Path::new(&format!("{root}{config}")));
     assert!(ok, "{said}");
-    let [toml] = &blocks(&page, "toml")[..] else { panic!("one configuration") };
+    let [toml] = &blocks("toml")[..] else { panic!("one configuration") };
     let (ok, said) = check(&dir.write("credentials.toml", toml.as_bytes()));
     assert!(ok && !said.contains("sk-1"), "{said}");
 }

@@ -43,7 +43,11 @@ mod layering;
 mod config;
 // config.toml.example: generated, complete, and showing the true defaults.
 mod example;
-// The READMEs: what they show works, in both languages.
+// docs/config.md and docs/errors.md: generated, complete, and true.
+mod manual;
+// The READMEs and the manual: what they show is typed, and works, in both languages.
 mod readme;
 // docs/clients.md, in both languages: the code is that of the tests, the configurations are valid.
 mod clients_doc;
+// The recipe for nginx, for real.
+mod behind_nginx;

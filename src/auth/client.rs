@@ -7,13 +7,13 @@
 //! Invariant: after [`check`] succeeded, tidegate's key is nowhere in the head, in none of the places that are
 //! looked at.
 
-use http::StatusCode;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 use http::request::Parts;
 use subtle::ConstantTimeEq as _;
 
 use super::query;
 use crate::config::ClientAuth;
+use crate::stream::Cause;
 
 /// A client that is not let in, or that nobody can be let in now. The text is for the client's error body; the cause, if
 /// there is one, is for the log only.
@@ -32,20 +32,12 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// The status of the answer.
-    pub fn status(&self) -> StatusCode {
+    /// What it is called towards clients and in the log.
+    pub fn cause(&self) -> Cause {
         match self {
-            Refused::NoKey | Refused::WrongKey => StatusCode::UNAUTHORIZED,
-            Refused::Unreadable(_) => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
-
-    /// The `code` of the error body.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Refused::NoKey => "missing_api_key",
-            Refused::WrongKey => "invalid_api_key",
-            Refused::Unreadable(_) => "client_key_unavailable",
+            Refused::NoKey => Cause::ClientMissingApiKey,
+            Refused::WrongKey => Cause::ClientInvalidApiKey,
+            Refused::Unreadable(_) => Cause::TidegateClientKeyUnavailable,
         }
     }
 
@@ -136,6 +128,8 @@ const KEY_PARAMETERS: [&str; 3] = ["key", "access_token", "api_key"];
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::super::fixture;
     use super::*;
 
@@ -203,8 +197,8 @@ mod tests {
         for (uri, headers, code) in refused {
             let mut head = fixture::head(uri, headers);
             let error = check(&key(), &mut head).unwrap_err();
-            assert_eq!(error.code(), *code, "{uri} {headers:?}");
-            assert_eq!(error.status(), StatusCode::UNAUTHORIZED);
+            assert_eq!(error.cause().what(), *code, "{uri} {headers:?}");
+            assert_eq!(error.cause().status(), StatusCode::UNAUTHORIZED);
             assert!(error.challenge().unwrap().as_bytes().starts_with(b"Bearer"));
             assert_eq!(head.uri, *uri);
             assert_eq!(head.headers.len(), headers.len());
@@ -215,7 +209,7 @@ mod tests {
     fn nobody_is_let_in_by_a_key_that_is_unreadable() {
         let mut head = fixture::head("/?key=", &[("x-api-key", ""), ("authorization", "Bearer ")]);
         let error = check(&ClientAuth::Key(fixture::unreadable()), &mut head).unwrap_err();
-        assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(error.cause(), Cause::TidegateClientKeyUnavailable);
         assert!(error.challenge().is_none());
         assert!(!error.to_string().contains("TIDEGATE_TEST"), "{error}");
     }

@@ -5,6 +5,7 @@
 
 use super::forms;
 use super::units::{Size, Time};
+use crate::stream::Cause;
 
 /// One key: where it is, what it takes, what it means.
 #[derive(Debug)]
@@ -19,6 +20,14 @@ pub struct Key {
     pub meaning: &'static str,
     /// What happens at the edges; empty if nothing needs saying.
     pub edges: &'static str,
+    /// A value that shows its use, for the manual; empty where the one of [`Presence`] does.
+    pub example: &'static str,
+    /// Keys of the same table that the example needs beside it, as lines of TOML.
+    pub beside: &'static str,
+    /// How a request ends that meets the bound.
+    pub causes: &'static [Cause],
+    /// Keys that have to do with it.
+    pub see: &'static [&'static str],
 }
 
 /// What happens if a key is not there. The texts are TOML.
@@ -89,6 +98,30 @@ impl Key {
         self.path.rsplit_once('.').map_or("", |(section, _)| section)
     }
 
+    /// Shows its use with this value.
+    const fn example(mut self, value: &'static str) -> Key {
+        self.example = value;
+        self
+    }
+
+    /// Its example needs these lines beside it.
+    const fn beside(mut self, lines: &'static str) -> Key {
+        self.beside = lines;
+        self
+    }
+
+    /// A request that meets its bound ends so.
+    const fn causes(mut self, causes: &'static [Cause]) -> Key {
+        self.causes = causes;
+        self
+    }
+
+    /// These keys have to do with it.
+    const fn see(mut self, keys: &'static [&'static str]) -> Key {
+        self.see = keys;
+        self
+    }
+
     /// Valid TOML for the value: the default, or an example.
     pub fn sample(&self) -> &'static str {
         match self.presence {
@@ -148,7 +181,7 @@ const fn key(
     meaning: &'static str,
     edges: &'static str,
 ) -> Key {
-    Key { path, kind, presence, meaning, edges }
+    Key { path, kind, presence, meaning, edges, example: "", beside: "", causes: &[], see: &[] }
 }
 
 const fn time(min: &'static str, max: &'static str) -> Kind {
@@ -182,28 +215,33 @@ pub static KEYS: &[Key] = &[
         Kind::Text("\"HOST:PORT\" or \"unix:PATH\"", |text| forms::address(text).map(drop)),
         Default(r#""127.0.0.1:8080""#),
         "Where to listen.",
-        "All addresses of a name are bound. Port 0 takes any free port. A stale socket file is replaced.",
-    ),
+        "All addresses of a name are bound. Port 0 takes any free port. A stale socket file is replaced. \
+         An address that other machines reach needs client_key or auth on every route that injects a \
+         secret.",
+    )
+    .example(r#""0.0.0.0:8080""#)
+    .see(&["route.client_key", "route.auth"]),
     key(
         "listener.tls",
         Kind::Table,
         Optional(r#"{ cert = "/etc/tidegate/cert.pem", key = "/etc/tidegate/key.pem" }"#),
         "Clients speak TLS 1.2 or 1.3 here, with HTTP/2 or HTTP/1.1 by ALPN.",
         "Without it clients speak clear text, HTTP/1.1 or HTTP/2 with prior knowledge.",
-    ),
+    )
+    .see(&["timeouts.tls_handshake"]),
     key(
         "listener.tls.cert",
         FILE,
         Required(r#""/etc/tidegate/cert.pem""#),
         "PEM file with the full chain, leaf first.",
-        "",
+        "A file that cannot be read, or does not fit the key, is a mistake in the configuration.",
     ),
     key(
         "listener.tls.key",
         FILE,
         Required(r#""/etc/tidegate/key.pem""#),
         "PEM file with the private key of the leaf.",
-        "",
+        "The same.",
     ),
     key("upstream", Kind::Named, Required("{}"), "A server behind tidegate. Routes name it.", ""),
     key(
@@ -213,66 +251,85 @@ pub static KEYS: &[Key] = &[
         }),
         Required(r#""http://127.0.0.1:11434""#),
         "Where it is. The base path is put before the path of every request.",
-        "A name is resolved at each connect, and all of its addresses are tried.",
-    ),
+        "A name is resolved at each connect, and all of its addresses are tried. If none answers, the \
+         client gets 502.",
+    )
+    .see(&["route.rewrite", "upstream.*.ca"])
+    .causes(&[Cause::UpstreamResolveFailed, Cause::UpstreamConnectFailed]),
     key(
         "upstream.*.ca",
         FILE,
         Optional(r#""/etc/tidegate/private-ca.pem""#),
         "PEM file with the certificate authorities to trust instead of the system's. For https.",
-        "",
-    ),
+        "A certificate that none of them signed ends in 502.",
+    )
+    .beside(r#"url = "https://ai.internal""#)
+    .causes(&[Cause::UpstreamTlsFailed]),
     key(
         "upstream.*.http",
         Kind::Word(|| vec!["auto", "1.1", "2"]),
         Default(r#""auto""#),
         "The HTTP version to speak.",
-        "\"auto\" is the one agreed on by ALPN over TLS, and 1.1 without. \"2\" without TLS is HTTP/2 with prior \
-         knowledge.",
-    ),
+        "\"auto\" is the one agreed on by ALPN over TLS, and 1.1 without. \"2\" without TLS is HTTP/2 \
+         with prior knowledge.",
+    )
+    .example(r#""2""#)
+    .causes(&[Cause::UpstreamHttp2Error]),
     key(
         "upstream.*.connect_timeout",
         time("1ms", "10m"),
         Default(r#""5s""#),
         "Longest wait for a connection, name resolution and all addresses together.",
         "Past it the client gets 504.",
-    ),
+    )
+    .example(r#""2s""#)
+    .causes(&[Cause::UpstreamTimeoutConnect]),
     key(
         "upstream.*.tls_handshake_timeout",
         time("1ms", "10m"),
         Default(r#""10s""#),
         "Longest TLS handshake.",
         "Past it the client gets 504.",
-    ),
+    )
+    .example(r#""5s""#)
+    .causes(&[Cause::UpstreamTimeoutTlsHandshake]),
     key(
         "upstream.*.idle_timeout",
         time("1ms", "24h"),
         Default(r#""4s""#),
         "How long an unused connection is kept.",
-        "Keep it below the time after which the server closes its own side; 5s is common there.",
-    ),
+        "Past it the connection is closed; no request sees it. Keep it below the time after which the \
+         server closes its own side; 5s is common there.",
+    )
+    .example(r#""55s""#)
+    .see(&["upstream.*.max_idle"]),
     key(
         "upstream.*.max_idle",
         count(0, 65_536),
         Default("32"),
         "Unused connections that each worker keeps.",
-        "With 0 every request makes a connection.",
-    ),
+        "More are closed after use. With 0 every request makes a connection.",
+    )
+    .example(r#"128"#)
+    .see(&["upstream.*.idle_timeout"]),
     key(
         "route",
         Kind::Tables,
         Required("[{}]"),
-        "Which requests go to which upstream. The most specific route wins: one with a host before one without, then \
-         an exact path before a prefix, then the longer path, then one with methods before one without.",
+        "Which requests go to which upstream. The most specific route wins: one with a host before one \
+         without, then an exact path before a prefix, then the longer path, then one with methods before \
+         one without.",
         "A request that no route matches gets 404.",
-    ),
+    )
+    .causes(&[Cause::ClientNoRoute]),
     key(
         "route.name",
         Kind::Text("text", forms::something),
         Optional(r#""chat""#),
         "What the route is called in the log. Its path by default.",
         "",
-    ),
+    )
+    .see(&["log.format"]),
     key(
         "route.host",
         Kind::Text("host name or address, without port", |text| forms::host(text).map(drop)),
@@ -285,36 +342,44 @@ pub static KEYS: &[Key] = &[
         Kind::Text("\"/PREFIX\" or \"=/EXACT\"", |text| forms::path(text).map(drop)),
         Default(r#""/""#),
         "The path of a request, or its beginning.",
-        "A prefix matches whole segments: \"/v1\" matches /v1 and /v1/models, not /v1beta. \"=/v1\" matches /v1 alone.",
-    ),
+        "A prefix matches whole segments: \"/v1\" matches /v1 and /v1/models, not /v1beta. \"=/v1\" \
+         matches /v1 alone.",
+    )
+    .example(r#""/v1""#),
     key(
         "route.methods",
         Kind::Texts("HTTP method", |text| forms::method(text).map(drop)),
         Default("[]"),
         "The methods that match, such as [\"GET\", \"POST\"].",
-        "Empty: all.",
-    ),
+        "Empty: all. GET takes HEAD too. A path that has routes, but none for the method, gets 405.",
+    )
+    .example(r#"["GET", "POST"]"#)
+    .causes(&[Cause::ClientMethodNotAllowed]),
     key(
         "route.upstream",
         Kind::Text("name of an upstream", forms::something),
         Required(r#""ollama""#),
         "Where the requests go.",
-        "",
+        "A name without an [upstream.NAME] is a mistake in the configuration.",
     ),
     key(
         "route.strip_prefix",
         Kind::Switch,
         Default("false"),
         "Removes the route's path prefix from the path that goes up.",
-        "",
-    ),
+        "/openai/v1/models goes up as /v1/models. Not beside rewrite.",
+    )
+    .example(r#"true"#)
+    .beside(r#"path = "/openai""#)
+    .see(&["route.rewrite"]),
     key(
         "route.rewrite",
         Kind::Table,
         Optional(r#"{ from = "/openai", to = "/v1" }"#),
         "Replaces the beginning of the path that goes up.",
         "A path that does not begin with `from` goes up as it is.",
-    ),
+    )
+    .see(&["route.strip_prefix"]),
     key(
         "route.rewrite.from",
         Kind::Text("\"/PREFIX\"", |text| forms::prefix(text).map(drop)),
@@ -335,18 +400,22 @@ pub static KEYS: &[Key] = &[
         Default(r#""upstream""#),
         "The Host that goes up: the one of the upstream's URL, or the client's.",
         "",
-    ),
+    )
+    .example(r#""preserve""#),
     key(
         "route.inject",
         Kind::Tables,
         Default("[]"),
-        "Credentials (and other headers) that are put into each request that goes up, such as \
-         [{ bearer = \"env:OPENAI_API_KEY\" }]. Each entry has one of bearer, header, query and basic. A secret is \
-         named, not written: \"env:NAME\" is an environment variable, \"file:PATH\" a file that is read again when it \
-         changes, \"cred:NAME\" a systemd credential.",
-        "The client's own credentials are removed then (client_credentials). An upstream that answers 401 or 403 to \
-         an injected credential is reported as 502.",
-    ),
+        "Credentials (and other headers) that are put into each request that goes up, such as [{ bearer = \
+         \"env:OPENAI_API_KEY\" }]. Each entry has one of bearer, header, query and basic. A secret is \
+         named, not written: \"env:NAME\" is an environment variable, \"file:PATH\" a file that is read \
+         again when it changes, \"cred:NAME\" a systemd credential.",
+        "The client's own credentials are removed then (client_credentials). An upstream that answers 401 \
+         or 403 to an injected credential is reported as 502.",
+    )
+    .example(r#"[{ bearer = "env:OPENAI_API_KEY" }]"#)
+    .see(&["route.client_key", "route.client_credentials"])
+    .causes(&[Cause::UpstreamAuth, Cause::UpstreamEncodedError, Cause::TidegateCredentialUnavailable]),
     key(
         "route.inject.bearer",
         SECRET,
@@ -360,21 +429,24 @@ pub static KEYS: &[Key] = &[
         Optional(r#""x-team""#),
         "Sets this header to `value`.",
         "A header that is known to carry credentials takes only a secret.",
-    ),
+    )
+    .beside(r#"value = "research""#),
     key(
         "route.inject.query",
         Kind::Text("name of a query parameter", forms::something),
         Optional(r#""key""#),
         "Sets this query parameter to `value`, which is a secret.",
         "",
-    ),
+    )
+    .beside(r#"value = "env:GEMINI_API_KEY""#),
     key(
         "route.inject.value",
         Kind::Text("reference to a secret, or for a header any text", |text| forms::content(text).map(drop)),
         Optional(r#""env:GEMINI_API_KEY""#),
         "The value for `header` or `query`.",
         "",
-    ),
+    )
+    .beside(r#"query = "key""#),
     key(
         "route.inject.basic",
         Kind::Table,
@@ -400,144 +472,187 @@ pub static KEYS: &[Key] = &[
         Optional(r#""env:TIDEGATE_CLIENT_KEY""#),
         "The key that clients must show, as `Authorization: Bearer` or as `x-api-key`.",
         "Others get 401. It never goes up.",
-    ),
+    )
+    .see(&["route.auth", "route.inject"])
+    .causes(&[
+        Cause::ClientMissingApiKey,
+        Cause::ClientInvalidApiKey,
+        Cause::TidegateClientKeyUnavailable,
+    ]),
     key(
         "route.auth",
         Kind::Word(|| vec!["none"]),
         Optional(r#""none""#),
         "\"none\" says that everybody may use this route.",
-        "Needed where a route injects a secret, has no client_key, and a listener is open to other machines.",
-    ),
+        "Needed where a route injects a secret, has no client_key, and a listener is open to other \
+         machines; not beside client_key.",
+    )
+    .see(&["route.client_key", "listener.address"]),
     key(
         "route.client_credentials",
         Kind::Word(|| vec!["strip", "pass"]),
         Optional(r#""strip""#),
-        "Whether credentials in a client's request are removed or go up. By default \"strip\" where something is \
-         injected, \"pass\" elsewhere.",
+        "Whether credentials in a client's request are removed or go up. By default \"strip\" where \
+         something is injected, \"pass\" elsewhere.",
         "",
-    ),
+    )
+    .see(&["route.inject"]),
     key(
         "route.max_request_body",
         Kind::Size { min: "0B", max: "16TiB" },
         Default(r#""64MiB""#),
         "Largest request body.",
-        "A larger one gets 413.",
-    ),
+        "A larger one gets 413: at once if Content-Length says so, else when the bound is reached.",
+    )
+    .example(r#""256MiB""#)
+    .causes(&[Cause::ClientRequestBodyTooLarge]),
     key(
         "route.stream",
         Kind::Own(&["format", "dialect", "intent", "heartbeat", "max_event_bytes"]),
         Default("{}"),
         "Keys of [stream] for this route alone, such as { heartbeat = \"5s\" }.",
         "",
-    ),
+    )
+    .example(r#"{ heartbeat = "5s" }"#),
     key(
         "route.timeouts",
         Kind::Own(&["response_head", "first_event", "event_gap", "request_body_idle", "total"]),
         Default("{}"),
         "Keys of [timeouts] for this route alone, such as { total = \"10m\" }.",
         "",
-    ),
+    )
+    .example(r#"{ total = "10m" }"#),
     key("stream", Kind::Table, Default("{}"), "How streams are treated, on all routes.", ""),
     key(
         "stream.format",
         Kind::Word(|| with_names(&["auto", "off"], crate::format::FORMATS.iter().map(|format| format.name))),
         Default(r#""auto""#),
-        "What upstreams send. \"auto\" is found out by the bytes of each stream, then by the media type.",
+        "What upstreams send; `tidegate formats` explains each. \"auto\" is found out by the bytes of \
+         each stream, then by the media type.",
         "\"off\" passes every body through untouched.",
-    ),
+    )
+    .example(r#""sse""#),
     key(
         "stream.dialect",
         Kind::Word(|| with_names(&["auto"], crate::dialect::DIALECTS.iter().map(|dialect| dialect.name))),
         Default(r#""auto""#),
-        "What the events mean: how a stream ends, and how an error is said in it.",
+        "What the events mean: how a stream ends, and how an error is said in it; `tidegate formats` \
+         explains each.",
         "\"auto\" is found by the path of the request and confirmed by the first event.",
-    ),
+    )
+    .example(r#""openai-chat""#)
+    .causes(&[Cause::UpstreamTruncated, Cause::UpstreamError]),
     key(
         "stream.intent",
         Kind::Word(|| vec!["auto", "stream", "plain"]),
         Default(r#""auto""#),
-        "Whether requests want a stream. \"auto\" looks at Accept, at `\"stream\": true` in a JSON body, and at the \
-         media type of the response.",
-        "",
-    ),
+        "Whether requests want a stream. \"auto\" looks at Accept, at `\"stream\": true` in a JSON body, \
+         and at the media type of the response.",
+        "\"stream\" turns newline-delimited JSON into events for every client. \"plain\" passes what is \
+         not labelled as a stream.",
+    )
+    .example(r#""stream""#),
     key(
         "stream.heartbeat",
         time_or_off("1ms", "24h"),
         Default(r#""15s""#),
-        "Silence after which a comment is sent to the client, so that nothing on the way gives the stream up.",
-        "",
-    ),
+        "Silence after which a comment is sent to the client, so that nothing on the way gives the stream \
+         up.",
+        "\"off\" sends none. Bodies that pass get none.",
+    )
+    .example(r#""5s""#),
     key(
         "stream.max_event_bytes",
         Kind::Size { min: "64B", max: "1GiB" },
         Default(r#""64MiB""#),
         "Longest event.",
-        "A longer one ends the stream with an error.",
-    ),
+        "A longer one ends the stream with an error; nothing of it is sent.",
+    )
+    .example(r#""1MiB""#)
+    .see(&["limits.max_carry_total"])
+    .causes(&[Cause::UpstreamEventTooLarge]),
     key("timeouts", Kind::Table, Default("{}"), "Timeouts, in the order in which they can run out.", ""),
     key(
         "timeouts.tls_handshake",
         time("1ms", "10m"),
         Default(r#""10s""#),
         "Longest TLS handshake of a client.",
-        "Past it the connection is closed.",
-    ),
+        "Past it the connection is closed. No request is lost, so there is no access line.",
+    )
+    .example(r#""5s""#),
     key(
         "timeouts.request_head",
         time("1ms", "10m"),
         Default(r#""10s""#),
         "Longest wait for the first bytes of a connection, for each request head, and between requests.",
-        "Past it the connection is closed.",
-    ),
+        "Past it the connection is closed; there is an access line if part of a head was there.",
+    )
+    .example(r#""30s""#)
+    .causes(&[Cause::ClientTimeoutRequestHead]),
     key(
         "timeouts.request_body_idle",
         time_or_off("1ms", "24h"),
         Default(r#""30s""#),
         "Longest silence of a client inside a request body.",
-        "Past it the client gets 408.",
-    ),
+        "Past it the client gets 408, or a stream that has begun ends with an error.",
+    )
+    .example(r#""2m""#)
+    .causes(&[Cause::ClientTimeoutRequestBodyIdle]),
     key(
         "timeouts.response_head",
         time_or_off("1ms", "24h"),
         Default(r#""5m""#),
         "Longest wait for an upstream's response head, after the request. Models that think take minutes.",
         "Past it the client gets 504.",
-    ),
+    )
+    .example(r#""15m""#)
+    .causes(&[Cause::UpstreamTimeoutResponseHead]),
     key(
         "timeouts.first_event",
         time_or_off("1ms", "24h"),
         Default(r#""10m""#),
         "Longest time from the response head to the first event of a stream.",
-        "Past it the stream ends with an error.",
-    ),
+        "Past it the stream ends with an error event, or with 504 if no head was sent yet.",
+    )
+    .example(r#""30m""#)
+    .causes(&[Cause::UpstreamTimeoutFirstEvent]),
     key(
         "timeouts.event_gap",
         time_or_off("1ms", "24h"),
         Default(r#""5m""#),
         "Longest silence of an upstream inside a response body. Every byte counts, comments too.",
-        "Past it the stream ends with an error.",
-    ),
+        "Past it the stream ends with an error event; a body that passes is cut.",
+    )
+    .example(r#""30m""#)
+    .causes(&[Cause::UpstreamTimeoutEventGap]),
     key(
         "timeouts.client_write_stall",
         time("1ms", "24h"),
         Default(r#""1m""#),
         "How long a client may take nothing of what is ready for it.",
-        "Past it the connection is closed.",
-    ),
+        "Past it the connection is closed, in HTTP/2 the stream reset, and the upstream is left.",
+    )
+    .example(r#""30s""#)
+    .causes(&[Cause::ClientStalled]),
     key(
         "timeouts.total",
         time_or_off("1ms", "168h"),
         Default(r#""off""#),
         "Longest request, from its head to the last byte of the response.",
-        "Past it the client gets 504, or the stream ends with an error.",
-    ),
+        "Past it the client gets 504, or the stream ends with an error event; a body that passes is cut.",
+    )
+    .example(r#""20m""#)
+    .causes(&[Cause::TidegateTimeoutTotal]),
     key(
         "timeouts.drain",
         time("0s", "24h"),
         Default(r#""10m""#),
         "How long running streams may go on after SIGTERM.",
-        "Past it, or at a second signal, they end with an error.",
-    ),
+        "Past it, or at a second signal, they end with an error event, and requests without a response \
+         get 503.",
+    )
+    .example(r#""1m""#)
+    .causes(&[Cause::TidegateDrain]),
     key("limits", Kind::Table, Default("{}"), "Bounds of the process and of each connection.", ""),
     key(
         "limits.max_head_bytes",
@@ -545,28 +660,37 @@ pub static KEYS: &[Key] = &[
         Default(r#""32KiB""#),
         "Largest request head.",
         "A larger one gets 431.",
-    ),
+    )
+    .example(r#""64KiB""#)
+    .causes(&[Cause::ClientMalformed]),
     key(
         "limits.max_headers",
         count(1, 10_000),
         Default("100"),
         "Most headers of a request.",
         "More get 431.",
-    ),
+    )
+    .example(r#"200"#)
+    .causes(&[Cause::ClientMalformed]),
     key(
         "limits.max_connections",
         count(1, 10_000_000),
         Default("16384"),
         "Most client connections at a time.",
-        "Past it new ones wait in the backlog of the listener.",
-    ),
+        "Past it new ones wait in the backlog of the listener until one is closed. Each stream takes two \
+         open files; the hard limit of the process must allow them.",
+    )
+    .example(r#"100000"#),
     key(
         "limits.max_carry_total",
         Kind::Size { min: "1MiB", max: "1TiB" },
         Default(r#""512MiB""#),
         "Most memory for unfinished events, all streams together.",
-        "Past it the stream that asks for more ends with an error.",
-    ),
+        "Past it the stream that asks for more ends with an error event.",
+    )
+    .example(r#""2GiB""#)
+    .see(&["stream.max_event_bytes"])
+    .causes(&[Cause::TidegateCarryExhausted]),
     key("server", Kind::Table, Default("{}"), "The process.", ""),
     key(
         "server.workers",
@@ -574,14 +698,16 @@ pub static KEYS: &[Key] = &[
         Default(r#""auto""#),
         "Threads that carry streams.",
         "\"auto\" is one for each core that the process may use.",
-    ),
+    )
+    .example(r#"4"#),
     key(
         "server.trusted_proxies",
         Kind::Texts("network, such as \"10.0.0.0/8\", or address", |text| forms::network(text).map(drop)),
         Default("[]"),
         "Peers whose X-Forwarded-* and Forwarded headers are believed and extended.",
         "From all others these headers are replaced. A peer on a Unix socket counts as 127.0.0.1.",
-    ),
+    )
+    .example(r#"["127.0.0.1", "10.0.0.0/8"]"#),
     key("log", Kind::Table, Default("{}"), "The log, on standard error.", ""),
     key(
         "log.format",
@@ -589,14 +715,17 @@ pub static KEYS: &[Key] = &[
         Default(r#""logfmt""#),
         "How a line looks: key=value pairs, or one JSON object.",
         "",
-    ),
+    )
+    .example(r#""json""#),
     key(
         "log.level",
         Kind::Word(|| vec!["error", "warn", "info", "debug", "trace"]),
         Default(r#""info""#),
         "Which lines there are. One line for each request is at info.",
-        "The content of streams appears at trace only, secrets never.",
-    ),
+        "Below info, at warn or error, there are no access lines. The content of streams appears at trace \
+         only, secrets never.",
+    )
+    .example(r#""warn""#),
 ];
 
 fn with_names(words: &[&'static str], names: impl Iterator<Item = &'static str>) -> Vec<&'static str> {

@@ -127,12 +127,12 @@ mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::Who;
+    use crate::stream::Cause;
 
     #[test]
     fn dialects_have_distinct_names_and_paths_and_say_errors_in_one_line_of_json() {
         let mut seen = std::collections::HashSet::new();
-        let failure = Failure::new(Who::Upstream, "truncated", "line\nbreak \"quoted\"");
+        let failure = Failure::new(Cause::UpstreamTruncated, "line\nbreak \"quoted\"");
         for dialect in DIALECTS {
             assert!(seen.insert(dialect.name) && !dialect.doc.is_empty());
             for path in dialect.paths {

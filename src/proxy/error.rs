@@ -8,7 +8,7 @@ use super::request;
 use crate::auth::client::Refused;
 use crate::dialect::{Dialect, GENERIC};
 use crate::route::NoRoute;
-use crate::stream::{Failure, Phase, Who};
+use crate::stream::{Cause, Failure, Phase};
 use crate::upstream;
 
 /// A request that ends without an upstream's response. Nothing has been promised to the client.
@@ -24,13 +24,18 @@ pub(super) struct ProxyError {
 }
 
 impl ProxyError {
-    pub(super) fn new(status: StatusCode, phase: Phase, failure: Failure) -> Self {
-        ProxyError { status, failure, phase, detail: None, headers: Vec::new() }
+    pub(super) fn new(phase: Phase, failure: Failure) -> Self {
+        ProxyError { status: failure.status(), failure, phase, detail: None, headers: Vec::new() }
     }
 
-    /// The client's request cannot be served as it is.
-    fn client(status: StatusCode, what: &'static str, message: String) -> Self {
-        ProxyError::new(status, Phase::Request, Failure::new(Who::Client, what, message))
+    /// With a status that the failure alone does not tell.
+    pub(super) fn with_status(self, status: StatusCode) -> Self {
+        ProxyError { status, ..self }
+    }
+
+    /// The request cannot be served as it is.
+    fn refused(cause: Cause, message: String) -> Self {
+        ProxyError::new(Phase::Request, Failure::new(cause, message))
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -66,27 +71,23 @@ impl ProxyError {
 
 /// What an upstream error is called towards clients and in the log.
 pub(crate) fn failure(error: &upstream::Error) -> Failure {
-    Failure::new(error.who(), error.code(), error.for_clients())
+    Failure::new(error.cause(), error.for_clients())
 }
 
 impl From<upstream::Error> for ProxyError {
     fn from(error: upstream::Error) -> Self {
-        let refusal = ProxyError::new(error.status(), error.phase(), failure(&error));
+        let refusal = ProxyError::new(error.phase(), failure(&error));
         ProxyError { detail: Some(error.for_the_log()), ..refusal }
     }
 }
 
 impl From<request::Refusal> for ProxyError {
     fn from(refusal: request::Refusal) -> Self {
-        let (status, code, message) = (refusal.status(), refusal.code(), refusal.to_string());
-        match refusal {
-            // What is wrong with a reference is for the operator's log, not for a client.
-            request::Refusal::Credential(cause) => {
-                tracing::error!(error = %cause, "cannot inject a credential");
-                ProxyError::new(status, Phase::Request, Failure::new(Who::Tidegate, code, message))
-            }
-            _ => ProxyError::client(status, code, message),
+        // What is wrong with a reference is for the operator's log, not for a client.
+        if let request::Refusal::Credential(error) = &refusal {
+            tracing::error!(%error, "cannot inject a credential");
         }
+        ProxyError::refused(refusal.cause(), refusal.to_string())
     }
 }
 
@@ -94,12 +95,11 @@ impl From<NoRoute> for ProxyError {
     fn from(none: NoRoute) -> Self {
         let message = none.to_string();
         match none {
-            NoRoute::NotFound => ProxyError::client(StatusCode::NOT_FOUND, "no_route", message),
-            NoRoute::BadPath => ProxyError::client(StatusCode::BAD_REQUEST, "bad_path", message),
+            NoRoute::NotFound => ProxyError::refused(Cause::ClientNoRoute, message),
+            NoRoute::BadPath => ProxyError::refused(Cause::ClientBadPath, message),
             NoRoute::MethodNotAllowed(methods) => {
                 let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-                let mut error =
-                    ProxyError::client(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+                let mut error = ProxyError::refused(Cause::ClientMethodNotAllowed, message);
                 // RFC 9110 15.5.6: a 405 names what is allowed.
                 if let Ok(allow) = HeaderValue::try_from(allow) {
                     error.headers.push((ALLOW, allow));
@@ -112,12 +112,10 @@ impl From<NoRoute> for ProxyError {
 
 impl From<Refused> for ProxyError {
     fn from(refused: Refused) -> Self {
-        let (status, code, message) = (refused.status(), refused.code(), refused.to_string());
-        if let Refused::Unreadable(cause) = &refused {
-            tracing::error!(error = %cause, "cannot check client keys");
-            return ProxyError::new(status, Phase::Request, Failure::new(Who::Tidegate, code, message));
+        if let Refused::Unreadable(error) = &refused {
+            tracing::error!(%error, "cannot check client keys");
         }
-        let mut error = ProxyError::client(status, code, message);
+        let mut error = ProxyError::refused(refused.cause(), refused.to_string());
         error.headers.extend(refused.challenge().map(|challenge| (WWW_AUTHENTICATE, challenge)));
         error
     }

@@ -30,7 +30,7 @@ use crate::log::Access;
 use crate::relay::{Body, Relay};
 use crate::server::client::Client;
 use crate::server::worker::{Phase as Drain, Worker};
-use crate::stream::{Commit, Failure, Phase, Plan, Session, Who};
+use crate::stream::{Cause, Commit, Failure, Phase, Plan, Session};
 use crate::upstream::{self, Upload};
 use crate::{auth, route};
 
@@ -139,7 +139,7 @@ async fn respond(
             response::stream(head, id, &secrets)
         }
         Commit::Refuse(failure) => {
-            let error = ProxyError::new(failure.status(), Phase::FirstEvent, failure);
+            let error = ProxyError::new(Phase::FirstEvent, failure);
             relay.access().status = Some(error.status());
             return error.into_response(ask.dialect).map(Body::full);
         }
@@ -180,13 +180,13 @@ fn guard_credential(answer: &Answer<'_>) -> Result<(), ProxyError> {
     let status = head.status.as_u16();
     if matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         let message = format!("the upstream refused the proxy's credential ({status})");
-        let failure = Failure::new(Who::Upstream, "auth", message);
-        return Err(ProxyError::new(StatusCode::BAD_GATEWAY, Phase::Head, failure));
+        let failure = Failure::new(Cause::UpstreamAuth, message);
+        return Err(ProxyError::new(Phase::Head, failure));
     }
     if head.headers.contains_key(CONTENT_ENCODING) {
         let message = format!("the upstream answered {status} with an encoded body");
-        let failure = Failure::new(Who::Upstream, "encoded_error", message);
-        return Err(ProxyError::new(head.status, Phase::Head, failure));
+        let failure = Failure::new(Cause::UpstreamEncodedError, message);
+        return Err(ProxyError::new(Phase::Head, failure).with_status(head.status));
     }
     Ok(())
 }
@@ -242,16 +242,13 @@ async fn deadline(started: Instant, route: &Route) {
 }
 
 fn shutting_down(phase: Phase) -> ProxyError {
-    let failure = Failure::new(
-        Who::Tidegate,
-        "drain",
-        "the proxy is shutting down and could not wait for the response",
-    );
-    ProxyError::new(failure.status(), phase, failure)
+    let failure =
+        Failure::new(Cause::TidegateDrain, "the proxy is shutting down and could not wait for the response");
+    ProxyError::new(phase, failure)
 }
 
 fn total_ran_out(route: &Route, phase: Phase) -> ProxyError {
     let message = format!("timeout total ({:?}) ran out", route.timeouts.total.unwrap_or_default());
-    let failure = Failure::new(Who::Tidegate, "timeout_total", message);
-    ProxyError::new(failure.status(), phase, failure)
+    let failure = Failure::new(Cause::TidegateTimeoutTotal, message);
+    ProxyError::new(phase, failure)
 }

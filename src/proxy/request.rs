@@ -10,7 +10,7 @@
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{Method, Request, StatusCode, Version};
+use http::{Method, Request, Version};
 
 use super::headers::{self, RequestId};
 use crate::auth;
@@ -18,6 +18,7 @@ use crate::config::{Config, FormatSetting, Route};
 use crate::format::essence;
 use crate::route;
 use crate::server::client::Client;
+use crate::stream::Cause;
 
 /// A request that does not go up. The text is for the client's error body; the cause, if there is one, is for the log
 /// only.
@@ -45,25 +46,15 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// The status of the answer.
-    pub(super) fn status(&self) -> StatusCode {
+    /// What it is called towards clients and in the log.
+    pub(super) fn cause(&self) -> Cause {
         match self {
-            Refusal::Method => StatusCode::NOT_IMPLEMENTED,
-            Refusal::Host(_) | Refusal::Path(_) | Refusal::TransferCoding => StatusCode::BAD_REQUEST,
-            Refusal::Loop => StatusCode::LOOP_DETECTED,
-            Refusal::Credential(_) => StatusCode::BAD_GATEWAY,
-        }
-    }
-
-    /// The `code` of the error body.
-    pub(super) fn code(&self) -> &'static str {
-        match self {
-            Refusal::Method => "method_not_implemented",
-            Refusal::Host(_) => "bad_host",
-            Refusal::TransferCoding => "bad_transfer_coding",
-            Refusal::Path(_) => "bad_path",
-            Refusal::Loop => "loop_detected",
-            Refusal::Credential(_) => "credential_unavailable",
+            Refusal::Method => Cause::ClientMethodNotImplemented,
+            Refusal::Host(_) => Cause::ClientBadHost,
+            Refusal::TransferCoding => Cause::ClientBadTransferCoding,
+            Refusal::Path(_) => Cause::ClientBadPath,
+            Refusal::Loop => Cause::ClientLoopDetected,
+            Refusal::Credential(_) => Cause::TidegateCredentialUnavailable,
         }
     }
 }
@@ -347,7 +338,7 @@ mod tests {
         for method in [Method::CONNECT, Method::TRACE] {
             let mut head = head("/", &[("host", "a")]);
             head.method = method;
-            assert_eq!(host(&head).unwrap_err().status(), StatusCode::NOT_IMPLEMENTED);
+            assert_eq!(host(&head).unwrap_err().cause(), Cause::ClientMethodNotImplemented);
         }
         for codings in [&["gzip, chunked"][..], &["chunked", "chunked"], &["chunked, chunked"], &["identity"]]
         {
@@ -433,7 +424,7 @@ mod tests {
     fn request_that_was_here_before_is_refused() {
         let once = built(plain_route(), head("/", &[("host", "a")])).unwrap();
         let error = built(plain_route(), once).unwrap_err();
-        assert_eq!((error.status(), error.code()), (StatusCode::LOOP_DETECTED, "loop_detected"));
+        assert_eq!(error.cause(), Cause::ClientLoopDetected);
     }
 
     #[test]
@@ -463,7 +454,7 @@ mod tests {
         let mut route = plain_route();
         route.injectors = vec![Box::new(Bearer::new(crate::auth::fixture::unreadable()))];
         let error = built(route, head("/", &[("host", "a")])).unwrap_err();
-        assert_eq!(error.status(), StatusCode::BAD_GATEWAY);
+        assert_eq!(error.cause(), Cause::TidegateCredentialUnavailable);
         assert!(!error.to_string().contains("TIDEGATE_TEST"));
         assert!(std::error::Error::source(&error).unwrap().to_string().contains("TIDEGATE_TEST"));
     }

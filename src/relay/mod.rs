@@ -19,7 +19,7 @@ use crate::proxy;
 use crate::server::client::Client;
 use crate::server::registry::Member;
 use crate::server::worker::{Phase, Worker};
-use crate::stream::{self, Commit, End, Out, Outcome, Session, Who};
+use crate::stream::{self, Cause, Commit, End, Out, Outcome, Session};
 use crate::upstream::{self, Read};
 
 pub use body::{Aborted, Body};
@@ -248,8 +248,8 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        let (who, what) = self.access.left();
-        self.session.client_gone(who, what, Instant::now().into_std());
+        let left = self.access.left();
+        self.session.client_gone(left, Instant::now().into_std());
         let stats = self.session.stats();
         self.access.events = stats.events;
         self.access.bytes = stats.bytes;
@@ -259,12 +259,8 @@ impl Drop for Relay {
         self.access.dialect = self.session.dialect().map(|dialect| dialect.name);
         self.access.error = self.session.failure().map(|failure| failure.message().to_owned());
         if let Some(outcome) = self.session.outcome() {
-            let untaken = outcome.who == Who::Nobody && !self.ready.bytes.is_empty();
-            self.access.finish(if untaken {
-                Outcome { who, what, phase: stream::Phase::Body }
-            } else {
-                outcome
-            });
+            let untaken = outcome.cause == Cause::Done && !self.ready.bytes.is_empty();
+            self.access.finish(if untaken { Outcome::new(left, stream::Phase::Body) } else { outcome });
         }
     }
 }

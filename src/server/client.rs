@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tokio::time::Instant;
 
-use crate::stream::Who;
+use crate::stream::Cause;
 
 /// One client connection, behind an `Rc`: written by the connection, read by requests and streams on it.
 #[derive(Debug)]
@@ -32,9 +32,9 @@ pub struct Client {
     /// While it is set, bytes that wait behind each other are taken for the body; once it is clear, a client
     /// that sends more than 64 KiB ahead of its answer is disconnected.
     pub uploading: Cell<bool>,
-    /// Who ended this connection and how, set just before tidegate drops it; what a request that was cut off
+    /// Why this connection ended, set just before tidegate drops it; what a request that was cut off
     /// has as its outcome. `client:gone` unless tidegate knows better.
-    pub left: Cell<(Who, &'static str)>,
+    pub left: Cell<Cause>,
 }
 
 impl Client {
@@ -48,7 +48,7 @@ impl Client {
             wrote_at: Cell::new(Instant::now()),
             flushes: Cell::new(0),
             uploading: Cell::new(false),
-            left: Cell::new((Who::Client, "gone")),
+            left: Cell::new(Cause::ClientGone),
         }
     }
 }

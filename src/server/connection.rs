@@ -32,6 +32,7 @@ use super::worker::{Phase, Worker};
 use crate::config::Config;
 use crate::log;
 use crate::relay::Aborted;
+use crate::stream::Cause;
 
 /// Answers requests.
 pub(super) trait Handler: Clone + Send + 'static {
@@ -124,14 +125,14 @@ impl<H: Handler> Connection<H> {
             return alpn;
         }
         let bound = self.worker.config.timeouts.request_head;
-        let what = match self.unless_draining(timeout(bound, wire.opening())).await? {
-            Ok(Opening::Closed) => "gone",
-            Ok(Opening::Http1) if alpn == Some(Opening::Http2) => "malformed",
+        let cause = match self.unless_draining(timeout(bound, wire.opening())).await? {
+            Ok(Opening::Closed) => Cause::ClientGone,
+            Ok(Opening::Http1) if alpn == Some(Opening::Http2) => Cause::ClientMalformed,
             Ok(opening) => return Some(opening),
-            Err(_) => "timeout_request_head",
+            Err(_) => Cause::ClientTimeoutRequestHead,
         };
         if wire.holds_bytes() {
-            log::refused(&self.client, None, what);
+            log::refused(&self.client, None, cause);
         }
         None
     }
@@ -153,19 +154,19 @@ impl<H: Handler> Connection<H> {
                 let unread = http.into_parts().read_buf;
                 self.http1_failed(&error, &unread, &wire).await;
             }
-            End::Cut(who, what) => self.client.left.set((who, what)),
+            End::Cut(cause) => self.client.left.set(cause),
         }
     }
 
     /// Tells about a request that hyper refused, and closes so that the client can read why.
     async fn http1_failed(&self, error: &hyper::Error, unread: &[u8], wire: &Wire) {
         if error.is_parse() {
-            log::refused(&self.client, wire.last_status(), "malformed");
+            log::refused(&self.client, wire.last_status(), Cause::ClientMalformed);
             linger(wire).await;
         } else if error.is_timeout() && !is_blank(unread) {
-            log::refused(&self.client, None, "timeout_request_head");
+            log::refused(&self.client, None, Cause::ClientTimeoutRequestHead);
         } else if error.is_incomplete_message() && !is_blank(unread) {
-            log::refused(&self.client, None, "gone");
+            log::refused(&self.client, None, Cause::ClientGone);
         } else {
             self.ended(error);
         }
@@ -184,7 +185,7 @@ impl<H: Handler> Connection<H> {
         match driver.run(pin!(http)).await {
             End::Done(Ok(())) => {}
             End::Done(Err(error)) => self.ended(&error),
-            End::Cut(who, what) => self.client.left.set((who, what)),
+            End::Cut(cause) => self.client.left.set(cause),
         }
     }
 

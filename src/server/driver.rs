@@ -16,7 +16,7 @@ use super::io::{Ahead, Wire};
 use super::registry::Member;
 use super::stall::{Streams, Timer};
 use super::worker::{Phase, Worker};
-use crate::stream::Who;
+use crate::stream::Cause;
 
 /// A connection of hyper's, HTTP/1.1 or HTTP/2.
 pub(super) trait Http: Future<Output = hyper::Result<()>> {
@@ -29,8 +29,8 @@ pub(super) trait Http: Future<Output = hyper::Result<()>> {
 pub(super) enum End {
     /// hyper says it is over.
     Done(hyper::Result<()>),
-    /// It must be dropped now: who is to blame, and for what.
-    Cut(Who, &'static str),
+    /// It must be dropped now: and why.
+    Cut(Cause),
 }
 
 /// Drives one connection.
@@ -99,7 +99,7 @@ impl<'a> Driver<'a> {
         }
         if self.poll_idle(cx).is_ready() {
             if self.closing {
-                return Poll::Ready(End::Cut(Who::Client, "idle"));
+                return Poll::Ready(End::Cut(Cause::ClientIdle));
             }
             self.closing = true;
             http.graceful_shutdown();
@@ -111,21 +111,21 @@ impl<'a> Driver<'a> {
     /// Whether the client went away, sends what nobody asked for, or takes nothing.
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         match self.wire.poll_ahead(cx) {
-            Poll::Ready(Ahead::Gone) => return Poll::Ready(End::Cut(Who::Client, "gone")),
+            Poll::Ready(Ahead::Gone) => return Poll::Ready(End::Cut(Cause::ClientGone)),
             // HTTP/2 stops reading only while its own replies cannot be written, and a full stash in the
             // middle of a request body is backpressure.
             Poll::Ready(Ahead::Full) if self.streams.is_none() && !self.client.uploading.get() => {
-                return Poll::Ready(End::Cut(Who::Client, "flooded"));
+                return Poll::Ready(End::Cut(Cause::ClientFlooded));
             }
             Poll::Ready(Ahead::Full) if self.wire.poll_hangup(cx).is_ready() => {
-                return Poll::Ready(End::Cut(Who::Client, "gone"));
+                return Poll::Ready(End::Cut(Cause::ClientGone));
             }
             Poll::Ready(Ahead::Full) | Poll::Pending => {}
         }
         if self.client.write_blocked.get() {
             let bound = self.worker.config.timeouts.client_write_stall;
             ready!(self.write_timer.poll_until(cx, self.client.wrote_at.get() + bound));
-            return Poll::Ready(End::Cut(Who::Client, "stalled"));
+            return Poll::Ready(End::Cut(Cause::ClientStalled));
         }
         Poll::Pending
     }
@@ -153,7 +153,7 @@ impl<'a> Driver<'a> {
         }
         let since = *self.ending_since.get_or_insert_with(Instant::now);
         ready!(self.ending_timer.poll_until(cx, since + ENDING_GRACE));
-        Poll::Ready(End::Cut(Who::Tidegate, "drain"))
+        Poll::Ready(End::Cut(Cause::TidegateDrain))
     }
 }
 

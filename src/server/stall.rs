@@ -16,7 +16,7 @@ use std::time::Duration;
 use hyper::rt::Executor;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::stream::Who;
+use crate::stream::Cause;
 
 tokio::task_local! {
     static WATCH: Rc<StreamWatch>;
@@ -30,7 +30,7 @@ pub struct StreamWatch {
     pub handed_over: Cell<Option<Instant>>,
     /// Set just before the stream is dropped for what the client did not do; goes before
     /// [`Client::left`](super::client::Client::left).
-    pub left: Cell<Option<(Who, &'static str)>>,
+    pub left: Cell<Option<Cause>>,
     /// How long hyper may sit on a frame: `client_write_stall`.
     bound: Duration,
 }
@@ -113,7 +113,7 @@ async fn watched<F: Future<Output = ()>>(stream: F, watch: &StreamWatch) {
         }
         let Some(since) = watch.handed_over.get() else { return Poll::Pending };
         ready!(timer.poll_until(cx, since + watch.bound));
-        watch.left.set(Some((Who::Client, "stalled")));
+        watch.left.set(Some(Cause::ClientStalled));
         Poll::Ready(())
     })
     .await;
@@ -129,7 +129,7 @@ mod tests {
 
     impl Drop for Stream {
         fn drop(&mut self) {
-            let left = current().and_then(|watch| watch.left.get()).map_or("ended", |(_, what)| what);
+            let left = current().and_then(|watch| watch.left.get()).map_or("ended", Cause::what);
             self.0.set(Some(left));
         }
     }

@@ -4,20 +4,19 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
-use super::{Outcome, Phase, Who};
+use super::{Cause, Outcome, Phase, Who};
 
 /// A broken stream, or a request that never became one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    who: Who,
-    what: &'static str,
+    cause: Cause,
     message: Cow<'static, str>,
 }
 
 impl Failure {
-    /// `what` is one snake_case word (`truncated`, `timeout_event_gap`); `message` is for people, without secrets.
-    pub fn new(who: Who, what: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Failure { who, what, message: message.into() }
+    /// `message` is for people, without secrets.
+    pub fn new(cause: Cause, message: impl Into<Cow<'static, str>>) -> Self {
+        Failure { cause, message: message.into() }
     }
 
     /// For people: what happened.
@@ -27,38 +26,30 @@ impl Failure {
 
     /// For programs: who is at fault.
     pub fn kind(&self) -> &'static str {
-        match self.who {
-            Who::Upstream => "upstream_error",
-            Who::Client => "invalid_request_error",
-            Who::Tidegate | Who::Nobody => "tidegate_error",
-        }
+        kind(self.cause.who())
     }
 
-    /// For programs: what happened, such as `upstream_truncated`; what the client did wrong has no prefix
-    /// (`invalid_api_key`), as it has none in other servers' answers.
+    /// For programs: what happened ([`Cause::code`]).
     pub fn code(&self) -> String {
-        match self.who {
-            Who::Upstream => format!("upstream_{}", self.what),
-            Who::Client => self.what.to_owned(),
-            Who::Tidegate | Who::Nobody => format!("tidegate_{}", self.what),
-        }
+        self.cause.code()
     }
 
     /// The outcome of a request that failed so in this phase.
     pub fn outcome(&self, phase: Phase) -> Outcome {
-        Outcome { who: self.who, what: self.what, phase }
+        Outcome::new(self.cause, phase)
     }
 
     /// The status, where no head was promised to the client yet.
     pub fn status(&self) -> StatusCode {
-        match self.who {
-            Who::Upstream if self.what.starts_with("timeout_") => StatusCode::GATEWAY_TIMEOUT,
-            Who::Upstream => StatusCode::BAD_GATEWAY,
-            Who::Client if self.what.starts_with("timeout_") => StatusCode::REQUEST_TIMEOUT,
-            Who::Client if self.what == "request_body_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
-            Who::Client => StatusCode::BAD_REQUEST,
-            Who::Tidegate | Who::Nobody if self.what.starts_with("timeout_") => StatusCode::GATEWAY_TIMEOUT,
-            Who::Tidegate | Who::Nobody => StatusCode::SERVICE_UNAVAILABLE,
-        }
+        self.cause.status()
+    }
+}
+
+/// The `type` of error bodies and error events: who is at fault, in the words that clients know.
+pub fn kind(who: Who) -> &'static str {
+    match who {
+        Who::Upstream => "upstream_error",
+        Who::Client => "invalid_request_error",
+        Who::Tidegate | Who::Nobody => "tidegate_error",
     }
 }

@@ -5,6 +5,7 @@
 //! endings, drain. Nothing here does IO, reads a clock or logs, so a test needs no socket.
 
 mod budget;
+mod cause;
 mod failure;
 mod gate;
 mod outcome;
@@ -14,7 +15,8 @@ mod watch;
 mod writer;
 
 pub use budget::{Budget, Share};
-pub use failure::Failure;
+pub use cause::{About, Answer, Cause};
+pub use failure::{Failure, kind};
 pub use gate::Label;
 pub use outcome::{Outcome, Phase, Who};
 pub use plan::{Commit, End, Mode, Out, Plan, Stats, Wanted};

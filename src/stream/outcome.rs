@@ -1,14 +1,14 @@
-//! How a request ended: who ended it, in which phase, and what happened.
+//! How a request ended: why, by whom, and in which phase.
 
 use std::fmt;
+
+use super::Cause;
 
 /// Exactly one per request. Shown as `who:what` (`upstream:truncated`), or `done` where nobody cut it short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// Who ended it.
-    pub who: Who,
-    /// What happened, in one lower-case word: `done`, `truncated`, `gone`, `timeout_event_gap`…
-    pub what: &'static str,
+    /// Why it ended, which tells who ended it.
+    pub cause: Cause,
     /// How far it had come.
     pub phase: Phase,
 }
@@ -45,42 +45,39 @@ pub enum Phase {
 
 impl Outcome {
     /// All that the upstream said was relayed.
-    pub const DONE: Outcome = Outcome { who: Who::Nobody, what: "done", phase: Phase::End };
-    /// The client left.
-    pub const fn client(what: &'static str, phase: Phase) -> Self {
-        Outcome { who: Who::Client, what, phase }
-    }
-    /// The upstream failed.
-    pub const fn upstream(what: &'static str, phase: Phase) -> Self {
-        Outcome { who: Who::Upstream, what, phase }
-    }
-    /// tidegate ended it.
-    pub const fn tidegate(what: &'static str, phase: Phase) -> Self {
-        Outcome { who: Who::Tidegate, what, phase }
+    pub const DONE: Outcome = Outcome { cause: Cause::Done, phase: Phase::End };
+
+    /// A request that ended so in this phase.
+    pub const fn new(cause: Cause, phase: Phase) -> Self {
+        Outcome { cause, phase }
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.who {
-            Who::Nobody => f.write_str(self.what),
-            Who::Client => write!(f, "client:{}", self.what),
-            Who::Upstream => write!(f, "upstream:{}", self.what),
-            Who::Tidegate => write!(f, "tidegate:{}", self.what),
-        }
+        self.cause.fmt(f)
     }
 }
 
 impl Phase {
+    /// Every phase, in order.
+    pub const ALL: [Phase; 6] =
+        [Phase::Request, Phase::Connect, Phase::Head, Phase::FirstEvent, Phase::Body, Phase::End];
+
     /// The word for logs.
     pub fn name(self) -> &'static str {
+        self.about().0
+    }
+
+    /// The word for logs, and what it means, for the manual.
+    pub fn about(self) -> (&'static str, &'static str) {
         match self {
-            Phase::Request => "request",
-            Phase::Connect => "connect",
-            Phase::Head => "head",
-            Phase::FirstEvent => "first_event",
-            Phase::Body => "body",
-            Phase::End => "end",
+            Phase::Request => ("request", "The request head was not (all) there, or was refused."),
+            Phase::Connect => ("connect", "Connecting to the upstream."),
+            Phase::Head => ("head", "Waiting for the upstream's response head."),
+            Phase::FirstEvent => ("first_event", "The response head is there; no event or body byte yet."),
+            Phase::Body => ("body", "Events or body bytes are flowing."),
+            Phase::End => ("end", "All was said."),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::format::{Format, SSE};
 
 use super::gate::{Gate, Verdict};
 use super::writer::Writer;
-use super::{Commit, End, Failure, Mode, Out, Outcome, Phase, Plan, Share, Stats, Wanted, Who};
+use super::{Cause, Commit, End, Failure, Mode, Out, Outcome, Phase, Plan, Share, Stats, Wanted};
 
 /// One response, from its head to exactly one [`Outcome`].
 ///
@@ -105,7 +105,7 @@ impl Session {
         self.inflate = Some(inflate);
         if result.is_err() {
             let message = "the upstream's body does not decode as its content-encoding says";
-            self.fail(Failure::new(Who::Upstream, "malformed", message), now, out);
+            self.fail(Failure::new(Cause::UpstreamMalformed, message), now, out);
         }
     }
 
@@ -116,12 +116,12 @@ impl Session {
         }
         if self.inflate.as_ref().is_some_and(|inflate| !inflate.is_whole()) {
             let message = "the upstream's coded body ended in the middle";
-            return self.fail(Failure::new(Who::Upstream, "truncated", message), now, out);
+            return self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
         }
         if let State::Sniffing { gate, .. } = &self.state {
             if gate.text().is_empty() {
                 let message = "the upstream answered a stream request with an empty body";
-                return self.fail(Failure::new(Who::Upstream, "empty", message), now, out);
+                return self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
             }
             self.decide(gate.end(), now, out);
         }
@@ -130,7 +130,7 @@ impl Session {
                 mask.finish(&mut out.bytes);
                 self.writer.passed(now, out);
             }
-            let error = Outcome::upstream("status", Phase::End);
+            let error = Outcome::new(Cause::UpstreamStatus, Phase::End);
             return self.end(if self.is_error { error } else { Outcome::DONE }, End::Clean, out);
         }
         if let State::Reframing { decoder, .. } = &mut self.state {
@@ -154,9 +154,9 @@ impl Session {
         if self.outcome.is_some() {
             return None;
         }
-        if let Some((name, who, after)) = self.expired(now) {
-            let message = format!("timeout {} ({after:?}) ran out", name.trim_start_matches("timeout_"));
-            self.fail(Failure::new(who, name, message), now, out);
+        if let Some((cause, after)) = self.expired(now) {
+            let name = cause.what().trim_start_matches("timeout_");
+            self.fail(Failure::new(cause, format!("timeout {name} ({after:?}) ran out")), now, out);
             return None;
         }
         if let (State::Reframing { .. }, Some(silence)) = (&self.state, self.bounds.heartbeat)
@@ -172,15 +172,15 @@ impl Session {
     pub fn drain(&mut self, now: Instant, out: &mut Out) {
         if self.outcome.is_none() {
             let message = "the proxy is shutting down and could not wait for the end of the stream";
-            self.fail(Failure::new(Who::Tidegate, "drain", message), now, out);
+            self.fail(Failure::new(Cause::TidegateDrain, message), now, out);
         }
     }
 
-    /// The client's connection or stream is gone, or was given up: who did it and what.
-    pub fn client_gone(&mut self, who: Who, what: &'static str, now: Instant) {
+    /// The client's connection or stream is gone, or was given up.
+    pub fn client_gone(&mut self, cause: Cause, now: Instant) {
         if self.outcome.is_none() {
             self.note_gap(now);
-            self.outcome = Some(Outcome { who, what, phase: self.phase() });
+            self.outcome = Some(Outcome::new(cause, self.phase()));
         }
     }
 
@@ -235,10 +235,10 @@ impl Session {
                         "an event of the upstream is larger than max_event_bytes ({})",
                         too_large.limit
                     );
-                    self.fail(Failure::new(Who::Upstream, "event_too_large", message), now, out);
+                    self.fail(Failure::new(Cause::UpstreamEventTooLarge, message), now, out);
                 } else if !self.share.hold(held) {
                     let message = "the unfinished events of all streams exceed max_carry_total";
-                    self.fail(Failure::new(Who::Tidegate, "carry_exhausted", message), now, out);
+                    self.fail(Failure::new(Cause::TidegateCarryExhausted, message), now, out);
                 }
             }
             State::Refused => {}
@@ -251,7 +251,7 @@ impl Session {
             Verdict::More => return,
             Verdict::Html => {
                 let message = "the upstream answered a stream request with an HTML page";
-                return self.fail(Failure::new(Who::Upstream, "html", message), now, out);
+                return self.fail(Failure::new(Cause::UpstreamHtml, message), now, out);
             }
             Verdict::Pass => None,
             Verdict::Stream(format) => Some(format),
@@ -270,13 +270,13 @@ impl Session {
     fn judge_clean_end(&mut self, now: Instant, out: &mut Out) {
         let watch = &self.writer.watch;
         if watch.told_error() {
-            self.end(Outcome::upstream("error", Phase::End), End::Clean, out);
+            self.end(Outcome::new(Cause::UpstreamError, Phase::End), End::Clean, out);
         } else if watch.lacks_finish() {
             let message = "the upstream's stream ended before its answer was finished";
-            self.fail(Failure::new(Who::Upstream, "truncated", message), now, out);
+            self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
         } else if self.writer.stats.events == 0 && watch.expects_events() {
             let message = "the upstream answered a stream request with no event";
-            self.fail(Failure::new(Who::Upstream, "empty", message), now, out);
+            self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
         } else {
             self.end(Outcome::DONE, End::Clean, out);
         }
@@ -294,7 +294,7 @@ impl Session {
             }
             State::Passing => End::Abort,
             State::Reframing { .. } if self.writer.watch.told_error_last() => {
-                outcome = Outcome::upstream("error", Phase::End);
+                outcome = Outcome::new(Cause::UpstreamError, Phase::End);
                 End::Clean
             }
             // The answer was whole before it broke; the failure stays as a note.
@@ -329,20 +329,20 @@ impl Session {
         !matches!(self.state, State::Passing) && self.writer.stats.first_event.is_none()
     }
 
-    fn expired(&self, now: Instant) -> Option<(&'static str, Who, Duration)> {
+    fn expired(&self, now: Instant) -> Option<(Cause, Duration)> {
         let since = |start: Instant, bound: Option<Duration>| bound.filter(|bound| now >= start + *bound);
         if let Some((deadline, after)) = self.bounds.total
             && now >= deadline
         {
-            return Some(("timeout_total", Who::Tidegate, after));
+            return Some((Cause::TidegateTimeoutTotal, after));
         }
         if let Some(after) = since(self.last_input, self.bounds.event_gap) {
-            return Some(("timeout_event_gap", Who::Upstream, after));
+            return Some((Cause::UpstreamTimeoutEventGap, after));
         }
         if self.awaits_event()
             && let Some(after) = since(self.started, self.bounds.first_event)
         {
-            return Some(("timeout_first_event", Who::Upstream, after));
+            return Some((Cause::UpstreamTimeoutFirstEvent, after));
         }
         None
     }

@@ -67,9 +67,9 @@ impl Rig {
         self.call(|session, now, out| session.upstream_ended(now, out))
     }
 
-    fn failed(&mut self, what: &'static str) -> String {
+    fn failed(&mut self, cause: Cause) -> String {
         self.call(|session, now, out| {
-            session.upstream_failed(Failure::new(Who::Upstream, what, "it broke"), now, out);
+            session.upstream_failed(Failure::new(cause, "it broke"), now, out);
         })
     }
 
@@ -123,7 +123,7 @@ fn session_tells_a_truncation_in_the_dialect_and_never_done() {
         let mut rig = Rig::new(plan);
         rig.input(CONTENT);
         rig.input("data: {\"cho");
-        let error = rig.failed("truncated");
+        let error = rig.failed(Cause::UpstreamTruncated);
         let data = error.strip_prefix("event: error\ndata: ").unwrap().trim_end();
         let json: serde_json::Value = serde_json::from_str(data).unwrap();
         assert_eq!(json["error"]["code"], "upstream_truncated");
@@ -136,11 +136,11 @@ fn session_tells_a_truncation_in_the_dialect_and_never_done() {
 fn session_cuts_a_stream_that_no_dialect_can_end() {
     let mut rig = Rig::new(plan(Mode::Reframe(&SSE)));
     rig.input("data: a\n\n");
-    assert_eq!(rig.failed("truncated"), "");
+    assert_eq!(rig.failed(Cause::UpstreamTruncated), "");
     assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Abort), "upstream:truncated@body"));
     let mut rig = Rig::new(plan(Mode::PassThrough));
     rig.input("abc");
-    assert_eq!(rig.failed("truncated"), "");
+    assert_eq!(rig.failed(Cause::UpstreamTruncated), "");
     assert_eq!(rig.end, Some(End::Abort));
 }
 
@@ -175,11 +175,11 @@ fn a_clean_end_is_judged_only_in_a_confirmed_dialect() {
 fn what_was_already_complete_or_told_is_not_told_again() {
     let mut rig = Rig::new(openai());
     rig.input([CONTENT, FINISH, DONE_EVENT].concat());
-    assert_eq!(rig.failed("truncated"), "");
+    assert_eq!(rig.failed(Cause::UpstreamTruncated), "");
     assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Clean), "done@end"));
     let mut rig = Rig::new(openai());
     rig.input("event: error\ndata: {\"error\":{}}\n\n");
-    assert_eq!(rig.failed("truncated"), "");
+    assert_eq!(rig.failed(Cause::UpstreamTruncated), "");
     assert_eq!(rig.outcome(), "upstream:error@end");
 }
 
@@ -207,21 +207,23 @@ fn a_break_is_told_although_an_error_was_told_long_before() {
     let generic = Plan { dialect: None, ..openai() };
     let mut rig = Rig::new(generic);
     rig.input("event: error\ndata: {\"tool\":\"failed\"}\n\ndata: more\n\n");
-    assert!(rig.failed("truncated").contains("upstream_truncated"));
+    assert!(rig.failed(Cause::UpstreamTruncated).contains("upstream_truncated"));
     assert_eq!(rig.outcome(), "upstream:truncated@body");
 }
 
 #[test]
 fn the_clients_own_fault_before_the_head_has_the_clients_status() {
-    for (what, status) in
-        [("timeout_request_body_idle", 408), ("request_body_too_large", 413), ("request_body", 400)]
-    {
+    for (cause, status) in [
+        (Cause::ClientTimeoutRequestBodyIdle, 408),
+        (Cause::ClientRequestBodyTooLarge, 413),
+        (Cause::ClientRequestBody, 400),
+    ] {
         let mut rig = Rig::new(Plan { mode: Mode::Sniff(Label::Other, Wanted::Events), ..openai() });
         rig.call(|session, now, out| {
-            session.upstream_failed(Failure::new(Who::Client, what, "its upload"), now, out);
+            session.upstream_failed(Failure::new(cause, "its upload"), now, out);
         });
-        let Some(Commit::Refuse(failure)) = rig.session.commit() else { panic!("{what} is not refused") };
-        assert_eq!(failure.status(), status, "{what}");
+        let Some(Commit::Refuse(failure)) = rig.session.commit() else { panic!("{cause} is not refused") };
+        assert_eq!(failure.status(), status, "{cause}");
     }
 }
 
@@ -391,7 +393,7 @@ fn nothing_is_promised_for_a_page_an_empty_body_or_a_break_before_the_first_byte
     assert_eq!((rig.input(" \n"), rig.ended()), (String::new(), String::new()));
     assert_eq!(refusal(&rig), (502, "upstream_empty".into()));
     let mut rig = sniff();
-    rig.failed("truncated");
+    rig.failed(Cause::UpstreamTruncated);
     assert_eq!(refusal(&rig), (502, "upstream_truncated".into()));
     let mut rig = sniff();
     assert_eq!(rig.pass(300), "");
@@ -420,12 +422,12 @@ fn drain_ends_a_stream_in_its_dialect() {
 #[test]
 fn a_client_that_leaves_is_the_outcome_unless_there_is_one() {
     let mut rig = Rig::new(openai());
-    rig.session.client_gone(Who::Client, "gone", rig.now);
+    rig.session.client_gone(Cause::ClientGone, rig.now);
     assert_eq!(rig.outcome(), "client:gone@first_event");
     let mut rig = Rig::new(openai());
     rig.input([FINISH, DONE_EVENT].concat());
     rig.ended();
-    rig.session.client_gone(Who::Client, "gone", rig.now);
+    rig.session.client_gone(Cause::ClientGone, rig.now);
     assert_eq!(rig.outcome(), "done@end");
 }
 
@@ -503,7 +505,7 @@ fn every_cut_of_a_stream_gives_the_same_bytes_and_one_outcome() {
     for at in 0..text.len() {
         let mut rig = Rig::new(openai());
         rig.input(&text.as_bytes()[..at]);
-        rig.failed("truncated");
+        rig.failed(Cause::UpstreamTruncated);
         let sent = String::from_utf8(rig.sent).unwrap();
         let (complete, _) = sent.split_once("event: error").unwrap_or((&sent, ""));
         assert!(std::str::from_utf8(&whole.sent).unwrap().starts_with(complete), "cut at {at}");

@@ -3,9 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use http::StatusCode;
-
-use crate::stream::{Phase, Who};
+use crate::stream::{Cause, Phase};
 
 /// A failed exchange. The text says what happened, for logs and for the `message` of error bodies; it never
 /// holds anything of the request or the response.
@@ -105,17 +103,6 @@ impl Timeout {
 }
 
 impl Error {
-    /// The status that a client gets if nothing was promised yet.
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Error::Timeout { timeout: Timeout::RequestBodyIdle, .. } => StatusCode::REQUEST_TIMEOUT,
-            Error::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Error::RequestBody => StatusCode::BAD_REQUEST,
-            Error::RequestBodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            _ => StatusCode::BAD_GATEWAY,
-        }
-    }
-
     /// What a client is told: as the text of the error, but without names and addresses of upstreams.
     pub fn for_clients(&self) -> String {
         match self {
@@ -132,22 +119,25 @@ impl Error {
         causes.fold(self.to_string(), |text, cause| format!("{text}: {cause}"))
     }
 
-    /// The word for logs and for the `code` of error bodies.
-    pub fn code(&self) -> &'static str {
+    /// What it is called towards clients and in the log: the client's fault if its request body is to blame, else
+    /// the upstream's.
+    pub fn cause(&self) -> Cause {
         match self {
-            Error::Resolve { .. } => "resolve_failed",
-            Error::Connect { .. } => "connect_failed",
-            Error::Tls { .. } => "tls_failed",
-            Error::Timeout { timeout: Timeout::Connect, .. } => "timeout_connect",
-            Error::Timeout { timeout: Timeout::TlsHandshake, .. } => "timeout_tls_handshake",
-            Error::Timeout { timeout: Timeout::RequestBodyIdle, .. } => "timeout_request_body_idle",
-            Error::Timeout { timeout: Timeout::ResponseHead, .. } => "timeout_response_head",
-            Error::ClosedBeforeHead { .. } => "closed_before_head",
-            Error::Truncated { .. } => "truncated",
-            Error::Malformed { .. } => "malformed",
-            Error::Http2 { .. } => "http2_error",
-            Error::RequestBody => "request_body",
-            Error::RequestBodyTooLarge { .. } => "request_body_too_large",
+            Error::Resolve { .. } => Cause::UpstreamResolveFailed,
+            Error::Connect { .. } => Cause::UpstreamConnectFailed,
+            Error::Tls { .. } => Cause::UpstreamTlsFailed,
+            Error::Timeout { timeout, .. } => match timeout {
+                Timeout::Connect => Cause::UpstreamTimeoutConnect,
+                Timeout::TlsHandshake => Cause::UpstreamTimeoutTlsHandshake,
+                Timeout::RequestBodyIdle => Cause::ClientTimeoutRequestBodyIdle,
+                Timeout::ResponseHead => Cause::UpstreamTimeoutResponseHead,
+            },
+            Error::ClosedBeforeHead { .. } => Cause::UpstreamClosedBeforeHead,
+            Error::Truncated { .. } => Cause::UpstreamTruncated,
+            Error::Malformed { .. } => Cause::UpstreamMalformed,
+            Error::Http2 { .. } => Cause::UpstreamHttp2Error,
+            Error::RequestBody => Cause::ClientRequestBody,
+            Error::RequestBodyTooLarge { .. } => Cause::ClientRequestBodyTooLarge,
         }
     }
 
@@ -166,16 +156,6 @@ impl Error {
             Error::RequestBody | Error::RequestBodyTooLarge { .. } => Phase::Request,
         }
     }
-
-    /// Whose fault it is: the client's if its request body is to blame, else the upstream's.
-    pub fn who(&self) -> Who {
-        match self {
-            Error::RequestBody
-            | Error::RequestBodyTooLarge { .. }
-            | Error::Timeout { timeout: Timeout::RequestBodyIdle, .. } => Who::Client,
-            _ => Who::Upstream,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -183,13 +163,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn error_blames_the_client_exactly_where_its_request_body_failed() {
-        let idle = Error::Timeout { timeout: Timeout::RequestBodyIdle, after: Duration::from_secs(30) };
-        assert_eq!((idle.who(), idle.status().as_u16()), (Who::Client, 408));
-        assert_eq!(Error::RequestBody.who(), Who::Client);
-        let late = Error::Timeout { timeout: Timeout::ResponseHead, after: Duration::from_secs(30) };
-        assert_eq!((late.who(), late.status().as_u16(), late.phase()), (Who::Upstream, 504, Phase::Head));
+    fn timeout_blames_whoever_was_waited_for() {
+        let timeout = |timeout| Error::Timeout { timeout, after: Duration::from_secs(30) };
+        assert_eq!(timeout(Timeout::RequestBodyIdle).cause(), Cause::ClientTimeoutRequestBodyIdle);
+        let late = timeout(Timeout::ResponseHead);
+        assert_eq!((late.cause(), late.phase()), (Cause::UpstreamTimeoutResponseHead, Phase::Head));
         assert_eq!(late.to_string(), "timeout response_head (30s) ran out");
+    }
+
+    #[test]
+    fn name_of_a_timeout_is_in_its_word() {
+        for timeout in
+            [Timeout::Connect, Timeout::TlsHandshake, Timeout::RequestBodyIdle, Timeout::ResponseHead]
+        {
+            let cause = Error::Timeout { timeout, after: Duration::ZERO }.cause();
+            assert_eq!(cause.what(), format!("timeout_{}", timeout.name()));
+        }
     }
 
     #[test]

@@ -224,7 +224,7 @@ async fn tls_failure_is_named_when_the_certificate_is_not_trusted() {
     let ((), error) = tokio::join!(serve, get(&upstreams));
     let error = error.unwrap_err();
     assert_eq!(
-        (error.code(), error.to_string().as_str()),
+        (error.cause().what(), error.to_string().as_str()),
         ("tls_failed", "TLS handshake with up.example failed")
     );
 }
@@ -239,7 +239,7 @@ async fn http2_only_upstream_is_refused_when_alpn_did_not_agree() {
         tokio_rustls::TlsAcceptor::from(accept).accept(tcp).await.unwrap();
     };
     let ((), error) = tokio::join!(serve, get(&upstreams));
-    assert_eq!(error.unwrap_err().code(), "tls_failed");
+    assert_eq!(error.unwrap_err().cause().what(), "tls_failed");
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
@@ -248,7 +248,7 @@ async fn tls_handshake_times_out_by_name() {
     let (_, connect) = tls(&[], &[]);
     let upstreams = secured(server.address(), HttpVersion::Auto, connect);
     let error = get(&upstreams).await.unwrap_err();
-    assert_eq!(error.code(), "timeout_tls_handshake");
+    assert_eq!(error.cause().what(), "timeout_tls_handshake");
 }
 
 #[tokio::test(flavor = "local")]
@@ -279,7 +279,7 @@ async fn connect_failure_is_named() {
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = socket.local_addr().unwrap();
     let error = get(&upstreams(upstream(address, HttpVersion::Auto))).await.unwrap_err();
-    assert_eq!((error.code(), error.phase().name()), ("connect_failed", "connect"));
+    assert_eq!((error.cause().what(), error.phase().name()), ("connect_failed", "connect"));
     assert_eq!(error.to_string(), format!("cannot connect to {address}"));
 }
 
@@ -289,7 +289,7 @@ async fn body_is_refused_before_anything_is_sent_when_it_declares_too_much() {
     let (upload, _script) = upload::tests::scripted_with(Some(11), 10, None);
     let upstreams = server.client(HttpVersion::Auto);
     let error = upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ()).await.unwrap_err();
-    assert_eq!((error.code(), error.status().as_u16()), ("request_body_too_large", 413));
+    assert_eq!((error.cause().what(), error.cause().status().as_u16()), ("request_body_too_large", 413));
     server.assert_no_more().await;
 }
 
@@ -324,6 +324,10 @@ async fn head_timeout_counts_from_the_end_of_the_upload_in_both_protocols() {
             sent.unwrap_err()
         };
         let (error, (), ()) = tokio::join!(ask, upload_slowly, serve);
-        assert_eq!((error.code(), start.elapsed().as_secs()), ("timeout_response_head", 700), "{http:?}");
+        assert_eq!(
+            (error.cause().what(), start.elapsed().as_secs()),
+            ("timeout_response_head", 700),
+            "{http:?}"
+        );
     }
 }

@@ -51,6 +51,11 @@ impl Line {
         self.0.get(key).map(String::as_str)
     }
 
+    /// The names of its keys.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// The value of a key that must be there.
     pub fn need(&self, key: &str) -> &str {
         self.get(key).unwrap_or_else(|| panic!("no {key} in the access line {:?}", self.0))

@@ -6,6 +6,9 @@
 pub mod access;
 pub mod certs;
 pub mod client;
+pub mod network;
+pub mod nginx;
+pub mod pages;
 pub mod sse;
 pub mod tidegate;
 pub mod upstream;

@@ -65,8 +65,24 @@ impl Upstream {
         Upstream::tcp(speaks, Some(certs)).await
     }
 
+    /// HTTP/1.1 without TLS on this very port, which only a test in a network of its own may choose
+    /// ([`super::network`]).
+    pub async fn at(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await;
+        let listener = listener.unwrap_or_else(|error| {
+            panic!(
+                "port {port} cannot be had ({error}): stop what listens there, or allow network namespaces"
+            )
+        });
+        Upstream::listening(listener, Speaks::Http1, None)
+    }
+
     async fn tcp(speaks: Speaks, certs: Option<&Certs>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        Upstream::listening(listener, speaks, certs)
+    }
+
+    fn listening(listener: TcpListener, speaks: Speaks, certs: Option<&Certs>) -> Self {
         let port = listener.local_addr().expect("a bound socket has an address").port();
         let alpn = if speaks == Speaks::Http1 { "http/1.1" } else { "h2" };
         let tls = certs.map(|certs| TlsAcceptor::from(certs.server(&[alpn])));
@@ -120,6 +136,18 @@ impl Upstream {
     /// The next request on any connection: its head is there, its body may not be.
     pub async fn request(&mut self) -> Exchange {
         within("a request at the upstream", self.requests.recv()).await.expect("the upstream runs")
+    }
+
+    /// [`Upstream::request`] without a deadline, for an upstream that serves as long as the test runs.
+    pub async fn next_request(&mut self) -> Option<Exchange> {
+        self.requests.recv().await
+    }
+
+    /// Stops listening; the port is free when this returns.
+    pub async fn stop(mut self) {
+        self.accept.abort();
+        let ended = (&mut self.accept).await;
+        assert!(ended.is_err(), "it was listening until now");
     }
 
     /// Whether no request is waiting to be taken.

@@ -186,9 +186,9 @@ async fn body_is_truncated_when_the_connection_ends_inside_it() {
 #[tokio::test(flavor = "local")]
 async fn head_that_never_comes_is_an_error_by_name() {
     for bytes in ["", "HTTP/1.1 200 OK\r\nContent-"] {
-        assert_eq!(exchange(bytes).await.unwrap_err().code(), "closed_before_head");
+        assert_eq!(exchange(bytes).await.unwrap_err().cause().what(), "closed_before_head");
     }
-    assert_eq!(exchange("SSH-2.0-OpenSSH\r\n\r\n").await.unwrap_err().code(), "malformed");
+    assert_eq!(exchange("SSH-2.0-OpenSSH\r\n\r\n").await.unwrap_err().cause().what(), "malformed");
 }
 
 #[tokio::test(flavor = "local")]
@@ -337,7 +337,7 @@ async fn request_is_not_sent_again_when_its_own_body_broke_off() {
         upstreams.send(0, head(Method::POST, "/x"), upload, timeout, &|_| ()).await
     };
     let ((), response) = tokio::join!(serve, ask);
-    assert_eq!(response.unwrap_err().code(), "request_body");
+    assert_eq!(response.unwrap_err().cause().what(), "request_body");
     server.assert_no_more().await;
 }
 
@@ -356,7 +356,7 @@ async fn request_is_not_sent_again_when_bytes_of_it_were_written() {
         upstreams.send(0, head(Method::POST, "/x"), full(b"hello"), None, &|_| ()).await
     };
     let ((), response) = tokio::join!(serve, ask);
-    assert_eq!(response.unwrap_err().code(), "closed_before_head");
+    assert_eq!(response.unwrap_err().cause().what(), "closed_before_head");
     server.assert_no_more().await;
 }
 
@@ -375,7 +375,7 @@ async fn exchange_ends_when_the_request_body_breaks_off() {
     let mut body: Body = response.unwrap().body;
     script.fail();
     let error = read(&mut body).await.unwrap_err();
-    assert_eq!((error.code(), error.who()), ("request_body", crate::stream::Who::Client));
+    assert_eq!((error.cause().what(), error.cause().who()), ("request_body", crate::stream::Who::Client));
     drop(body);
     peer.closed().await;
 }
@@ -419,7 +419,7 @@ async fn silence_of_the_client_inside_its_body_is_its_own_timeout() {
     };
     let start = Instant::now();
     let ((), error) = tokio::join!(serve, ask);
-    assert_eq!((error.code(), error.status().as_u16()), ("timeout_request_body_idle", 408));
+    assert_eq!((error.cause().what(), error.cause().status().as_u16()), ("timeout_request_body_idle", 408));
     assert_eq!(start.elapsed().as_secs(), 30);
 }
 
@@ -433,7 +433,7 @@ async fn head_timeout_runs_when_the_upstream_takes_no_more_of_the_upload() {
     let ask = upstreams.send(0, head(Method::POST, "/x"), upload, Some(Duration::from_secs(10)), &|_| ());
     let serve = async { server.accept().await };
     let (_peer, response) = tokio::join!(serve, ask);
-    assert_eq!(response.unwrap_err().code(), "timeout_response_head");
+    assert_eq!(response.unwrap_err().cause().what(), "timeout_response_head");
 }
 
 /// Two events and nonsense behind them once came in one read, and the events were lost with the nonsense.

@@ -226,7 +226,7 @@ async fn refused_stream_is_an_error_when_it_is_refused_again_and_again() {
     let ((), response) = tokio::join!(server, get(&upstreams));
     let error = response.unwrap_err();
     assert_eq!(error.to_string(), "HTTP/2 stream reset by the upstream: REFUSED_STREAM");
-    assert_eq!(error.code(), "http2_error");
+    assert_eq!(error.cause().what(), "http2_error");
 }
 
 #[tokio::test(flavor = "local")]
@@ -344,13 +344,13 @@ async fn exchange_ends_when_the_request_body_breaks_off() {
     let ask = upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ());
     let ((mut stream, _asked), response) = tokio::join!(server, ask);
     script.fail();
-    assert_eq!(read(&mut response.unwrap().body).await.unwrap_err().code(), "request_body");
+    assert_eq!(read(&mut response.unwrap().body).await.unwrap_err().cause().what(), "request_body");
     assert_eq!(reset_of(&mut stream).await, Reason::CANCEL);
 
     let (upload, script) = scripted(None);
     script.fail();
     let sent = upstreams.send(0, head(Method::POST, "/x"), upload, None, &|_| ()).await;
-    assert_eq!(sent.unwrap_err().code(), "request_body");
+    assert_eq!(sent.unwrap_err().cause().what(), "request_body");
 }
 
 #[tokio::test(flavor = "local")]
@@ -366,7 +366,7 @@ async fn body_is_truncated_when_the_stream_is_reset_inside_it_even_without_an_er
         push(&mut stream, b"half").await;
         assert_eq!(data(&mut body).await, "half");
         stream.send_reset(reason);
-        assert_eq!(read(&mut body).await.unwrap_err().code(), code);
+        assert_eq!(read(&mut body).await.unwrap_err().cause().what(), code);
     }
 }
 
@@ -470,7 +470,7 @@ async fn head_timeout_runs_again_when_the_upstream_stops_taking_a_slow_upload() 
     let bounded = tokio::time::timeout(Duration::from_secs(3600), ask);
     let (sent, _script, _asked) = tokio::join!(bounded, upload_slowly, asked.recv());
     let error = sent.expect("an end").unwrap_err();
-    assert_eq!((error.code(), start.elapsed().as_secs()), ("timeout_response_head", 700));
+    assert_eq!((error.cause().what(), start.elapsed().as_secs()), ("timeout_response_head", 700));
 }
 
 #[tokio::test(flavor = "local")]
