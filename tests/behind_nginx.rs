@@ -15,6 +15,8 @@ async fn event_passes_nginx_before_the_next_is_sent() {
     let recipe = first_block("README.md", "nginx");
     let ports = words_after(&recipe.text, "127.0.0.1:");
     let port = ports.first().expect("the recipe names tidegate's port");
+    let location = recipe.text.split_whitespace().skip_while(|word| *word != "location").nth(1);
+    let location = location.expect("the recipe names a location");
 
     let mut upstream = Upstream::start().await;
     let table = upstream.table("up");
@@ -23,7 +25,7 @@ async fn event_passes_nginx_before_the_next_is_sent() {
     let nginx = Nginx::new(&recipe);
     let _child = nginx.start().await;
 
-    let mut call = Call::start(&nginx.endpoint(), &Request::stream("/v1/chat/completions")).await;
+    let mut call = Call::start(&nginx.endpoint(), &Request::stream(&format!("{location}v1/chat/completions"))).await;
     let mut exchange = upstream.request().await;
     exchange.respond_sse().await;
     assert_eq!(call.status().await, 200);

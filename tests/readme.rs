@@ -39,8 +39,8 @@ const ELSEWHERE: [&str; 6] = [
 /// The languages of blocks that are run.
 const RUN: [&str; 3] = ["sh", "toml", "nginx"];
 
-/// Flags of cargo, not of tidegate.
-const OF_CARGO: [&str; 2] = ["--release", "--open"];
+/// Flags of other programs.
+const OF_OTHERS: [&str; 5] = ["--release", "--open", "--path", "--port", "--now"];
 
 #[tokio::test]
 async fn blocks_of_the_pages_do_what_they_show() {
@@ -150,7 +150,7 @@ async fn flags_in_the_readmes_exist() {
         let flags: Vec<&str> = text
             .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
             .filter(|word| word.starts_with("--") && word.contains(|c: char| c.is_ascii_alphabetic()))
-            .filter(|word| !OF_CARGO.contains(word))
+            .filter(|word| !OF_OTHERS.contains(word))
             .collect();
         assert!(flags.len() >= 6, "{name} names {} flags", flags.len());
         for flag in flags {
