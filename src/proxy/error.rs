@@ -1,7 +1,7 @@
 //! What a client is told when there is no response to relay: the one place where failures become statuses.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::request;
@@ -30,6 +30,13 @@ impl ProxyError {
     /// The client's request cannot be served as it is.
     fn client(status: StatusCode, what: &'static str, message: String) -> Self {
         ProxyError::new(status, Phase::Request, Failure::new(Who::Client, what, message))
+    }
+
+    /// Ends the connection with the answer (RFC 9112 9.6). hyper takes the field out of HTTP/2 responses, where a
+    /// refusal is the affair of one stream.
+    fn closing(mut self) -> Self {
+        self.headers.push((CONNECTION, HeaderValue::from_static("close")));
+        self
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -89,7 +96,10 @@ impl From<request::Refusal> for ProxyError {
                 tracing::error!(error = %cause, "cannot inject a credential");
                 ProxyError::new(status, Phase::Request, Failure::new(Who::Tidegate, code, message))
             }
-            _ => ProxyError::client(status, code, message),
+            refusal => {
+                let error = ProxyError::client(status, code, message);
+                if refusal.closes() { error.closing() } else { error }
+            }
         }
     }
 }
@@ -99,7 +109,7 @@ impl From<NoRoute> for ProxyError {
         let message = none.to_string();
         match none {
             NoRoute::NotFound => ProxyError::client(StatusCode::NOT_FOUND, "no_route", message),
-            NoRoute::BadPath => ProxyError::client(StatusCode::BAD_REQUEST, "bad_path", message),
+            NoRoute::BadPath => ProxyError::client(StatusCode::BAD_REQUEST, "bad_path", message).closing(),
             NoRoute::MethodNotAllowed(methods) => {
                 let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
                 let mut error =

@@ -91,7 +91,7 @@ async fn ask<'w>(
     let head = request::build(context, head)?;
     let ask = Ask::new(&route.stream, &head.method, head.uri.path(), &head.headers);
     let scanner = watches_body(route, &head).then(|| Rc::new(RefCell::new(Scanner::new())));
-    let upload = upload(incoming, route, client, scanner.clone());
+    let upload = upload(incoming, route, client, scanner.clone()).at_least(config.limits.min_body_rate);
     let secrets = route.injectors.iter().flat_map(|injector| injector.secrets()).collect();
 
     let progress = |phase| access.phase.set(phase);

@@ -30,9 +30,15 @@ pub(super) enum Refusal {
     /// Not exactly one valid host (RFC 9112 3.2, RFC 9113 8.3.1).
     #[error("{0}")]
     Host(&'static str),
+    /// The request target is not one of this method (RFC 9112 3.2, RFC 9113 8.3.1).
+    #[error("the request target is not a path")]
+    Target,
     /// A transfer coding other than `chunked` (RFC 9112 6.1).
     #[error("the only transfer coding of a request is chunked")]
     TransferCoding,
+    /// White space around a value, which HTTP/2 has no room for (RFC 9113 8.2.1).
+    #[error("a field value begins or ends with white space")]
+    FieldValue,
     /// The path is no path any more once it is rewritten.
     #[error("the path is not valid")]
     Path(#[source] http::Error),
@@ -49,7 +55,11 @@ impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Refusal::Method => StatusCode::NOT_IMPLEMENTED,
-            Refusal::Host(_) | Refusal::Path(_) | Refusal::TransferCoding => StatusCode::BAD_REQUEST,
+            Refusal::Host(_)
+            | Refusal::Target
+            | Refusal::TransferCoding
+            | Refusal::FieldValue
+            | Refusal::Path(_) => StatusCode::BAD_REQUEST,
             Refusal::Loop => StatusCode::LOOP_DETECTED,
             Refusal::Credential(_) => StatusCode::BAD_GATEWAY,
         }
@@ -61,10 +71,17 @@ impl Refusal {
             Refusal::Method => "method_not_implemented",
             Refusal::Host(_) => "bad_host",
             Refusal::TransferCoding => "bad_transfer_coding",
-            Refusal::Path(_) => "bad_path",
+            Refusal::FieldValue => "bad_field_value",
+            Refusal::Target | Refusal::Path(_) => "bad_path",
             Refusal::Loop => "loop_detected",
             Refusal::Credential(_) => "credential_unavailable",
         }
+    }
+
+    /// Whether the connection ends with the answer (HTTP/1.1): where a head is not what it must be, what follows it
+    /// need not be a request either, and behind CONNECT it would be the inside of a tunnel.
+    pub(super) fn closes(&self) -> bool {
+        self.status() == StatusCode::BAD_REQUEST || matches!(self, Refusal::Method)
     }
 }
 
@@ -88,10 +105,17 @@ pub(super) struct Context<'a> {
 /// The host that a request is for, as the client sees it: `None` only where HTTP/1.0 has none.
 ///
 /// # Errors
-/// [`Refusal::Method`], [`Refusal::Host`], [`Refusal::TransferCoding`].
+/// [`Refusal::Method`], [`Refusal::Target`], [`Refusal::Host`], [`Refusal::TransferCoding`], [`Refusal::FieldValue`].
 pub(super) fn host(head: &Parts) -> Result<Option<Authority>, Refusal> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::Method);
+    }
+    let path = head.uri.path();
+    if !path.starts_with('/') && (path != "*" || head.method != Method::OPTIONS) {
+        return Err(Refusal::Target);
+    }
+    if head.version == Version::HTTP_2 && head.headers.values().any(is_padded) {
+        return Err(Refusal::FieldValue);
     }
     let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -152,6 +176,7 @@ pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refu
     for injector in &route.injectors {
         injector.inject(&mut upstream)?;
     }
+    headers::remove_lookalikes(&mut upstream.headers);
     Ok(upstream)
 }
 
@@ -253,6 +278,11 @@ fn is_host(text: &str) -> bool {
     let is_port =
         port.is_empty() || (port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok());
     !name.is_empty() && is_name && is_port
+}
+
+fn is_padded(value: &HeaderValue) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last())
 }
 
 /// Case does not matter, nor a port that is the scheme's own (RFC 9110 4.2.3).

@@ -32,6 +32,7 @@ use super::worker::{Phase, Worker};
 use crate::config::Config;
 use crate::log;
 use crate::relay::Aborted;
+use crate::stream::Who;
 
 /// Answers requests.
 pub(super) trait Handler: Clone + Send + 'static {
@@ -146,14 +147,18 @@ impl<H: Handler> Connection<H> {
         let mut http =
             http1_builder(&self.worker.config).serve_connection(ClientIo(Rc::clone(&wire)), service);
         let driver = Driver::new(&self.client, &wire, &self.worker, &self.member, None);
-        match driver.run(Pin::new(&mut http)).await {
-            End::Done(Ok(())) if self.client.uploading.get() => linger(&wire).await,
-            End::Done(Ok(())) => {}
-            End::Done(Err(error)) => {
-                let unread = http.into_parts().read_buf;
-                self.http1_failed(&error, &unread, &wire).await;
+        let error = match driver.run(Pin::new(&mut http)).await {
+            End::Done(result) => result.err(),
+            End::Cut(who, what) => return self.client.left.set((who, what)),
+        };
+        // What hyper holds besides goes now, so that a connection that lingers costs little.
+        let unread = http.into_parts().read_buf;
+        match error {
+            Some(error) => self.http1_failed(&error, &unread, &wire).await,
+            None if self.client.uploading.get() || !unread.is_empty() || wire.has_unread().await => {
+                linger(&wire).await;
             }
-            End::Cut(who, what) => self.client.left.set((who, what)),
+            None => {}
         }
     }
 
@@ -163,7 +168,7 @@ impl<H: Handler> Connection<H> {
             log::refused(&self.client, wire.last_status(), "malformed");
             linger(wire).await;
         } else if error.is_timeout() && !is_blank(unread) {
-            log::refused(&self.client, None, "timeout_request_head");
+            self.timed_out(wire).await;
         } else if error.is_incomplete_message() && !is_blank(unread) {
             log::refused(&self.client, None, "gone");
         } else {
@@ -171,21 +176,54 @@ impl<H: Handler> Connection<H> {
         }
     }
 
+    /// Tells a client that did not finish its head, which hyper does not (RFC 9110 15.5.9). It was waiting for the head,
+    /// so it has written all of the response before.
+    async fn timed_out(&self, wire: &Wire) {
+        let told = !self.client.write_blocked.get() && wire.reply(TIMED_OUT).await;
+        log::refused(&self.client, told.then_some(408), "timeout_request_head");
+        if told {
+            linger(wire).await;
+        }
+    }
+
     async fn serve_http2(self, wire: Rc<Wire>) {
         let (handler, client, worker) =
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
+        let tapped = Rc::clone(&wire);
         let service = service_fn(move |request: Request<Incoming>| {
+            tapped.handled();
             answer(handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker)))
         });
+        wire.follow_frames();
         let streams = Streams::new(self.worker.config.timeouts.client_write_stall);
         let http = http2_builder(&self.worker.config, streams.clone())
             .serve_connection(ClientIo(Rc::clone(&wire)), service);
-        let driver = Driver::new(&self.client, &wire, &self.worker, &self.member, Some(streams));
-        match driver.run(pin!(http)).await {
+        let driver = Driver::new(&self.client, &wire, &self.worker, &self.member, Some(streams.clone()));
+        let end = driver.run(pin!(http)).await;
+        let mut told = 0;
+        if self.worker.phase.get() == Phase::Serving {
+            wire.refused().inspect(|what| log::refused(&self.client, None, what)).for_each(|_| told += 1);
+        }
+        match end {
             End::Done(Ok(())) => {}
-            End::Done(Err(error)) => self.ended(&error),
+            End::Done(Err(error)) => self.http2_failed(&error, &wire, told + streams.live()),
             End::Cut(who, what) => self.client.left.set((who, what)),
         }
+    }
+
+    /// Says why the connection ended to the requests on it, and to the log where no request has a `line` that would.
+    fn http2_failed(&self, error: &hyper::Error, wire: &Wire, lines: usize) {
+        let what = match reason(error) {
+            _ if wire.is_flooded() => "flooded",
+            Some(h2::Reason::ENHANCE_YOUR_CALM) => "flooded",
+            Some(_) => "malformed",
+            None => "gone",
+        };
+        self.client.left.set((Who::Client, what));
+        if lines == 0 && (what != "gone" || wire.is_inside_head()) {
+            log::refused(&self.client, None, what);
+        }
+        self.ended(error);
     }
 
     fn ended(&self, error: &hyper::Error) {
@@ -255,12 +293,26 @@ fn http2_builder(config: &Config, streams: Streams) -> http2::Builder<Streams> {
     builder
 }
 
-/// Reads what the client still sends after the last response: closing a socket with unread bytes resets it,
-/// and the reset can overtake the response (RFC 9112 9.6).
+/// Why h2 gave a connection up; `None` if it was the client that did, or the network.
+fn reason(error: &hyper::Error) -> Option<h2::Reason> {
+    let cause = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
+    cause.reason().filter(|_| !cause.is_remote())
+}
+
+/// Says that nothing more comes, and reads what the client still sends after the last response: closing a socket with
+/// unread bytes resets it, and the reset can overtake the response (RFC 9112 9.6).
 async fn linger(wire: &Wire) {
     // Either way the connection is closed now.
-    let _ = timeout(LINGER, wire.discard()).await;
+    let _ = timeout(LINGER, async {
+        // hyper has done it already, but after a CONNECT.
+        let _ = wire.shutdown().await;
+        wire.discard().await;
+    })
+    .await;
 }
+
+/// The answer to a head that does not come.
+const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// What a client that still sends gets to read the response and close.
 const LINGER: Duration = Duration::from_secs(2);
@@ -676,10 +728,11 @@ mod tests {
         served.send(GET_HELLO).await;
         served.read_until("0\r\n\r\n").await;
         served.send("GET /hello HTTP/1.1\r\nhost:").await;
-        assert_eq!(served.read_to_end().await, "");
+        let answer = served.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
         let lines = served.lines.access();
         assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(lines[1].contains("method=- outcome=client:timeout_request_head"), "{lines:?}");
+        assert!(lines[1].contains("method=- status=408 outcome=client:timeout_request_head"), "{lines:?}");
     }
 
     #[tokio::test(flavor = "local")]

@@ -7,13 +7,16 @@
 mod acceptor;
 pub mod client;
 mod connection;
+mod crowd;
 mod driver;
 mod entrance;
+mod frames;
 mod hangup;
 mod io;
 mod listener;
 pub mod registry;
 pub mod stall;
+mod tap;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod worker;
@@ -363,6 +366,45 @@ mod tests {
         drop(first);
         read_until(&mut second, "\r\n0\r\n\r\n");
         assert!(running.script.events.all().contains(&"called /thread".to_owned()));
+    }
+
+    #[test]
+    fn connection_beyond_the_limit_of_its_client_is_closed_at_once() {
+        let mut config = config();
+        config.limits.max_connections_per_client = 2;
+        config.workers = 2;
+        let running = run(config);
+        let mut streams: Vec<_> = (0..2).map(|_| running.connect()).collect();
+        for stream in &mut streams {
+            get(stream, "/hello");
+        }
+        let mut third = running.connect();
+        // A reset, or an end of file if that is earlier than the client looks.
+        assert!(matches!(third.read(&mut [0]), Ok(0) | Err(_)));
+        // The ones that were there are served, and one that leaves makes room.
+        get(&mut streams[0], "/hello");
+        drop(streams.pop());
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let mut again = running.connect();
+            let sent = write!(again, "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n");
+            if sent.is_ok() && matches!(again.read(&mut [0]), Ok(1)) {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "no room");
+        }
+    }
+
+    #[test]
+    fn trusted_proxy_has_as_many_connections_as_it_wants() {
+        let mut config = config();
+        config.limits.max_connections_per_client = 1;
+        config.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+        let running = run(config);
+        let mut streams: Vec<_> = (0..3).map(|_| running.connect()).collect();
+        for stream in &mut streams {
+            get(stream, "/hello");
+        }
     }
 
     #[test]

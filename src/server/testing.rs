@@ -50,6 +50,8 @@ pub(crate) fn config() -> Config {
             max_head_bytes: 32 << 10,
             max_headers: 100,
             max_connections: 16384,
+            max_connections_per_client: 4096,
+            min_body_rate: 256,
             max_carry_total: 512 << 20,
         },
         log_format: LogFormat::Logfmt,

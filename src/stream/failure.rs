@@ -54,7 +54,9 @@ impl Failure {
         match self.who {
             Who::Upstream if self.what.starts_with("timeout_") => StatusCode::GATEWAY_TIMEOUT,
             Who::Upstream => StatusCode::BAD_GATEWAY,
-            Who::Client if self.what.starts_with("timeout_") => StatusCode::REQUEST_TIMEOUT,
+            Who::Client if self.what.starts_with("timeout_") || self.what == "request_body_too_slow" => {
+                StatusCode::REQUEST_TIMEOUT
+            }
             Who::Client if self.what == "request_body_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
             Who::Client => StatusCode::BAD_REQUEST,
             Who::Tidegate | Who::Nobody if self.what.starts_with("timeout_") => StatusCode::GATEWAY_TIMEOUT,

@@ -71,6 +71,15 @@ pub enum Error {
     /// The request body could not be read from the client.
     #[error("the request body broke off")]
     RequestBody,
+    /// The request body is not framed as it says (RFC 9112 7.1, RFC 9113 8.1.1).
+    #[error("the framing of the request body is malformed")]
+    RequestBodyMalformed,
+    /// The client sends its request body too slowly.
+    #[error("the request body comes with less than {rate} bytes a second")]
+    RequestBodyTooSlow {
+        /// The bound, in bytes per second.
+        rate: u64,
+    },
     /// The request body is larger than the route allows.
     #[error("the request body is larger than {limit} bytes")]
     RequestBodyTooLarge {
@@ -108,9 +117,11 @@ impl Error {
     /// The status that a client gets if nothing was promised yet.
     pub fn status(&self) -> StatusCode {
         match self {
-            Error::Timeout { timeout: Timeout::RequestBodyIdle, .. } => StatusCode::REQUEST_TIMEOUT,
+            Error::Timeout { timeout: Timeout::RequestBodyIdle, .. } | Error::RequestBodyTooSlow { .. } => {
+                StatusCode::REQUEST_TIMEOUT
+            }
             Error::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Error::RequestBody => StatusCode::BAD_REQUEST,
+            Error::RequestBody | Error::RequestBodyMalformed => StatusCode::BAD_REQUEST,
             Error::RequestBodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             _ => StatusCode::BAD_GATEWAY,
         }
@@ -147,6 +158,8 @@ impl Error {
             Error::Malformed { .. } => "malformed",
             Error::Http2 { .. } => "http2_error",
             Error::RequestBody => "request_body",
+            Error::RequestBodyMalformed => "malformed_body",
+            Error::RequestBodyTooSlow { .. } => "request_body_too_slow",
             Error::RequestBodyTooLarge { .. } => "request_body_too_large",
         }
     }
@@ -163,7 +176,10 @@ impl Error {
             },
             Error::ClosedBeforeHead { .. } | Error::Malformed { .. } | Error::Http2 { .. } => Phase::Head,
             Error::Truncated { .. } => Phase::Body,
-            Error::RequestBody | Error::RequestBodyTooLarge { .. } => Phase::Request,
+            Error::RequestBody
+            | Error::RequestBodyMalformed
+            | Error::RequestBodyTooSlow { .. }
+            | Error::RequestBodyTooLarge { .. } => Phase::Request,
         }
     }
 
@@ -171,6 +187,8 @@ impl Error {
     pub fn who(&self) -> Who {
         match self {
             Error::RequestBody
+            | Error::RequestBodyMalformed
+            | Error::RequestBodyTooSlow { .. }
             | Error::RequestBodyTooLarge { .. }
             | Error::Timeout { timeout: Timeout::RequestBodyIdle, .. } => Who::Client,
             _ => Who::Upstream,
@@ -187,6 +205,8 @@ mod tests {
         let idle = Error::Timeout { timeout: Timeout::RequestBodyIdle, after: Duration::from_secs(30) };
         assert_eq!((idle.who(), idle.status().as_u16()), (Who::Client, 408));
         assert_eq!(Error::RequestBody.who(), Who::Client);
+        let slow = Error::RequestBodyTooSlow { rate: 256 };
+        assert_eq!((slow.who(), slow.status().as_u16()), (Who::Client, 408));
         let late = Error::Timeout { timeout: Timeout::ResponseHead, after: Duration::from_secs(30) };
         assert_eq!((late.who(), late.status().as_u16(), late.phase()), (Who::Upstream, 504, Phase::Head));
         assert_eq!(late.to_string(), "timeout response_head (30s) ran out");
