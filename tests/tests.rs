@@ -23,6 +23,10 @@ mod passthrough;
 mod headers;
 // Credentials put in and taken out, client keys, and secrets that are never seen again.
 mod auth;
+// Requests that no careful client sends, over HTTP/1.1: what the client sees, what goes up, what the log says.
+mod malformed;
+// The same over HTTP/2.
+mod malformed_h2;
 // Everything that can go wrong with one upstream: what the client sees, what the log says.
 mod outcomes;
 // Clients that leave, and upstreams that are left within 100 ms.

@@ -81,7 +81,7 @@ async fn ask<'w>(
 ) -> Result<Answer<'w>, ProxyError> {
     let started = Instant::now();
     let config = &*worker.config;
-    let host = request::host(&head)?;
+    let host = request::admit(&head, config.limits.max_headers)?;
     let index = route::find(config, host.as_ref().map(Authority::as_str), &head.method, head.uri.path())?;
     let route = &config.routes[index];
     (access.route, access.upstream) = (Some(index), Some(route.upstream));

@@ -1,7 +1,7 @@
 //! From the head that a client sent to the head that goes up.
 //!
-//! [`host`] checks what hyper does not (request target, `Host`, transfer coding) before a route is looked for; [`build`] makes
-//! the upstream's head once there is one. Pure: no IO but reading a secret. The body is not touched, and its framing is
+//! [`admit`] checks what hyper does not (request target, `Host`, transfer coding, fields of HTTP/2) before a route is looked
+//! for; [`build`] makes the upstream's head once there is one. Pure: no IO but reading a secret. The body is not touched, and its framing is
 //! made anew by [`crate::upstream`].
 //!
 //! Invariant: nothing goes up that was meant for tidegate alone (hop-by-hop fields, its own key, on routes with
@@ -36,6 +36,9 @@ pub(super) enum Refusal {
     /// A transfer coding other than `chunked` (RFC 9112 6.1).
     #[error("the only transfer coding of a request is chunked")]
     TransferCoding,
+    /// More fields than `max_headers`, which hyper counts in HTTP/1.1 only.
+    #[error("the request has more than {0} header fields")]
+    TooManyFields(usize),
     /// White space around a value, which HTTP/2 has no room for (RFC 9113 8.2.1).
     #[error("a field value begins or ends with white space")]
     FieldValue,
@@ -60,6 +63,7 @@ impl Refusal {
             | Refusal::TransferCoding
             | Refusal::FieldValue
             | Refusal::Path(_) => StatusCode::BAD_REQUEST,
+            Refusal::TooManyFields(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::Loop => StatusCode::LOOP_DETECTED,
             Refusal::Credential(_) => StatusCode::BAD_GATEWAY,
         }
@@ -71,6 +75,7 @@ impl Refusal {
             Refusal::Method => "method_not_implemented",
             Refusal::Host(_) => "bad_host",
             Refusal::TransferCoding => "bad_transfer_coding",
+            Refusal::TooManyFields(_) => "too_many_headers",
             Refusal::FieldValue => "bad_field_value",
             Refusal::Target | Refusal::Path(_) => "bad_path",
             Refusal::Loop => "loop_detected",
@@ -96,17 +101,19 @@ pub(super) struct Context<'a> {
     pub(super) client: &'a Client,
     /// Whether that is a trusted proxy ([`headers::is_trusted`]).
     pub(super) trusted: bool,
-    /// The host that it is for ([`host`]).
+    /// The host that it is for ([`admit`]).
     pub(super) host: Option<&'a Authority>,
     /// Its name.
     pub(super) id: &'a RequestId,
 }
 
-/// The host that a request is for, as the client sees it: `None` only where HTTP/1.0 has none.
+/// Lets a request in that hyper took for one, and says for which host it is, as the client sees it: `None` only where
+/// HTTP/1.0 has none.
 ///
 /// # Errors
-/// [`Refusal::Method`], [`Refusal::Target`], [`Refusal::Host`], [`Refusal::TransferCoding`], [`Refusal::FieldValue`].
-pub(super) fn host(head: &Parts) -> Result<Option<Authority>, Refusal> {
+/// [`Refusal::Method`], [`Refusal::Target`], [`Refusal::TooManyFields`], [`Refusal::FieldValue`],
+/// [`Refusal::TransferCoding`], [`Refusal::Host`].
+pub(super) fn admit(head: &Parts, max_headers: usize) -> Result<Option<Authority>, Refusal> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::Method);
     }
@@ -114,9 +121,14 @@ pub(super) fn host(head: &Parts) -> Result<Option<Authority>, Refusal> {
     if !path.starts_with('/') && (path != "*" || head.method != Method::OPTIONS) {
         return Err(Refusal::Target);
     }
+    if head.headers.len() > max_headers {
+        return Err(Refusal::TooManyFields(max_headers));
+    }
     if head.version == Version::HTTP_2 && head.headers.values().any(is_padded) {
         return Err(Refusal::FieldValue);
     }
+    // Content-Length beside it is none of these: hyper has removed it, reads chunks, and closes the connection after
+    // the answer, which is one of the two ways that RFC 9112 6.1 leaves.
     let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => {}
@@ -312,7 +324,7 @@ mod tests {
         let config = fixture::config(vec![route]);
         let client = Client::new(Some("198.51.100.7:999".parse().unwrap()), None, false);
         let id = RequestId::of(&HeaderMap::new(), false);
-        let host = host(&head)?;
+        let host = admit(&head, 100)?;
         let route = &config.routes[0];
         let context =
             Context { config: &config, route, client: &client, trusted: false, host: host.as_ref(), id: &id };
@@ -323,7 +335,7 @@ mod tests {
         let fields: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
         let mut head = head(uri, &fields);
         head.version = version;
-        match host(&head) {
+        match admit(&head, 100) {
             Ok(host) => Ok(host.map(|host| host.to_string())),
             Err(Refusal::Host(what)) => Err(what),
             Err(other) => panic!("{other}"),
@@ -363,6 +375,34 @@ mod tests {
     }
 
     #[test]
+    fn target_that_is_no_path_is_refused() {
+        let of = |method: Method, uri: &str| {
+            let mut head = head(uri, &[("host", "a")]);
+            head.method = method;
+            admit(&head, 100).map(drop).map_err(|refusal| refusal.code())
+        };
+        for uri in ["a", "a:80", "*"] {
+            assert_eq!(of(Method::GET, uri), Err("bad_path"), "{uri}");
+        }
+        assert_eq!(of(Method::OPTIONS, "*"), Ok(()));
+        assert_eq!(of(Method::GET, "http://a"), Ok(()));
+    }
+
+    #[test]
+    fn http_2_has_as_many_fields_as_http_1_and_none_with_space_around() {
+        let of = |version, fields: Fields<'_>| {
+            let mut head = head("http://a/", fields);
+            head.version = version;
+            admit(&head, 2).map(drop).map_err(|refusal| refusal.code())
+        };
+        for value in [" x", "x\t", " "] {
+            assert_eq!(of(Version::HTTP_2, &[("x", value)]), Err("bad_field_value"), "{value:?}");
+        }
+        assert_eq!(of(Version::HTTP_2, &[("x", ""), ("x", "a b")]), Ok(()));
+        assert_eq!(of(Version::HTTP_2, &[("x", ""), ("x", ""), ("y", "")]), Err("too_many_headers"));
+    }
+
+    #[test]
     fn invalid_host_is_refused() {
         for host in [
             "", ":80", "a b", "a,b", "u@a", "a/b", "a:b", "a:80:80", "a:65536", "a:+80", "::1", "[::1",
@@ -377,15 +417,15 @@ mod tests {
         for method in [Method::CONNECT, Method::TRACE] {
             let mut head = head("/", &[("host", "a")]);
             head.method = method;
-            assert_eq!(host(&head).unwrap_err().status(), StatusCode::NOT_IMPLEMENTED);
+            assert_eq!(admit(&head, 100).unwrap_err().status(), StatusCode::NOT_IMPLEMENTED);
         }
         for codings in [&["gzip, chunked"][..], &["chunked", "chunked"], &["chunked, chunked"], &["identity"]]
         {
             let mut fields = vec![("host", "a")];
             fields.extend(codings.iter().map(|coding| ("transfer-encoding", *coding)));
-            assert!(matches!(host(&head("/", &fields)), Err(Refusal::TransferCoding)), "{codings:?}");
+            assert!(matches!(admit(&head("/", &fields), 100), Err(Refusal::TransferCoding)), "{codings:?}");
         }
-        assert!(host(&head("/", &[("host", "a"), ("transfer-encoding", "Chunked")])).is_ok());
+        assert!(admit(&head("/", &[("host", "a"), ("transfer-encoding", "Chunked")]), 100).is_ok());
     }
 
     #[test]

@@ -200,30 +200,33 @@ impl<H: Handler> Connection<H> {
             .serve_connection(ClientIo(Rc::clone(&wire)), service);
         let driver = Driver::new(&self.client, &wire, &self.worker, &self.member, Some(streams.clone()));
         let end = driver.run(pin!(http)).await;
-        let mut told = 0;
-        if self.worker.phase.get() == Phase::Serving {
-            wire.refused().inspect(|what| log::refused(&self.client, None, what)).for_each(|_| told += 1);
-        }
         match end {
-            End::Done(Ok(())) => {}
-            End::Done(Err(error)) => self.http2_failed(&error, &wire, told + streams.live()),
+            End::Done(Ok(())) => drop(self.http2_ended(&wire, "malformed")),
+            End::Done(Err(error)) => {
+                let what = match reason(&error) {
+                    _ if wire.is_flooded() => "flooded",
+                    Some(h2::Reason::ENHANCE_YOUR_CALM) => "flooded",
+                    Some(_) => "malformed",
+                    None => "gone",
+                };
+                self.client.left.set((Who::Client, what));
+                let lines = self.http2_ended(&wire, what) + streams.live();
+                if lines == 0 && (what != "gone" || wire.is_inside_head()) {
+                    log::refused(&self.client, None, what);
+                }
+                self.ended(&error);
+            }
             End::Cut(who, what) => self.client.left.set((who, what)),
         }
     }
 
-    /// Says why the connection ended to the requests on it, and to the log where no request has a `line` that would.
-    fn http2_failed(&self, error: &hyper::Error, wire: &Wire, lines: usize) {
-        let what = match reason(error) {
-            _ if wire.is_flooded() => "flooded",
-            Some(h2::Reason::ENHANCE_YOUR_CALM) => "flooded",
-            Some(_) => "malformed",
-            None => "gone",
-        };
-        self.client.left.set((Who::Client, what));
-        if lines == 0 && (what != "gone" || wire.is_inside_head()) {
-            log::refused(&self.client, None, what);
+    /// Tells of the requests that the handler did not get because of `what`. How many there were.
+    fn http2_ended(&self, wire: &Wire, what: &'static str) -> usize {
+        if self.worker.phase.get() > Phase::Serving {
+            return 0;
         }
-        self.ended(error);
+        let refused = wire.refused().map(|reset| log::refused(&self.client, None, reset.unwrap_or(what)));
+        refused.count()
     }
 
     fn ended(&self, error: &hyper::Error) {

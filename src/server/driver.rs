@@ -103,7 +103,11 @@ impl<'a> Driver<'a> {
         // Once no more requests are taken, a stream that is not handled was not refused: the client is to send it to
         // another connection (RFC 9113 6.8).
         if !self.closing {
-            self.wire.refused().for_each(|what| log::refused(self.client, None, what));
+            self.wire.refused().for_each(|reset| match reset {
+                Some(what) => log::refused(self.client, None, what),
+                // The one thing that h2 answers instead: a head past `max_head_bytes`.
+                None => log::refused(self.client, Some(431), "malformed"),
+            });
         }
         if let Poll::Ready(cut) = self.poll_left(cx) {
             return Poll::Ready(cut);

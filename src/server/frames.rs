@@ -135,14 +135,15 @@ impl Frames {
         self.handled += 1;
     }
 
-    /// The streams that were refused and not told of yet: for each of them why. To be asked when h2 has seen to
-    /// everything that it has read and has written what it had to say, or when it will do nothing any more.
-    pub(super) fn refused(&mut self) -> impl Iterator<Item = &'static str> + use<> {
+    /// The streams that were refused and not told of yet: for each of them why h2 reset it, `None` if it did not. To be
+    /// asked when h2 has seen to everything that it has read and has written what it had to say, or when it will do
+    /// nothing any more.
+    pub(super) fn refused(&mut self) -> impl Iterator<Item = Option<&'static str>> + use<> {
         let count = self.opened.saturating_sub(self.handled + self.told);
         self.told += count;
         let mut resets = std::mem::take(&mut self.resets);
         // A reset that is about no refused stream is about one that the handler has, which has its line.
-        (0..count).map(move |_| resets.pop_front().unwrap_or("malformed"))
+        (0..count).map(move |_| resets.pop_front())
     }
 
     /// Whether the head of a request has begun and not ended.
@@ -316,7 +317,7 @@ mod tests {
     }
 
     fn refused(frames: &mut Frames) -> Vec<&'static str> {
-        frames.refused().collect()
+        frames.refused().map(|reset| reset.unwrap_or("not reset")).collect()
     }
 
     #[test]
@@ -368,7 +369,7 @@ mod tests {
         assert_eq!(refused(&mut frames), [""; 0]);
         frames.read(&frame(CONTINUATION, END_HEADERS, 1, b"d"));
         assert!(!frames.is_inside_head());
-        assert_eq!(refused(&mut frames), ["malformed"]);
+        assert_eq!(refused(&mut frames), ["not reset"]);
     }
 
     /// Feeds `flood` again and again; how often it was taken.

@@ -189,7 +189,7 @@ impl Wire {
 
     /// The HTTP/2 streams that were refused and not told of yet ([`Frames::refused`]). None while hyper has still
     /// something to see to.
-    pub(super) fn refused(&self) -> impl Iterator<Item = &'static str> + use<> {
+    pub(super) fn refused(&self) -> impl Iterator<Item = Option<&'static str>> + use<> {
         let settled = self.ahead.borrow().is_empty() && !self.client.write_blocked.get();
         let mut socket = self.socket.borrow_mut();
         let frames = socket.inner_mut().frames_mut().filter(|_| settled);
