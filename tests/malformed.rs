@@ -1,187 +1,412 @@
-//! Requests that no careful client sends.
-use crate::support::tidegate::Tidegate;
-use crate::support::upstream::Upstream;
-use crate::support::wire::Wire;
-use std::time::Duration;
+//! HTTP/1.1 requests that no careful client sends. Each is followed, on the same connection and in the same breath, by a
+//! good one: where the end of a message is in doubt, that is where a second request would be smuggled in.
+
+use crate::malformed_h2;
+use crate::support::attempt::{Answer, Case, GoesUp, Scene, Then, documented};
+use crate::support::wire::{Framing, Wire};
+use crate::support::within;
 
 const NEXT: &str = "GET /next HTTP/1.1\r\nhost: a\r\n\r\n";
 
+/// A refusal by the head: nothing goes up, and the connection ends.
+fn refused(
+    name: &'static str,
+    request: impl Into<Vec<u8>>,
+    outcome: &'static str,
+    rule: &'static str,
+) -> Case {
+    let (goes_up, then) = (GoesUp::Nothing, Then::Closes);
+    Case { name, bytes: request.into(), answer: Answer::Status(400), outcome, goes_up, then, rule }
+}
+
+/// A refusal by hyper.
+fn malformed(name: &'static str, request: impl Into<Vec<u8>>, rule: &'static str) -> Case {
+    refused(name, request, "client:malformed", rule)
+}
+
+/// A request that goes up as if it had been written well.
+fn accepted(name: &'static str, request: impl Into<Vec<u8>>, body: &'static str, rule: &'static str) -> Case {
+    let (goes_up, then) = (GoesUp::Whole(body), Then::Serves);
+    Case { name, bytes: request.into(), answer: Answer::Status(200), outcome: "done", goes_up, then, rule }
+}
+
+fn get(line: &str, fields: &str) -> String {
+    format!("{line}\r\nhost: a\r\n{fields}\r\n")
+}
+
+fn post(fields: &str, body: &str) -> String {
+    get("POST /p HTTP/1.1", fields) + body
+}
+
+fn chunked(body: &str) -> String {
+    post("transfer-encoding: chunked\r\n", body)
+}
+
+/// What a request is framed by: RFC 9112 6.
+fn framing() -> Vec<Case> {
+    let abc = "3\r\nabc\r\n0\r\n\r\n";
+    let both = |name, fields: &str| Case {
+        then: Then::Closes,
+        ..accepted(name, post(fields, abc), "abc", "RFC 9112 6.1, 6.3: chunked counts, Content-Length goes")
+    };
+    let coding = |name, coding: &str| {
+        let request = post(&format!("transfer-encoding: {coding}\r\n"), "0\r\n\r\n");
+        refused(name, request, "client:bad_transfer_coding", "RFC 9112 6.1")
+    };
+    let no_coding = |name, coding: &str| {
+        malformed(name, post(&format!("transfer-encoding: {coding}\r\n"), "0\r\n\r\n"), "RFC 9112 6.3")
+    };
+    let length = |name, fields: &str| malformed(name, post(fields, "ab"), "RFC 9112 6.3, RFC 9110 8.6");
+    vec![
+        both(
+            "Content-Length, then Transfer-Encoding: chunked",
+            "content-length: 5\r\ntransfer-encoding: chunked\r\n",
+        ),
+        both(
+            "Transfer-Encoding: chunked, then Content-Length",
+            "transfer-encoding: chunked\r\ncontent-length: 5\r\n",
+        ),
+        coding("Transfer-Encoding: gzip, chunked", "gzip, chunked"),
+        coding("Transfer-Encoding: chunked, chunked", "chunked, chunked"),
+        coding("Transfer-Encoding: , chunked", ",chunked"),
+        coding("Transfer-Encoding: chunked, in two fields", "chunked\r\ntransfer-encoding: chunked"),
+        coding("Transfer-Encoding: gzip, chunked, with Content-Length", "gzip, chunked\r\ncontent-length: 3"),
+        no_coding("Transfer-Encoding: chunked, identity", "chunked, identity"),
+        no_coding("Transfer-Encoding: identity", "identity"),
+        no_coding("Transfer-Encoding: xchunked", "xchunked"),
+        no_coding("Transfer-Encoding: \"chunked\", in quotes", "\"chunked\""),
+        no_coding("Transfer-Encoding without a value", ""),
+        malformed(
+            "Transfer-Encoding with a vertical tab",
+            post("transfer-encoding: \x0bchunked\r\n", "0\r\n\r\n"),
+            "RFC 9110 5.5",
+        ),
+        malformed(
+            "Transfer-Encoding in HTTP/1.0",
+            get("POST /p HTTP/1.0", "transfer-encoding: chunked\r\n") + "0\r\n\r\n",
+            "RFC 9112 6.1",
+        ),
+        length("Content-Length twice, not the same", "content-length: 1\r\ncontent-length: 2\r\n"),
+        length("Content-Length: 2, 2", "content-length: 2, 2\r\n"),
+        length("Content-Length: +2", "content-length: +2\r\n"),
+        length("Content-Length: -2", "content-length: -2\r\n"),
+        length("Content-Length: 0x2", "content-length: 0x2\r\n"),
+        length("Content-Length without a value", "content-length: \r\n"),
+        length("Content-Length past 64 bits", "content-length: 18446744073709551616\r\n"),
+        Case {
+            answer: Answer::Status(413),
+            outcome: "client:request_body_too_large",
+            ..malformed(
+                "Content-Length past `max_request_body`",
+                post("content-length: 2000\r\n", ""),
+                "RFC 9110 15.5.14",
+            )
+        },
+    ]
+}
+
+/// Chunks: RFC 9112 7.1.
+fn chunks() -> Vec<Case> {
+    let size = |name, body: &str| Case {
+        goes_up: GoesUp::Broken,
+        ..refused(name, chunked(body), "client:malformed_body", "RFC 9112 7.1")
+    };
+    let long = "x".repeat(20_000);
+    vec![
+        size("Chunk size that is no number", "x\r\nabc\r\n0\r\n\r\n"),
+        size("Chunk size with a sign", "+3\r\nabc\r\n0\r\n\r\n"),
+        size("Chunk size 0x3", "0x3\r\nabc\r\n0\r\n\r\n"),
+        size("Chunk size that is empty", "\r\nabc\r\n0\r\n\r\n"),
+        size("Chunk size behind a space", " 3\r\nabc\r\n0\r\n\r\n"),
+        size("Chunk size past 64 bits", "10000000000000003\r\nabc\r\n0\r\n\r\n"),
+        size("Bare LF behind a chunk size", "3\nabc\r\n0\r\n\r\n"),
+        size("Bare CR behind a chunk size", "3\rabc\r\n0\r\n\r\n"),
+        size("LF in a chunk extension", "3;a\nb\r\nabc\r\n0\r\n\r\n"),
+        size("Bare CR in a chunk extension", "3;a\rb\r\nabc\r\n0\r\n\r\n"),
+        size("Chunk extensions past 16 KiB", &format!("3;{long}\r\nabc\r\n0\r\n\r\n")),
+        size("Chunk that is longer than its size", "2\r\nabc\r\n0\r\n\r\n"),
+        size("Chunk that is shorter than its size", "4\r\nabc\r\n0\r\n\r\n"),
+        size("Bare LF behind chunk data", "3\r\nabc\n0\r\n\r\n"),
+        Case {
+            rule: "RFC 9112 7.1.2, 5",
+            ..size("Trailer that is no field", "3\r\nabc\r\n0\r\nx y\r\n\r\n")
+        },
+        Case {
+            rule: "RFC 9112 7.1.2, 5.2",
+            ..size("Trailer with a folded line", "3\r\nabc\r\n0\r\nx: y\r\n z\r\n\r\n")
+        },
+        size("Trailers past `max_headers`", &format!("3\r\nabc\r\n0\r\n{}\r\n", "x: y\r\n".repeat(200))),
+        size(
+            "Trailers past `max_head_bytes`",
+            &format!("3\r\nabc\r\n0\r\nx: {}\r\n\r\n", "x".repeat(40_000)),
+        ),
+        Case {
+            answer: Answer::Status(413),
+            outcome: "client:request_body_too_large",
+            rule: "RFC 9110 15.5.14",
+            ..size("Chunks past `max_request_body`", &format!("7d0\r\n{}\r\n", "x".repeat(2000)).repeat(100))
+        },
+    ]
+}
+
+/// Where a request goes: RFC 9112 3.2.
+fn targets() -> Vec<Case> {
+    let host = |name, line: &str, fields: &str| {
+        refused(name, format!("{line}\r\n{fields}\r\n"), "client:bad_host", "RFC 9112 3.2")
+    };
+    let path = |name, line: &str, rule| refused(name, get(line, ""), "client:bad_path", rule);
+    let method = |name, line: &str, rule| Case {
+        answer: Answer::Status(501),
+        ..refused(name, get(line, ""), "client:method_not_implemented", rule)
+    };
+    let origin = "GET /p HTTP/1.1";
+    vec![
+        host("No Host", origin, ""),
+        host("Two Hosts", origin, "host: a\r\nhost: b\r\n"),
+        host("Two Hosts that are the same", origin, "host: a\r\nhost: a\r\n"),
+        host("Host without a value", origin, "host:\r\n"),
+        host("Host that is a list", origin, "host: a, b\r\n"),
+        host("Host with a user", origin, "host: u@a\r\n"),
+        host("Host with a path", origin, "host: a/b\r\n"),
+        host("Absolute target of another host", "GET http://b/p HTTP/1.1", "host: a\r\n"),
+        host("Absolute target of another port", "GET http://a:81/p HTTP/1.1", "host: a\r\n"),
+        host("Absolute target with a user", "GET http://u@a/p HTTP/1.1", "host: a\r\n"),
+        host("Absolute target that is not HTTP", "GET ftp://a/p HTTP/1.1", "host: a\r\n"),
+        path("Target that is a host", "GET a HTTP/1.1", "RFC 9112 3.2.3"),
+        path("Target that is a host and a port", "GET a:80 HTTP/1.1", "RFC 9112 3.2.3"),
+        path("Target * of another method than OPTIONS", "GET * HTTP/1.1", "RFC 9112 3.2.4"),
+        malformed("Target that is a query", get("GET ?x HTTP/1.1", ""), "RFC 9112 3.2.1"),
+        path("Dot segment", "GET /p/../q HTTP/1.1", "RFC 3986 5.2.4, 6.2.2.3"),
+        path("Dot segment in percent-encoding", "GET /p/%2e%2E/q HTTP/1.1", "RFC 3986 5.2.4, 6.2.2.3"),
+        path("Dot segment behind an encoded slash", "GET /p%2f..%2fq HTTP/1.1", "RFC 3986 5.2.4, 6.2.2.3"),
+        path("Dot segment with a parameter", "GET /p/..;a/q HTTP/1.1", "RFC 3986 3.3"),
+        path("Backslash in a path", "GET /p\\..\\q HTTP/1.1", "RFC 3986 3.3"),
+        path("Control character in percent-encoding", "GET /p%00 HTTP/1.1", "RFC 3986 3.3"),
+        path("% that encodes nothing", "GET /p%zz HTTP/1.1", "RFC 3986 2.1"),
+        method("CONNECT", "CONNECT a:80 HTTP/1.1", "RFC 9110 9.3.6"),
+        method("TRACE", "TRACE /p HTTP/1.1", "RFC 9110 9.3.8"),
+    ]
+}
+
+/// How a head is written: RFC 9112 2.2, 3, 5.
+fn syntax() -> Vec<Case> {
+    let line = |name, line: &str| malformed(name, get(line, ""), "RFC 9112 3");
+    let version = |name, line: &str| malformed(name, get(line, ""), "RFC 9112 2.3");
+    let field = |name, fields: &str, rule| malformed(name, get("GET /p HTTP/1.1", fields), rule);
+    vec![
+        line("Method with a character that is none", "G@T /p HTTP/1.1"),
+        line("Space before the method", " GET /p HTTP/1.1"),
+        line("Two spaces before the target", "GET  /p HTTP/1.1"),
+        line("Two spaces before the version", "GET /p  HTTP/1.1"),
+        line("Space behind the version", "GET /p HTTP/1.1 "),
+        line("Space in the target", "GET /p q HTTP/1.1"),
+        line("Tabs for spaces", "GET\t/p\tHTTP/1.1"),
+        line("NUL in the target", "GET /p\0 HTTP/1.1"),
+        line("CR in the request line", "GET /p\r HTTP/1.1"),
+        version("HTTP/0.9: no version", "GET /p"),
+        version("HTTP/0.9", "GET /p HTTP/0.9"),
+        version("HTTP/1.2", "GET /p HTTP/1.2"),
+        version("HTTP/1.10", "GET /p HTTP/1.10"),
+        version("HTTP/2.0", "GET /p HTTP/2.0"),
+        version("http/1.1", "GET /p http/1.1"),
+        malformed("No HTTP at all", "SSH-2.0-OpenSSH\r\n\r\n", "RFC 9112 3"),
+        malformed("TLS on a listener without", "\x16\x03\x01\x02\0\x01\0\x01\r\n\r\n", "RFC 9112 3"),
+        malformed("Preface of HTTP/2 that goes wrong", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", "RFC 9113 3.4"),
+        malformed("Bare CR for line ends", "GET /p HTTP/1.1\rhost: a\r\r", "RFC 9112 2.2"),
+        field("Bare CR in a value", "x: a\rb\r\n", "RFC 9112 2.2, RFC 9110 5.5"),
+        field("NUL in a value", "x: a\0b\r\n", "RFC 9110 5.5"),
+        field("Control character in a value", "x: a\x0bb\r\n", "RFC 9110 5.5"),
+        field("NUL in a name", "x\0: a\r\n", "RFC 9110 5.1"),
+        field("Name with a character that is none", "x@y: a\r\n", "RFC 9110 5.1"),
+        field("Name that is empty", ": a\r\n", "RFC 9110 5.1"),
+        field("Space before the colon", "x : a\r\n", "RFC 9112 5.1"),
+        field(
+            "Space before the colon of Transfer-Encoding",
+            "transfer-encoding : chunked\r\n",
+            "RFC 9112 5.1",
+        ),
+        field("Line without a colon", "xyz\r\n", "RFC 9112 5"),
+        field("Folded line", "x: a\r\n b\r\n", "RFC 9112 5.2"),
+        field("Folded Transfer-Encoding", "transfer-encoding:\r\n chunked\r\n", "RFC 9112 5.2"),
+        malformed("Space before the first field", "GET /p HTTP/1.1\r\n host: a\r\n\r\n", "RFC 9112 2.2"),
+    ]
+}
+
+/// Heads that are too large.
+fn sizes() -> Vec<Case> {
+    let large =
+        |name, request: String, rule| Case { answer: Answer::Status(431), ..malformed(name, request, rule) };
+    let long = |length| "x".repeat(length);
+    vec![
+        large(
+            "More fields than `max_headers`",
+            get("GET /p HTTP/1.1", &"x: y\r\n".repeat(101)),
+            "RFC 6585 5",
+        ),
+        large(
+            "Head past `max_head_bytes`",
+            get("GET /p HTTP/1.1", &format!("x: {}\r\n", long(33_000))),
+            "RFC 6585 5",
+        ),
+        large(
+            "Head past all buffers",
+            get("GET /p HTTP/1.1", &format!("x: {}\r\n", long(300_000))),
+            "RFC 6585 5",
+        ),
+        large(
+            "Target past `max_head_bytes`",
+            get(&format!("GET /p{} HTTP/1.1", long(40_000)), ""),
+            "RFC 6585 5",
+        ),
+    ]
+}
+
+/// Odd, and harmless once it is written anew.
+fn normalised() -> Vec<Case> {
+    let goes = |name, request: String, rule| accepted(name, request, "", rule);
+    let body = |name, body: &str, rule| accepted(name, chunked(body), "abc", rule);
+    vec![
+        goes("Bare LF for line ends", "GET /p HTTP/1.1\nhost: a\n\n".into(), "RFC 9112 2.2: taken as CRLF"),
+        goes(
+            "Empty lines before the request",
+            format!("\r\n\r\n{}", get("GET /p HTTP/1.1", "")),
+            "RFC 9112 2.2: dropped",
+        ),
+        goes(
+            "Absolute target of the same host",
+            get("GET http://A:80/p HTTP/1.1", ""),
+            "RFC 9112 3.2.2: origin form goes up",
+        ),
+        goes("Fragment in the target", get("GET /p#/../x HTTP/1.1", ""), "RFC 9112 3.2: dropped"),
+        goes(
+            "Percent-encoding that nothing needs",
+            get("GET /%70 HTTP/1.1", ""),
+            "RFC 3986 6.2.2.2: decoded",
+        ),
+        accepted(
+            "Content-Length twice, the same",
+            post("content-length: 3\r\ncontent-length: 3\r\n", "abc"),
+            "abc",
+            "RFC 9110 8.6: one goes up",
+        ),
+        accepted(
+            "Transfer-Encoding: Chunked",
+            post("transfer-encoding: Chunked\r\n", "3\r\nabc\r\n0\r\n\r\n"),
+            "abc",
+            "RFC 9112 7",
+        ),
+        goes(
+            "Transfer_Encoding, with an underscore",
+            post("transfer_encoding: chunked\r\n", ""),
+            "a lookalike: dropped",
+        ),
+        goes(
+            "Upgrade: h2c",
+            get(
+                "GET /p HTTP/1.1",
+                "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAoAAA\r\n",
+            ),
+            "RFC 9113 3.1: dropped",
+        ),
+        body("Chunk extensions", "3;a=b\r\nabc\r\n0;x\r\n\r\n", "RFC 9112 7.1.1: dropped"),
+        body("Chunk size with zeros in front", "0003\r\nabc\r\n000\r\n\r\n", "RFC 9112 7.1"),
+        body("Space behind a chunk size", "3 \r\nabc\r\n0\r\n\r\n", "RFC 9112 7.1.1: dropped"),
+        body("Trailers", "3\r\nabc\r\n0\r\ncontent-length: 5\r\n\r\n", "RFC 9110 6.5.1: dropped"),
+    ]
+}
+
+fn refusals() -> Vec<Case> {
+    [framing(), chunks(), targets(), syntax(), sizes()]
+        .into_iter()
+        .flatten()
+        .filter(|case| case.answer != Answer::Status(200))
+        .collect()
+}
+
+fn acceptances() -> Vec<Case> {
+    let mut cases: Vec<_> = framing().into_iter().filter(|case| case.answer == Answer::Status(200)).collect();
+    cases.extend(normalised());
+    cases
+}
+
+/// Sends the attempt with the good request behind it, and reads what comes until that is answered or the connection ends.
+async fn attempt(scene: &Scene, case: &Case) {
+    let before = scene.before();
+    let mut wire = Wire::connect(&scene.proxy.http()).await;
+    // The proxy need not read all of it.
+    let _ = within(case.name, wire.try_write(&[case.bytes.as_slice(), NEXT.as_bytes()].concat())).await;
+    let status = response(&mut wire, case.name).await;
+    assert_eq!(Answer::Status(status), case.answer, "{}", case.name);
+    match case.then {
+        Then::Serves => assert_eq!(response(&mut wire, case.name).await, 200, "{}", case.name),
+        Then::Closes => {
+            let end = within(case.name, wire.fill()).await;
+            assert!(matches!(end, Ok(0)), "{}: not closed, but {end:?} {:?}", case.name, wire.take_all());
+        }
+    }
+    drop(wire);
+    scene.check(case, before).await;
+}
+
+async fn response(wire: &mut Wire, name: &str) -> u16 {
+    let head = within(name, wire.head()).await;
+    let head = head.ok().flatten().unwrap_or_else(|| panic!("{name}: no response"));
+    let mut framing = Framing::of_response(&head, "GET");
+    while within(name, wire.piece(&mut framing)).await.expect("a whole response").is_some() {}
+    head.status()
+}
+
+#[test]
+fn security_page_shows_every_attempt() {
+    documented(&[
+        ("h1-refused", refusals()),
+        ("h1-accepted", acceptances()),
+        ("h2-refused", malformed_h2::refusals()),
+        ("h2-accepted", malformed_h2::acceptances()),
+    ]);
+}
+
 #[tokio::test]
-async fn probe() {
-    let mut upstream = Upstream::start().await;
-    let proxy = Tidegate::before(&upstream, "").await;
-    let (tx, mut rx) = tokio::sync::mpsc::channel(1000);
-    tokio::spawn(async move {
-        loop {
-            let mut exchange = upstream.request().await;
-            let tx = tx.clone();
-            tokio::spawn(async move {
-                let _ = tx.send(format!("{} {:?}", exchange.head.start, exchange.head.fields.iter().filter(|(n,_)| ["host","content-length","transfer-encoding"].contains(&n.to_lowercase().as_str())).collect::<Vec<_>>())).await;
-                let body = exchange.body().await;
-                let _ = tx.send(format!("body {:?}", String::from_utf8_lossy(&body))).await;
-                exchange.answer(200, &[], b"ok").await;
-            });
-        }
-    });
-    let long = |n: usize| "x".repeat(n);
-    let post = |fields: &str, body: &str| format!("POST /p HTTP/1.1\r\nhost: a\r\n{fields}\r\n{body}");
-    let chunked = |body: &str| post("transfer-encoding: chunked\r\n", body);
-    let cases: Vec<(&str, String)> = vec![
-        ("cl+te", post("content-length: 5\r\ntransfer-encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n")),
-        ("te+cl", post("transfer-encoding: chunked\r\ncontent-length: 5\r\n", "3\r\nabc\r\n0\r\n\r\n")),
-        ("te+bad cl", post("transfer-encoding: chunked\r\ncontent-length: x\r\n", "3\r\nabc\r\n0\r\n\r\n")),
-        ("te gzip, chunked", post("transfer-encoding: gzip, chunked\r\n", "0\r\n\r\n")),
-        ("te gzip, chunked + cl", post("content-length: 3\r\ntransfer-encoding: gzip, chunked\r\n", "0\r\n\r\n")),
-        ("te chunked twice", post("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n", "0\r\n\r\n")),
-        ("te chunked, chunked", post("transfer-encoding: chunked, chunked\r\n", "0\r\n\r\n")),
-        ("te chunked, identity", post("transfer-encoding: chunked, identity\r\n", "0\r\n\r\n")),
-        ("te ,chunked", post("transfer-encoding: ,chunked\r\n", "0\r\n\r\n")),
-        ("te identity", post("transfer-encoding: identity\r\n", "")),
-        ("te xchunked", post("transfer-encoding: xchunked\r\n", "")),
-        ("te vt chunked", post("transfer-encoding: \x0bchunked\r\n", "0\r\n\r\n")),
-        ("te empty", post("transfer-encoding: \r\n", "")),
-        ("te \"chunked\"", post("transfer-encoding: \"chunked\"\r\n", "0\r\n\r\n")),
-        ("te Chunked", post("transfer-encoding: Chunked\r\n", "0\r\n\r\n")),
-        ("te_underscore", post("transfer_encoding: chunked\r\n", "")),
-        ("te 1.0", "POST /p HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".into()),
-        ("cl differ", post("content-length: 1\r\ncontent-length: 2\r\n", "ab")),
-        ("cl same", post("content-length: 2\r\ncontent-length: 2\r\n", "ab")),
-        ("cl 2,2", post("content-length: 2, 2\r\n", "ab")),
-        ("cl +2", post("content-length: +2\r\n", "ab")),
-        ("cl -2", post("content-length: -2\r\n", "ab")),
-        ("cl 0x2", post("content-length: 0x2\r\n", "ab")),
-        ("cl empty", post("content-length: \r\n", "")),
-        ("cl 2^64", post("content-length: 18446744073709551616\r\n", "")),
-        ("cl 2^64-1", post("content-length: 18446744073709551615\r\n", "")),
-        ("cl 65MiB", post("content-length: 70000000\r\n", "")),
-        ("no host", "GET /p HTTP/1.1\r\n\r\n".into()),
-        ("2 hosts", "GET /p HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n".into()),
-        ("2 same hosts", "GET /p HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n".into()),
-        ("empty host", "GET /p HTTP/1.1\r\nhost:\r\n\r\n".into()),
-        ("host a,b", "GET /p HTTP/1.1\r\nhost: a,b\r\n\r\n".into()),
-        ("host u@a", "GET /p HTTP/1.1\r\nhost: u@a\r\n\r\n".into()),
-        ("host a/b", "GET /p HTTP/1.1\r\nhost: a/b\r\n\r\n".into()),
-        ("absolute same", "GET http://a/p HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("absolute other", "GET http://b/p HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("absolute ftp", "GET ftp://a/p HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("absolute user", "GET http://u@a/p HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("absolute no path", "GET http://a HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("authority form GET", "GET a HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("authority:port GET", "GET a:80 HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("target ?", "GET ?x HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("target *", "GET * HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("options *", "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("target //", "GET //b/p HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("fragment", "GET /p#/../admin HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("connect", "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n".into()),
-        ("trace", "TRACE /p HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("lower method", "get /p HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("bad method", "G@T /p HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("dot seg", "GET /p/../q HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("enc dot seg", "GET /p/%2e%2E/q HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("backslash", "GET /p\\..\\q HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("pct zz", "GET /p%zz HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("pct 00", "GET /p%00 HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("8bit path", "GET /p\u{e9} HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("bare cr in value", "GET /p HTTP/1.1\r\nhost: a\r\nx: a\rb\r\n\r\n".into()),
-        ("bare cr line end", "GET /p HTTP/1.1\rhost: a\r\r".into()),
-        ("cr in request line", "GET /p\r HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("nul in value", "GET /p HTTP/1.1\r\nhost: a\r\nx: a\0b\r\n\r\n".into()),
-        ("nul in name", "GET /p HTTP/1.1\r\nhost: a\r\nx\0: a\r\n\r\n".into()),
-        ("nul in path", "GET /p\0 HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("vt in value", "GET /p HTTP/1.1\r\nhost: a\r\nx: a\x0bb\r\n\r\n".into()),
-        ("del in value", "GET /p HTTP/1.1\r\nhost: a\r\nx: a\x7fb\r\n\r\n".into()),
-        ("8bit value", "GET /p HTTP/1.1\r\nhost: a\r\nx: \u{e9}\r\n\r\n".into()),
-        ("obs-fold", "GET /p HTTP/1.1\r\nhost: a\r\nx: a\r\n b\r\n\r\n".into()),
-        ("obs-fold te", "POST /p HTTP/1.1\r\nhost: a\r\ntransfer-encoding:\r\n chunked\r\n\r\n0\r\n\r\n".into()),
-        ("fold first", "GET /p HTTP/1.1\r\n host: a\r\n\r\n".into()),
-        ("space colon", "GET /p HTTP/1.1\r\nhost: a\r\nx : a\r\n\r\n".into()),
-        ("te space colon", "POST /p HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding : chunked\r\n\r\n0\r\n\r\n".into()),
-        ("no colon", "GET /p HTTP/1.1\r\nhost: a\r\nxyz\r\n\r\n".into()),
-        ("empty name", "GET /p HTTP/1.1\r\nhost: a\r\n: x\r\n\r\n".into()),
-        ("name with @", "GET /p HTTP/1.1\r\nhost: a\r\nx@y: x\r\n\r\n".into()),
-        ("bare lf", "GET /p HTTP/1.1\nhost: a\n\n".into()),
-        ("lead crlf", "\r\n\r\nGET /p HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("lead space", " GET /p HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("two spaces", "GET  /p HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("two spaces 2", "GET /p  HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("tab", "GET\t/p\tHTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("trailing space", "GET /p HTTP/1.1 \r\nhost: a\r\n\r\n".into()),
-        ("space in target", "GET /p q HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("HTTP/1.2", "GET /p HTTP/1.2\r\nhost: a\r\n\r\n".into()),
-        ("HTTP/2.0", "GET /p HTTP/2.0\r\nhost: a\r\n\r\n".into()),
-        ("HTTP/1.10", "GET /p HTTP/1.10\r\nhost: a\r\n\r\n".into()),
-        ("HTTP/01.1", "GET /p HTTP/01.1\r\nhost: a\r\n\r\n".into()),
-        ("http/1.1", "GET /p http/1.1\r\nhost: a\r\n\r\n".into()),
-        ("HTTP/1,1", "GET /p HTTP/1,1\r\nhost: a\r\n\r\n".into()),
-        ("0.9", "GET /p\r\n\r\n".into()),
-        ("0.9 v", "GET /p HTTP/0.9\r\n\r\n".into()),
-        ("not http", "SSH-2.0-OpenSSH\r\n\r\n".into()),
-        ("tls hello", "\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n".into()),
-        ("pri 1.1", "PRI * HTTP/1.1\r\nhost: a\r\n\r\n".into()),
-        ("pri upset", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n".into()),
-        ("101 headers", format!("GET /p HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(101))),
-        ("33k head", format!("GET /p HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", long(33_000))),
-        ("70k head", format!("GET /p HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", long(70_000))),
-        ("300k head", format!("GET /p HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", long(300_000))),
-        ("20k uri", format!("GET /p{} HTTP/1.1\r\nhost: a\r\n\r\n", long(20_000))),
-        ("40k uri", format!("GET /p{} HTTP/1.1\r\nhost: a\r\n\r\n", long(40_000))),
-        ("70k uri", format!("GET /p{} HTTP/1.1\r\nhost: a\r\n\r\n", long(70_000))),
-        ("chunk size x", chunked("x\r\nabc\r\n0\r\n\r\n")),
-        ("chunk size -3", chunked("-3\r\nabc\r\n0\r\n\r\n")),
-        ("chunk size +3", chunked("+3\r\nabc\r\n0\r\n\r\n")),
-        ("chunk size 0x3", chunked("0x3\r\nabc\r\n0\r\n\r\n")),
-        ("chunk size empty", chunked("\r\nabc\r\n0\r\n\r\n")),
-        ("chunk size sp", chunked(" 3\r\nabc\r\n0\r\n\r\n")),
-        ("chunk size overflow", chunked("10000000000000003\r\nabc\r\n0\r\n\r\n")),
-        ("chunk size huge", chunked("fffffffffffffffe\r\nabc\r\n0\r\n\r\n")),
-        ("chunk too short", chunked("2\r\nabc\r\n0\r\n\r\n")),
-        ("chunk too long", chunked("4\r\nabc\r\n0\r\n\r\n")),
-        ("chunk lf", chunked("3\nabc\n0\n\n")),
-        ("chunk lf after size", chunked("3\nabc\r\n0\r\n\r\n")),
-        ("chunk lf after data", chunked("3\r\nabc\n0\r\n\r\n")),
-        ("chunk cr", chunked("3\rabc\r\n0\r\n\r\n")),
-        ("chunk ext", chunked("3;a=b\r\nabc\r\n0;x\r\n\r\n")),
-        ("chunk ext lf", chunked("3;a\nb\r\nabc\r\n0\r\n\r\n")),
-        ("chunk ext cr", chunked("3;a\rb\r\nabc\r\n0\r\n\r\n")),
-        ("chunk ext nul", chunked("3;a\0b\r\nabc\r\n0\r\n\r\n")),
-        ("chunk ext long", chunked(&format!("3;{}\r\nabc\r\n0\r\n\r\n", long(20_000)))),
-        ("chunk sp after size", chunked("3 \r\nabc\r\n0\r\n\r\n")),
-        ("chunk sp long", chunked(&format!("3{}\r\nabc\r\n0\r\n\r\n", " ".repeat(100_000)))),
-        ("chunk zeros long", chunked(&format!("{}3\r\nabc\r\n0\r\n\r\n", "0".repeat(100_000)))),
-        ("trailer", chunked("3\r\nabc\r\n0\r\nx: y\r\n\r\n")),
-        ("trailer cl", chunked("3\r\nabc\r\n0\r\ncontent-length: 5\r\n\r\n")),
-        ("trailer bad", chunked("3\r\nabc\r\n0\r\nx y\r\n\r\n")),
-        ("trailer fold", chunked("3\r\nabc\r\n0\r\nx: y\r\n z\r\n\r\n")),
-        ("trailer many", chunked(&format!("3\r\nabc\r\n0\r\n{}\r\n", "x: y\r\n".repeat(200)))),
-        ("trailer long", chunked(&format!("3\r\nabc\r\n0\r\nx: {}\r\n\r\n", long(40_000)))),
-        ("get with body", "GET /p HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc".into()),
-        ("expect other", post("expect: x\r\ncontent-length: 2\r\n", "ab")),
-        ("upgrade h2c", "GET /p HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAA\r\n\r\n".into()),
-        ("1.0", "GET /p HTTP/1.0\r\n\r\n".into()),
-        ("1.0 keepalive", "GET /p HTTP/1.0\r\nconnection: keep-alive\r\n\r\n".into()),
-    ];
-    for (name, bytes) in cases {
-        let before = proxy.access_lines().len();
-        let mut wire = Wire::connect(&proxy.http()).await;
-        let _ = wire.try_write(bytes.as_bytes()).await;
-        let _ = wire.try_write(NEXT.as_bytes()).await;
-        let mut end = "quiet".to_owned();
-        loop {
-            match tokio::time::timeout(Duration::from_millis(150), wire.fill()).await {
-                Ok(Ok(0)) => { end = "FIN".into(); break }
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => { end = format!("{:?}", error.kind()); break }
-                Err(_) => break,
+async fn request_that_is_malformed_is_refused_and_nothing_follows_it() {
+    let cases = refusals();
+    assert!(cases.len() > 90, "{}", cases.len());
+    let scene = Scene::start("max_request_body = \"1KiB\"").await;
+    for case in &cases {
+        attempt(&scene, case).await;
+    }
+    scene.check_heads(5);
+}
+
+#[tokio::test]
+async fn request_that_is_odd_goes_up_once_and_regular() {
+    let cases = acceptances();
+    assert!(cases.len() > 10, "{}", cases.len());
+    let scene = Scene::start("").await;
+    for case in &cases {
+        attempt(&scene, case).await;
+    }
+    scene.check_heads(cases.len());
+}
+
+/// The same attempts cut into single bytes: no answer may hang on how a request arrives.
+#[tokio::test]
+async fn refusal_does_not_depend_on_how_the_request_is_cut() {
+    let scene = Scene::start("max_request_body = \"1KiB\"").await;
+    let cases: Vec<_> = refusals().into_iter().filter(|case| case.bytes.len() < 200).collect();
+    assert!(cases.len() > 80, "{}", cases.len());
+    for case in cases.iter().step_by(3) {
+        let before = scene.before();
+        let mut wire = Wire::connect(&scene.proxy.http()).await;
+        for byte in &case.bytes {
+            if wire.try_write(std::slice::from_ref(byte)).await.is_err() {
+                break;
             }
+            tokio::task::yield_now().await;
         }
-        let got = String::from_utf8_lossy(&wire.take_all()).into_owned();
-        let statuses: Vec<&str> = got.match_indices("HTTP/1.").map(|(at, _)| got.get(at + 9..at + 12).unwrap_or("?")).collect();
+        let _ = wire.try_write(NEXT.as_bytes()).await;
+        let status = response(&mut wire, case.name).await;
+        assert_eq!(Answer::Status(status), case.answer, "{}", case.name);
         drop(wire);
-        tokio::time::sleep(Duration::from_millis(60)).await;
-        let mut up = Vec::new();
-        while let Ok(it) = rx.try_recv() { up.push(it) }
-        let lines: Vec<String> = proxy.access_lines()[before..].iter().map(|l| format!("{}:{}/{}", l.get("path").unwrap_or("-").chars().take(9).collect::<String>(), l.need("outcome"), l.get("status").unwrap_or("-"))).collect();
-        println!("{name:22} {statuses:?} {end} lines={lines:?}\n        up={}", up.iter().map(|s| s.chars().take(120).collect::<String>()).collect::<Vec<_>>().join(" ; "));
+        scene.check(case, before).await;
     }
 }

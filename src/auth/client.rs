@@ -98,7 +98,8 @@ pub fn strip(head: &mut Parts) {
     for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().chain(&KEY_HEADERS) {
         head.headers.remove(name);
     }
-    let spelled = |name: &HeaderName| KEY_HEADERS.iter().any(|key| name.as_str().replace('_', "-") == key.as_str());
+    let spelled =
+        |name: &HeaderName| KEY_HEADERS.iter().any(|key| name.as_str().replace('_', "-") == key.as_str());
     let names: Vec<HeaderName> = head.headers.keys().filter(|name| spelled(name)).cloned().collect();
     for name in names {
         head.headers.remove(name);

@@ -162,7 +162,8 @@ impl Allowance {
         if self.level < FULL {
             let now = Instant::now();
             let passed = now.duration_since(self.counted);
-            let earned = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).saturating_mul(PER_SECOND) / 1000;
+            let earned =
+                u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).saturating_mul(PER_SECOND) / 1000;
             if earned > 0 {
                 self.counted = now;
                 self.earn(earned);
@@ -409,7 +410,8 @@ mod tests {
         let pair = |number: u32| [open(2 * number + 1), reset(2 * number + 1)].concat();
         assert!((390..410).contains(&taken(&mut frames, pair, 10_000)));
         let mut frames = begun();
-        let three = |number: u32| [open(4 * number + 1), open(4 * number + 3), reset(4 * number + 1)].concat();
+        let three =
+            |number: u32| [open(4 * number + 1), open(4 * number + 3), reset(4 * number + 1)].concat();
         assert_eq!(taken(&mut frames, three, 10_000), 10_000);
     }
 }

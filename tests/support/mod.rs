@@ -4,6 +4,7 @@
 //! test, which decides when each byte is written, and time is only ever measured or bounded.
 
 pub mod access;
+pub mod attempt;
 pub mod certs;
 pub mod client;
 pub mod frames;

@@ -122,6 +122,11 @@ impl Upstream {
         within("a request at the upstream", self.requests.recv()).await.expect("the upstream runs")
     }
 
+    /// [`Upstream::request`], however long it takes; `None` when there will be none.
+    pub async fn next(&mut self) -> Option<Exchange> {
+        self.requests.recv().await
+    }
+
     /// Whether no request is waiting to be taken.
     pub fn is_quiet(&self) -> bool {
         self.requests.is_empty()
@@ -257,6 +262,19 @@ impl Exchange {
             whole.extend_from_slice(&piece);
         }
         whole
+    }
+
+    /// The whole request body, or why it is not complete. HTTP/1.1 only.
+    pub async fn try_body(&mut self) -> Result<Vec<u8>, String> {
+        let Side::Http1 { wire, body, .. } = &mut self.side else { panic!("only for HTTP/1.1") };
+        let mut whole = Vec::new();
+        loop {
+            match within("a piece of the request body", wire.piece(body)).await {
+                Ok(Some(piece)) => whole.extend(piece.data),
+                Ok(None) => return Ok(whole),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
     }
 
     /// Sends a response head; the body follows in chunks or DATA frames.
