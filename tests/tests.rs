@@ -27,6 +27,10 @@ mod auth;
 mod malformed;
 // The same over HTTP/2.
 mod malformed_h2;
+// Clients that take their time: named timeouts, bounded memory.
+mod slow_clients;
+// Clients that send, open or ask for more than anybody needs.
+mod floods;
 // Everything that can go wrong with one upstream: what the client sees, what the log says.
 mod outcomes;
 // Clients that leave, and upstreams that are left within 100 ms.

@@ -100,7 +100,10 @@ async fn ask<'w>(
         () = ending(worker) => Err(shutting_down(access.phase.get())),
         () = deadline(started, route) => Err(total_ran_out(route, access.phase.get())),
         response = worker.upstreams.send(route.upstream, head, upload, route.timeouts.response_head, &progress) => {
-            response.map_err(ProxyError::from)
+            response.map_err(|error| match error {
+                upstream::Error::RequestBody => broke_off(access),
+                error => error.into(),
+            })
         }
     }?;
     access.ttfb = Some(access.elapsed());
@@ -230,6 +233,16 @@ async fn ending(worker: &Worker) {
         if worker.phase.get() == Drain::Ending { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+}
+
+/// The request body ended before its time: with the client, or with its connection, which may know more.
+fn broke_off(access: &Access) -> ProxyError {
+    let (who, what) = access.left();
+    ProxyError::new(
+        StatusCode::BAD_REQUEST,
+        access.phase.get(),
+        Failure::new(who, what, "the request body broke off"),
+    )
 }
 
 async fn deadline(started: Instant, route: &Route) {
