@@ -1,8 +1,7 @@
 //! HTTP/1.1 requests that no careful client sends. Each is followed, on the same connection and in the same breath, by a
 //! good one: where the end of a message is in doubt, that is where a second request would be smuggled in.
 
-use crate::malformed_h2;
-use crate::support::attempt::{Answer, Case, GoesUp, Scene, Then, documented};
+use crate::support::attempt::{Answer, Case, GoesUp, Scene, Then};
 use crate::support::wire::{Framing, Wire};
 use crate::support::within;
 
@@ -315,7 +314,8 @@ fn normalised() -> Vec<Case> {
     ]
 }
 
-fn refusals() -> Vec<Case> {
+/// Everything that is refused.
+pub fn refusals() -> Vec<Case> {
     [framing(), chunks(), targets(), syntax(), sizes()]
         .into_iter()
         .flatten()
@@ -323,7 +323,8 @@ fn refusals() -> Vec<Case> {
         .collect()
 }
 
-fn acceptances() -> Vec<Case> {
+/// Everything odd that goes up.
+pub fn acceptances() -> Vec<Case> {
     let mut cases: Vec<_> = framing().into_iter().filter(|case| case.answer == Answer::Status(200)).collect();
     cases.extend(normalised());
     cases
@@ -354,16 +355,6 @@ async fn response(wire: &mut Wire, name: &str) -> u16 {
     let mut framing = Framing::of_response(&head, "GET");
     while within(name, wire.piece(&mut framing)).await.expect("a whole response").is_some() {}
     head.status()
-}
-
-#[test]
-fn security_page_shows_every_attempt() {
-    documented(&[
-        ("h1-refused", refusals()),
-        ("h1-accepted", acceptances()),
-        ("h2-refused", malformed_h2::refusals()),
-        ("h2-accepted", malformed_h2::acceptances()),
-    ]);
 }
 
 #[tokio::test]

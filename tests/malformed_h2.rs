@@ -2,6 +2,7 @@
 //! fault of one stream must stay with it, and where it cannot (RFC 9113 5.4.1), the connection must end.
 
 use crate::support::attempt::{Answer, Case, GoesUp, Scene, Then};
+use crate::support::certs::Certs;
 use crate::support::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM, RawHttp2,
     SETTINGS, WINDOW_UPDATE, block, frame, get, request, statuses,
@@ -345,6 +346,21 @@ async fn fault_of_a_request_stays_with_its_stream_or_ends_the_connection() {
         attempt(&scene, case).await;
     }
     scene.check_heads(30);
+}
+
+/// What passes is seen above TLS.
+#[tokio::test]
+async fn fault_of_a_request_is_told_over_tls_too() {
+    let certs = Certs::new();
+    let listener = format!("\n[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {}\n", certs.listener_tls());
+    let scene = Scene::start(&listener).await;
+    let mut client = RawHttp2::connect(&scene.proxy.https(&certs, &["h2"]), &[]).await;
+    let case = hop_by_hop().swap_remove(0);
+    let before = scene.before();
+    client.write(&[case.bytes.as_slice(), &request(NEXT, &get("/next"))].concat()).await;
+    let frames = within(case.name, until_answered(&mut client)).await;
+    assert_eq!(statuses(&frames).get(&NEXT), Some(&200), "{frames:?}");
+    scene.check(&case, before).await;
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ mod retry;
 mod cli;
 // The pure core names nothing that acts.
 mod layering;
+// docs/security.md: its tables are the tests, its bounds the key table.
+mod security;
 // Golden configurations: what `check` says to them.
 mod config;
 // config.toml.example: generated, complete, and showing the true defaults.

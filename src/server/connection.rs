@@ -775,13 +775,32 @@ mod tests {
     }
 
     #[tokio::test(flavor = "local")]
+    async fn panic_in_a_body_ends_its_connection_only_and_no_body_looks_complete() {
+        let mut served = serve(config(), PIPE);
+        served.send("GET /panic-later HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let got = served.read_to_end().await;
+        assert!(!got.ends_with("0\r\n\r\n"), "{got}");
+        assert!(served.lines.access()[0].contains("outcome=tidegate:panic"), "{:?}", served.lines.access());
+        assert!(served.worker.connections.is_empty());
+    }
+
+    #[tokio::test(flavor = "local")]
     async fn panic_in_an_http2_stream_leaves_the_others_alone() {
         let (io, served) = split(serve(config(), PIPE));
         let mut sender = http2(io, 65_535).await;
+        let gate = served.script.gate();
+        let mut other = sender.send_request(get("/gate")).await.expect("a response").into_body();
         sender.send_request(get("/panic")).await.expect_err("reset");
+        let mut later = sender.send_request(get("/panic-later")).await.expect("a response").into_body();
+        assert!(rest(&mut later).await.is_err(), "a body that broke off looked complete");
+        gate.send(Bytes::from_static(b"still here")).await.expect("sent");
+        drop(gate);
+        assert_eq!(rest(&mut other).await.expect("a clean end"), "still here");
         let response = sender.send_request(get("/hello")).await.expect("a response");
         assert_eq!(response.status(), 200);
-        drop(served);
+        let panics =
+            served.lines.access().iter().filter(|line| line.contains("outcome=tidegate:panic")).count();
+        assert_eq!(panics, 2, "{:?}", served.lines.access());
     }
 
     #[tokio::test(flavor = "local", start_paused = true)]

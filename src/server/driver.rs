@@ -102,7 +102,7 @@ impl<'a> Driver<'a> {
         }
         // Once no more requests are taken, a stream that is not handled was not refused: the client is to send it to
         // another connection (RFC 9113 6.8).
-        if !self.closing {
+        if !self.closing && self.wire.is_settled() {
             self.wire.refused().for_each(|reset| match reset {
                 Some(what) => log::refused(self.client, None, what),
                 // The one thing that h2 answers instead: a head past `max_head_bytes`.

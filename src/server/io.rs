@@ -187,13 +187,14 @@ impl Wire {
         }
     }
 
-    /// The HTTP/2 streams that were refused and not told of yet ([`Frames::refused`]). None while hyper has still
-    /// something to see to.
+    /// Whether hyper, having nothing more to do, has seen to all that was read and written all that it had to say.
+    pub(super) fn is_settled(&self) -> bool {
+        self.ahead.borrow().is_empty() && !self.client.write_blocked.get()
+    }
+
+    /// The HTTP/2 streams that were refused and not told of yet ([`Frames::refused`]).
     pub(super) fn refused(&self) -> impl Iterator<Item = Option<&'static str>> + use<> {
-        let settled = self.ahead.borrow().is_empty() && !self.client.write_blocked.get();
-        let mut socket = self.socket.borrow_mut();
-        let frames = socket.inner_mut().frames_mut().filter(|_| settled);
-        frames.map(Frames::refused).into_iter().flatten()
+        self.socket.borrow_mut().inner_mut().frames_mut().map(Frames::refused).into_iter().flatten()
     }
 
     /// Whether an HTTP/2 client is in the middle of the head of a request.

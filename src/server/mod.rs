@@ -504,6 +504,57 @@ mod tests {
         assert!(!path.exists());
     }
 
+    /// Stands where a bug of tidegate's would: on the path of every request of its route.
+    #[derive(Debug)]
+    struct Bug;
+
+    impl crate::auth::Injector for Bug {
+        fn inject(&self, head: &mut http::request::Parts) -> Result<(), crate::auth::Error> {
+            match head.uri.path() {
+                "/panic" => panic!("as the test wants"),
+                _ => Ok(()),
+            }
+        }
+
+        fn secrets(&self) -> Vec<Vec<u8>> {
+            Vec::new()
+        }
+    }
+
+    /// Nobody listens at the upstream of these routes, so a request that gets as far is a 502.
+    #[test]
+    fn panic_in_a_request_ends_it_alone() {
+        use crate::config::PathMatch;
+        use crate::route::fixture;
+        let mut route = fixture::route(PathMatch::Prefix(String::new()));
+        route.injectors.push(Box::new(Bug));
+        let mut upstreams = fixture::config(Vec::new()).upstreams;
+        upstreams[0].endpoint = crate::config::Endpoint::Unix(directory("panic").join("nobody"));
+        let config = Config { routes: vec![route], upstreams, ..config() };
+        let server = Server::bind(Arc::new(config)).expect("bound");
+        let (address, stopper) = (server.addresses()[0].clone(), server.stopper());
+        let thread = thread::spawn(move || server.run());
+        let connect = || {
+            let stream =
+                TcpStream::connect(address.strip_prefix("http://").expect("TCP")).expect("connected");
+            stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+            stream
+        };
+        let get = |stream: &mut TcpStream, path: &str| {
+            write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").expect("sent");
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).map(|()| String::from_utf8_lossy(&status).into_owned())
+        };
+        let mut other = connect();
+        assert_eq!(get(&mut other, "/").expect("an answer"), "HTTP/1.1 502");
+        assert!(get(&mut connect(), "/panic").is_err(), "the connection of the request is closed");
+        read_until(&mut other, "}}");
+        assert_eq!(get(&mut other, "/").expect("an answer"), "HTTP/1.1 502");
+        assert_eq!(get(&mut connect(), "/").expect("an answer"), "HTTP/1.1 502");
+        stopper.end_now();
+        assert!(thread.join().expect("no panic").is_ok());
+    }
+
     #[test]
     fn panic_leaves_the_worker_alive() {
         let running = run(config());

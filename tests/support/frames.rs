@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::time::Duration;
 
 use super::wire::{Endpoint, Wire};
 use super::within;
@@ -125,11 +124,6 @@ impl RawHttp2 {
                 _ => return None,
             }
         }
-    }
-
-    /// The next frame, unless there is none for `patience`.
-    pub async fn next_within(&mut self, patience: Duration) -> Option<Frame> {
-        tokio::time::timeout(patience, self.next()).await.ok().flatten()
     }
 
     /// Reads until the connection ends.
