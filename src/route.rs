@@ -211,7 +211,14 @@ pub(crate) mod fixture {
                 client_write_stall: second,
                 drain: second,
             },
-            limits: Limits { max_head_bytes: 1, max_headers: 1, max_connections: 1, max_carry_total: 1 },
+            limits: Limits {
+                max_head_bytes: 1,
+                max_headers: 1,
+                max_connections: 1,
+                max_connections_per_client: 1,
+                min_body_rate: 0,
+                max_carry_total: 1,
+            },
             log_format: LogFormat::Logfmt,
             log_level: tracing::level_filters::LevelFilter::INFO,
         }

@@ -97,12 +97,17 @@ async fn forwarded_fields_of_a_stranger_are_replaced() {
         .field("x-forwarded-for", "6.6.6.6")
         .field("x-forwarded-proto", "https")
         .field("x-forwarded-host", "evil.test")
+        .field("X_Forwarded_For", "6.6.6.6")
+        .field("Content_Length", "6")
+        .field("X_Own", "stays")
         .field("forwarded", "for=6.6.6.6");
     let head = seen(&proxy, &mut upstream, &request).await;
     assert_eq!(head.one("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(head.one("x-forwarded-proto"), Some("http"));
     assert_eq!(head.one("x-forwarded-host"), Some("shop.test"));
     assert!(!head.all("forwarded").join(",").contains("6.6.6.6"));
+    assert_eq!((head.one("x_forwarded_for"), head.one("content_length")), (None, None));
+    assert_eq!(head.one("x_own"), Some("stays"));
 }
 
 #[tokio::test]

@@ -23,6 +23,14 @@ mod passthrough;
 mod headers;
 // Credentials put in and taken out, client keys, and secrets that are never seen again.
 mod auth;
+// Requests that no careful client sends, over HTTP/1.1: what the client sees, what goes up, what the log says.
+mod malformed;
+// The same over HTTP/2.
+mod malformed_h2;
+// Clients that take their time: named timeouts, bounded memory.
+mod slow_clients;
+// Clients that send, open or ask for more than anybody needs.
+mod floods;
 // Everything that can go wrong with one upstream: what the client sees, what the log says.
 mod outcomes;
 // Clients that leave, and upstreams that are left within 100 ms.
@@ -39,6 +47,8 @@ mod cli;
 mod demo;
 // The pure core names nothing that acts.
 mod layering;
+// docs/security.md: its tables are the tests, its bounds the key table.
+mod security;
 // Golden configurations: what `check` says to them.
 mod config;
 // config.toml.example: generated, complete, and showing the true defaults.

@@ -84,9 +84,16 @@ pub fn check(auth: &ClientAuth, head: &mut Parts) -> Result<(), Refused> {
 }
 
 /// Removes everything with which the client identifies itself: `Authorization`, `Proxy-Authorization`, `x-api-key`,
-/// `api-key`, `x-goog-api-key`, `Cookie`, and the query parameters `key`, `access_token`, `api_key`.
+/// `api-key`, `x-goog-api-key`, `Cookie`, and the query parameters `key`, `access_token`, `api_key`. Of a header, also
+/// the spelling with underscores, which some servers take for the same.
 pub fn strip(head: &mut Parts) {
     for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().chain(&KEY_HEADERS) {
+        head.headers.remove(name);
+    }
+    let spelled =
+        |name: &HeaderName| KEY_HEADERS.iter().any(|key| name.as_str().replace('_', "-") == key.as_str());
+    let names: Vec<HeaderName> = head.headers.keys().filter(|name| spelled(name)).cloned().collect();
+    for name in names {
         head.headers.remove(name);
     }
     query::remove(&mut head.uri, |name, _| is_key_parameter(name));
@@ -234,6 +241,8 @@ mod tests {
                 ("x-api-key", "x"),
                 ("api-key", "x"),
                 ("x-goog-api-key", "x"),
+                ("x_api_key", "x"),
+                ("api_key", "x"),
                 ("accept", "*/*"),
             ],
         );

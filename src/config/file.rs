@@ -180,6 +180,8 @@ pub(super) struct Limits {
     pub(super) max_head_bytes: Size,
     pub(super) max_headers: usize,
     pub(super) max_connections: usize,
+    pub(super) max_connections_per_client: usize,
+    pub(super) min_body_rate: Size,
     pub(super) max_carry_total: Size,
 }
 

@@ -15,7 +15,7 @@ pub mod table;
 mod tls;
 pub mod units;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -281,6 +281,10 @@ pub struct Limits {
     pub max_headers: usize,
     /// Client connections of the process. Default 16384.
     pub max_connections: usize,
+    /// Client connections from one address. Default 4096.
+    pub max_connections_per_client: usize,
+    /// Request body bytes per second that a client must come to; 0 = no bound. Default 256.
+    pub min_body_rate: u64,
     /// Bytes of unfinished events in the whole process. Default 512 MiB.
     pub max_carry_total: usize,
 }
@@ -296,6 +300,11 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// Whether a peer with this address is one of [`Config::trusted_proxies`].
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&peer.to_canonical()))
+    }
+
     /// The path and query to send upstream for `path_and_query` on `route`: rewritten, base path before it.
     ///
     /// # Errors

@@ -66,6 +66,8 @@ fn resolve(file: &File, found: &mut Collector<'_>) -> Option<Config> {
             max_head_bytes: file.limits.max_head_bytes.bytes(),
             max_headers: file.limits.max_headers,
             max_connections: file.limits.max_connections,
+            max_connections_per_client: file.limits.max_connections_per_client,
+            min_body_rate: file.limits.min_body_rate.0,
             max_carry_total: file.limits.max_carry_total.bytes(),
         },
         log_format: file.log.format,

@@ -682,6 +682,21 @@ pub static KEYS: &[Key] = &[
     )
     .example(r#"100000"#),
     key(
+        "limits.max_connections_per_client",
+        count(1, 10_000_000),
+        Default("4096"),
+        "Most connections of one client address at a time; of an IPv6 address, the whole /64 counts as one.",
+        "Past it new ones are closed at once. Not for trusted_proxies and Unix sockets.",
+    ),
+    key(
+        "limits.min_body_rate",
+        Kind::Size { min: "0B", max: "1GiB" },
+        Default(r#""256B""#),
+        "What a client must send of a request body each second on average, for the time that it is waited for. It may \
+         be timeouts.request_body_idle behind.",
+        "Less gets 408. \"0B\" asks for nothing.",
+    ),
+    key(
         "limits.max_carry_total",
         Kind::Size { min: "1MiB", max: "1TiB" },
         Default(r#""512MiB""#),

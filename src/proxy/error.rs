@@ -1,7 +1,7 @@
 //! What a client is told when there is no response to relay: the one place where failures become statuses.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::request;
@@ -36,6 +36,13 @@ impl ProxyError {
     /// The request cannot be served as it is.
     fn refused(cause: Cause, message: String) -> Self {
         ProxyError::new(Phase::Request, Failure::new(cause, message))
+    }
+
+    /// Ends the connection with the answer (RFC 9112 9.6). hyper takes the field out of HTTP/2 responses, where a
+    /// refusal is the affair of one stream.
+    fn closing(mut self) -> Self {
+        self.headers.push((CONNECTION, HeaderValue::from_static("close")));
+        self
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -87,7 +94,8 @@ impl From<request::Refusal> for ProxyError {
         if let request::Refusal::Credential(error) = &refusal {
             tracing::error!(%error, "cannot inject a credential");
         }
-        ProxyError::refused(refusal.cause(), refusal.to_string())
+        let error = ProxyError::refused(refusal.cause(), refusal.to_string());
+        if refusal.closes() { error.closing() } else { error }
     }
 }
 
@@ -96,7 +104,7 @@ impl From<NoRoute> for ProxyError {
         let message = none.to_string();
         match none {
             NoRoute::NotFound => ProxyError::refused(Cause::ClientNoRoute, message),
-            NoRoute::BadPath => ProxyError::refused(Cause::ClientBadPath, message),
+            NoRoute::BadPath => ProxyError::refused(Cause::ClientBadPath, message).closing(),
             NoRoute::MethodNotAllowed(methods) => {
                 let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
                 let mut error = ProxyError::refused(Cause::ClientMethodNotAllowed, message);

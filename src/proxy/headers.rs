@@ -47,8 +47,7 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 /// Whether the peer of a connection is one of [`Config::trusted_proxies`]. A Unix socket counts as 127.0.0.1: whoever
 /// can connect is on this machine.
 pub(super) fn is_trusted(config: &Config, client: &Client) -> bool {
-    let peer = client.peer.map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.ip().to_canonical());
-    config.trusted_proxies.iter().any(|network| network.contains(&peer))
+    config.trusts(client.peer.map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.ip()))
 }
 
 /// Says who asked: `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `Forwarded` (RFC 7239).
@@ -80,6 +79,31 @@ pub(super) fn forward(headers: &mut HeaderMap, client: &Client, host: Option<&Au
     if let Some(host) = host {
         insert_missing(headers, &X_FORWARDED_HOST, host.as_str());
     }
+}
+
+/// Removes fields that an upstream may take for another: servers that speak CGI or WSGI (RFC 3875 4.1.18, PEP 3333) read
+/// `X_Forwarded_For` and `X-Forwarded-For` as the same variable. With an underscore for a hyphen a client could say
+/// about itself what only tidegate may say, or say again what an injector said; so what has the name of a field that
+/// goes up, or of one that a client may not set, does not go up in that spelling. To be called on the finished head.
+pub(super) fn remove_lookalikes(headers: &mut HeaderMap) {
+    let meant = |name: &str| HeaderName::try_from(name.replace('_', "-")).ok();
+    let unwanted = |name: &&HeaderName| {
+        name.as_str().contains('_')
+            && meant(name.as_str()).is_some_and(|meant| headers.contains_key(&meant) || is_ours(&meant))
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(unwanted).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Whether it is for tidegate alone to say this, or to leave it out, in a request that goes up.
+fn is_ours(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    is_hop_by_hop(name)
+        || text.starts_with("x-forwarded-")
+        || text.starts_with("x-accel-")
+        || matches!(text, "content-length" | "forwarded" | "host" | "via" | "x-real-ip" | "x-request-id")
 }
 
 /// Removes `X-Accel-*` of a request: only a server in front of tidegate may steer nginx.
@@ -459,6 +483,24 @@ mod tests {
         let mut fields = all;
         remove_accel_of_upstream(&mut fields);
         assert_eq!(list(&fields), ["x-accel-buffering: no", "x-accelerate: 1"]);
+    }
+
+    #[test]
+    fn lookalike_of_a_field_that_is_ours_or_goes_up_is_removed() {
+        let mut fields = headers(&[
+            ("x_forwarded_for", "10.0.0.1"),
+            ("x-forwarded_proto", "https"),
+            ("transfer_encoding", "chunked"),
+            ("content_length", "5"),
+            ("x_accel_redirect", "/etc"),
+            ("x_request_id", "1"),
+            ("x-team", "blue"),
+            ("x_team", "red"),
+            ("x_own", "1"),
+            ("_", "1"),
+        ]);
+        remove_lookalikes(&mut fields);
+        assert_eq!(list(&fields), ["_: 1", "x-team: blue", "x_own: 1"]);
     }
 
     #[test]

@@ -83,7 +83,7 @@ async fn ask<'w>(
 ) -> Result<Answer<'w>, ProxyError> {
     let started = Instant::now();
     let config = &*worker.config;
-    let host = request::host(&head)?;
+    let host = request::admit(&head, config.limits.max_headers)?;
     let index = route::find(config, host.as_ref().map(Authority::as_str), &head.method, head.uri.path())?;
     let route = &config.routes[index];
     (access.route, access.upstream) = (Some(index), Some(route.upstream));
@@ -93,7 +93,7 @@ async fn ask<'w>(
     let head = request::build(context, head)?;
     let ask = Ask::new(&route.stream, &head.method, head.uri.path(), &head.headers);
     let scanner = watches_body(route, &head).then(|| Rc::new(RefCell::new(Scanner::new())));
-    let upload = upload(incoming, route, client, scanner.clone());
+    let upload = upload(incoming, route, client, scanner.clone()).at_least(config.limits.min_body_rate);
     let secrets = route.injectors.iter().flat_map(|injector| injector.secrets()).collect();
 
     let progress = |phase| access.phase.set(phase);
@@ -102,7 +102,10 @@ async fn ask<'w>(
         () = ending(worker) => Err(shutting_down(access.phase.get())),
         () = deadline(started, route) => Err(total_ran_out(route, access.phase.get())),
         response = worker.upstreams.send(route.upstream, head, upload, route.timeouts.response_head, &progress) => {
-            response.map_err(ProxyError::from)
+            response.map_err(|error| match error {
+                upstream::Error::RequestBody => broke_off(access),
+                error => error.into(),
+            })
         }
     }?;
     access.ttfb = Some(access.elapsed());
@@ -232,6 +235,12 @@ async fn ending(worker: &Worker) {
         if worker.phase.get() == Drain::Ending { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+}
+
+/// The request body ended before its time: with the client, or with its connection, which may know more.
+fn broke_off(access: &Access) -> ProxyError {
+    let failure = Failure::new(access.left(), "the request body broke off");
+    ProxyError::new(access.phase.get(), failure).with_status(StatusCode::BAD_REQUEST)
 }
 
 async fn deadline(started: Instant, route: &Route) {

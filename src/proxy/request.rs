@@ -1,7 +1,7 @@
 //! From the head that a client sent to the head that goes up.
 //!
-//! [`host`] checks what hyper does not (request target, `Host`, transfer coding) before a route is looked for; [`build`] makes
-//! the upstream's head once there is one. Pure: no IO but reading a secret. The body is not touched, and its framing is
+//! [`admit`] checks what hyper does not (request target, `Host`, transfer coding, fields of HTTP/2) before a route is looked
+//! for; [`build`] makes the upstream's head once there is one. Pure: no IO but reading a secret. The body is not touched, and its framing is
 //! made anew by [`crate::upstream`].
 //!
 //! Invariant: nothing goes up that was meant for tidegate alone (hop-by-hop fields, its own key, on routes with
@@ -31,9 +31,18 @@ pub(super) enum Refusal {
     /// Not exactly one valid host (RFC 9112 3.2, RFC 9113 8.3.1).
     #[error("{0}")]
     Host(&'static str),
+    /// The request target is not one of this method (RFC 9112 3.2, RFC 9113 8.3.1).
+    #[error("the request target is not a path")]
+    Target,
     /// A transfer coding other than `chunked` (RFC 9112 6.1).
     #[error("the only transfer coding of a request is chunked")]
     TransferCoding,
+    /// More fields than `max_headers`, which hyper counts in HTTP/1.1 only.
+    #[error("the request has more than {0} header fields")]
+    TooManyFields(usize),
+    /// White space around a value, which HTTP/2 has no room for (RFC 9113 8.2.1).
+    #[error("a field value begins or ends with white space")]
+    FieldValue,
     /// The path is no path any more once it is rewritten.
     #[error("the path is not valid")]
     Path(#[source] http::Error),
@@ -52,9 +61,25 @@ impl Refusal {
             Refusal::Method => Cause::ClientMethodNotImplemented,
             Refusal::Host(_) => Cause::ClientBadHost,
             Refusal::TransferCoding => Cause::ClientBadTransferCoding,
-            Refusal::Path(_) => Cause::ClientBadPath,
+            Refusal::TooManyFields(_) => Cause::ClientTooManyHeaders,
+            Refusal::FieldValue => Cause::ClientBadFieldValue,
+            Refusal::Target | Refusal::Path(_) => Cause::ClientBadPath,
             Refusal::Loop => Cause::ClientLoopDetected,
             Refusal::Credential(_) => Cause::TidegateCredentialUnavailable,
+        }
+    }
+
+    /// Whether the connection ends with the answer (HTTP/1.1): where a head is not what it must be, what follows it
+    /// need not be a request either, and behind CONNECT it would be the inside of a tunnel.
+    pub(super) fn closes(&self) -> bool {
+        match self {
+            Refusal::Method
+            | Refusal::Host(_)
+            | Refusal::Target
+            | Refusal::TransferCoding
+            | Refusal::FieldValue
+            | Refusal::Path(_) => true,
+            Refusal::TooManyFields(_) | Refusal::Loop | Refusal::Credential(_) => false,
         }
     }
 }
@@ -70,20 +95,34 @@ pub(super) struct Context<'a> {
     pub(super) client: &'a Client,
     /// Whether that is a trusted proxy ([`headers::is_trusted`]).
     pub(super) trusted: bool,
-    /// The host that it is for ([`host`]).
+    /// The host that it is for ([`admit`]).
     pub(super) host: Option<&'a Authority>,
     /// Its name.
     pub(super) id: &'a RequestId,
 }
 
-/// The host that a request is for, as the client sees it: `None` only where HTTP/1.0 has none.
+/// Lets a request in that hyper took for one, and says for which host it is, as the client sees it: `None` only where
+/// HTTP/1.0 has none.
 ///
 /// # Errors
-/// [`Refusal::Method`], [`Refusal::Host`], [`Refusal::TransferCoding`].
-pub(super) fn host(head: &Parts) -> Result<Option<Authority>, Refusal> {
+/// [`Refusal::Method`], [`Refusal::Target`], [`Refusal::TooManyFields`], [`Refusal::FieldValue`],
+/// [`Refusal::TransferCoding`], [`Refusal::Host`].
+pub(super) fn admit(head: &Parts, max_headers: usize) -> Result<Option<Authority>, Refusal> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::Method);
     }
+    let path = head.uri.path();
+    if !path.starts_with('/') && (path != "*" || head.method != Method::OPTIONS) {
+        return Err(Refusal::Target);
+    }
+    if head.headers.len() > max_headers {
+        return Err(Refusal::TooManyFields(max_headers));
+    }
+    if head.version == Version::HTTP_2 && head.headers.values().any(is_padded) {
+        return Err(Refusal::FieldValue);
+    }
+    // Content-Length beside it is none of these: hyper has removed it, reads chunks, and closes the connection after
+    // the answer, which is one of the two ways that RFC 9112 6.1 leaves.
     let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => {}
@@ -143,6 +182,7 @@ pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refu
     for injector in &route.injectors {
         injector.inject(&mut upstream)?;
     }
+    headers::remove_lookalikes(&mut upstream.headers);
     Ok(upstream)
 }
 
@@ -246,6 +286,11 @@ fn is_host(text: &str) -> bool {
     !name.is_empty() && is_name && is_port
 }
 
+fn is_padded(value: &HeaderValue) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last())
+}
+
 /// Case does not matter, nor a port that is the scheme's own (RFC 9110 4.2.3).
 fn is_same_host(one: &Authority, other: &Authority, scheme: Option<&Scheme>) -> bool {
     let default = if scheme == Some(&Scheme::HTTPS) { 443 } else { 80 };
@@ -273,7 +318,7 @@ mod tests {
         let config = fixture::config(vec![route]);
         let client = Client::new(Some("198.51.100.7:999".parse().unwrap()), None, false);
         let id = RequestId::of(&HeaderMap::new(), false);
-        let host = host(&head)?;
+        let host = admit(&head, 100)?;
         let route = &config.routes[0];
         let context =
             Context { config: &config, route, client: &client, trusted: false, host: host.as_ref(), id: &id };
@@ -284,7 +329,7 @@ mod tests {
         let fields: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
         let mut head = head(uri, &fields);
         head.version = version;
-        match host(&head) {
+        match admit(&head, 100) {
             Ok(host) => Ok(host.map(|host| host.to_string())),
             Err(Refusal::Host(what)) => Err(what),
             Err(other) => panic!("{other}"),
@@ -324,6 +369,34 @@ mod tests {
     }
 
     #[test]
+    fn target_that_is_no_path_is_refused() {
+        let of = |method: Method, uri: &str| {
+            let mut head = head(uri, &[("host", "a")]);
+            head.method = method;
+            admit(&head, 100).map(drop).map_err(|refusal| refusal.cause())
+        };
+        for uri in ["a", "a:80", "*"] {
+            assert_eq!(of(Method::GET, uri), Err(Cause::ClientBadPath), "{uri}");
+        }
+        assert_eq!(of(Method::OPTIONS, "*"), Ok(()));
+        assert_eq!(of(Method::GET, "http://a"), Ok(()));
+    }
+
+    #[test]
+    fn http_2_has_as_many_fields_as_http_1_and_none_with_space_around() {
+        let of = |version, fields: Fields<'_>| {
+            let mut head = head("http://a/", fields);
+            head.version = version;
+            admit(&head, 2).map(drop).map_err(|refusal| refusal.cause())
+        };
+        for value in [" x", "x\t", " "] {
+            assert_eq!(of(Version::HTTP_2, &[("x", value)]), Err(Cause::ClientBadFieldValue), "{value:?}");
+        }
+        assert_eq!(of(Version::HTTP_2, &[("x", ""), ("x", "a b")]), Ok(()));
+        assert_eq!(of(Version::HTTP_2, &[("x", ""), ("x", ""), ("y", "")]), Err(Cause::ClientTooManyHeaders));
+    }
+
+    #[test]
     fn invalid_host_is_refused() {
         for host in [
             "", ":80", "a b", "a,b", "u@a", "a/b", "a:b", "a:80:80", "a:65536", "a:+80", "::1", "[::1",
@@ -338,15 +411,15 @@ mod tests {
         for method in [Method::CONNECT, Method::TRACE] {
             let mut head = head("/", &[("host", "a")]);
             head.method = method;
-            assert_eq!(host(&head).unwrap_err().cause(), Cause::ClientMethodNotImplemented);
+            assert_eq!(admit(&head, 100).unwrap_err().cause(), Cause::ClientMethodNotImplemented);
         }
         for codings in [&["gzip, chunked"][..], &["chunked", "chunked"], &["chunked, chunked"], &["identity"]]
         {
             let mut fields = vec![("host", "a")];
             fields.extend(codings.iter().map(|coding| ("transfer-encoding", *coding)));
-            assert!(matches!(host(&head("/", &fields)), Err(Refusal::TransferCoding)), "{codings:?}");
+            assert!(matches!(admit(&head("/", &fields), 100), Err(Refusal::TransferCoding)), "{codings:?}");
         }
-        assert!(host(&head("/", &[("host", "a"), ("transfer-encoding", "Chunked")])).is_ok());
+        assert!(admit(&head("/", &[("host", "a"), ("transfer-encoding", "Chunked")]), 100).is_ok());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::client::Client;
 use super::connection::{Connection, Handler};
+use super::crowd::{Crowd, Entry, Seldom};
 use super::entrance::{Arrival, Detached, Entrance, Stream};
 use super::listener::Listener;
 use super::worker::Worker;
@@ -34,6 +35,8 @@ pub(super) struct Acceptor<H> {
     max_connections: usize,
     /// Whether it was logged that there is no free place.
     full: bool,
+    crowd: Crowd,
+    refused: Seldom,
 }
 
 /// A worker as the acceptor sees it.
@@ -59,6 +62,7 @@ pub(super) struct Accepted<S> {
 struct Seat {
     live: Option<Arc<AtomicUsize>>,
     _permit: OwnedSemaphorePermit,
+    _entry: Entry,
 }
 
 impl<H: Handler> Acceptor<H> {
@@ -72,7 +76,9 @@ impl<H: Handler> Acceptor<H> {
         worker: Rc<Worker>,
         handler: H,
     ) -> io::Result<Self> {
-        let max_connections = worker.config.limits.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        let limits = &worker.config.limits;
+        let max_connections = limits.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        let crowd = Crowd::new(limits.max_connections_per_client);
         let entrances = listeners.into_iter().map(Entrance::open).collect::<io::Result<_>>()?;
         Ok(Acceptor {
             entrances,
@@ -83,6 +89,8 @@ impl<H: Handler> Acceptor<H> {
             free: Arc::new(Semaphore::new(max_connections)),
             max_connections,
             full: false,
+            crowd,
+            refused: Seldom::default(),
         })
     }
 
@@ -98,8 +106,12 @@ impl<H: Handler> Acceptor<H> {
             match accepted {
                 Ok((stream, peer)) => {
                     failing = false;
+                    let Some(entry) = self.admit(peer) else {
+                        stream.reset();
+                        continue;
+                    };
                     let tls = self.entrances[index].tls.clone();
-                    self.place(Accepted { stream, peer, tls, seat: Seat::new(permit) });
+                    self.place(Accepted { stream, peer, tls, seat: Seat::new(permit, entry) });
                 }
                 // The connection was gone before it was accepted; the next one may be fine.
                 Err(error) if is_about_one_connection(&error) => {}
@@ -142,6 +154,21 @@ impl<H: Handler> Acceptor<H> {
             }
         }
         Poll::Pending
+    }
+
+    /// What a connection from `peer` holds as long as it lives; `None` if there are too many from there.
+    fn admit(&mut self, peer: Option<SocketAddr>) -> Option<Entry> {
+        let Some(peer) = peer.filter(|peer| !self.worker.config.trusts(peer.ip())) else {
+            return Some(Entry::unbounded());
+        };
+        let entry = self.crowd.enter(peer.ip());
+        if entry.is_none()
+            && let Some(refused) = self.refused.count()
+        {
+            let client = peer.ip();
+            tracing::warn!(%client, refused, "closed connections beyond limits.max_connections_per_client");
+        }
+        entry
     }
 
     /// Hands a connection to the worker with the fewest.
@@ -213,8 +240,8 @@ impl Accepted<Detached> {
 }
 
 impl Seat {
-    fn new(permit: OwnedSemaphorePermit) -> Self {
-        Seat { live: None, _permit: permit }
+    fn new(permit: OwnedSemaphorePermit, entry: Entry) -> Self {
+        Seat { live: None, _permit: permit, _entry: entry }
     }
 
     /// Counts the connection on the worker at `place`, and no longer where it was before.
@@ -282,7 +309,7 @@ mod tests {
         let free = Arc::new(Semaphore::new(1));
         let (first, second) = (Place::here(), Place::here());
         let permit = Arc::clone(&free).try_acquire_owned().expect("a permit");
-        let mut seat = Seat::new(permit);
+        let mut seat = Seat::new(permit, Entry::unbounded());
         seat.sit(&first);
         assert_eq!((first.live.load(Ordering::Relaxed), free.available_permits()), (1, 0));
         seat.sit(&second);

@@ -147,14 +147,18 @@ impl<H: Handler> Connection<H> {
         let mut http =
             http1_builder(&self.worker.config).serve_connection(ClientIo(Rc::clone(&wire)), service);
         let driver = Driver::new(&self.client, &wire, &self.worker, &self.member, None);
-        match driver.run(Pin::new(&mut http)).await {
-            End::Done(Ok(())) if self.client.uploading.get() => linger(&wire).await,
-            End::Done(Ok(())) => {}
-            End::Done(Err(error)) => {
-                let unread = http.into_parts().read_buf;
-                self.http1_failed(&error, &unread, &wire).await;
+        let error = match driver.run(Pin::new(&mut http)).await {
+            End::Done(result) => result.err(),
+            End::Cut(cause) => return self.client.left.set(cause),
+        };
+        // What hyper holds besides goes now, so that a connection that lingers costs little.
+        let unread = http.into_parts().read_buf;
+        match error {
+            Some(error) => self.http1_failed(&error, &unread, &wire).await,
+            None if self.client.uploading.get() || !unread.is_empty() || wire.has_unread().await => {
+                linger(&wire).await;
             }
-            End::Cut(cause) => self.client.left.set(cause),
+            None => {}
         }
     }
 
@@ -164,7 +168,7 @@ impl<H: Handler> Connection<H> {
             log::refused(&self.client, wire.last_status(), Cause::ClientMalformed);
             linger(wire).await;
         } else if error.is_timeout() && !is_blank(unread) {
-            log::refused(&self.client, None, Cause::ClientTimeoutRequestHead);
+            self.timed_out(wire).await;
         } else if error.is_incomplete_message() && !is_blank(unread) {
             log::refused(&self.client, None, Cause::ClientGone);
         } else {
@@ -172,21 +176,57 @@ impl<H: Handler> Connection<H> {
         }
     }
 
+    /// Tells a client that did not finish its head, which hyper does not (RFC 9110 15.5.9). It was waiting for the head,
+    /// so it has written all of the response before.
+    async fn timed_out(&self, wire: &Wire) {
+        let told = !self.client.write_blocked.get() && wire.reply(TIMED_OUT).await;
+        log::refused(&self.client, told.then_some(408), Cause::ClientTimeoutRequestHead);
+        if told {
+            linger(wire).await;
+        }
+    }
+
     async fn serve_http2(self, wire: Rc<Wire>) {
         let (handler, client, worker) =
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
+        let tapped = Rc::clone(&wire);
         let service = service_fn(move |request: Request<Incoming>| {
+            tapped.handled();
             answer(handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker)))
         });
+        wire.follow_frames();
         let streams = Streams::new(self.worker.config.timeouts.client_write_stall);
         let http = http2_builder(&self.worker.config, streams.clone())
             .serve_connection(ClientIo(Rc::clone(&wire)), service);
-        let driver = Driver::new(&self.client, &wire, &self.worker, &self.member, Some(streams));
-        match driver.run(pin!(http)).await {
-            End::Done(Ok(())) => {}
-            End::Done(Err(error)) => self.ended(&error),
+        let driver = Driver::new(&self.client, &wire, &self.worker, &self.member, Some(streams.clone()));
+        let end = driver.run(pin!(http)).await;
+        match end {
+            End::Done(Ok(())) => drop(self.http2_ended(&wire, Cause::ClientMalformed)),
+            End::Done(Err(error)) => {
+                let cause = match reason(&error) {
+                    _ if wire.is_flooded() => Cause::ClientFlooded,
+                    Some(h2::Reason::ENHANCE_YOUR_CALM) => Cause::ClientFlooded,
+                    Some(_) => Cause::ClientMalformed,
+                    None => Cause::ClientGone,
+                };
+                self.client.left.set(cause);
+                let lines = self.http2_ended(&wire, cause) + streams.live();
+                if lines == 0 && (cause != Cause::ClientGone || wire.is_inside_head()) {
+                    log::refused(&self.client, None, cause);
+                }
+                self.ended(&error);
+            }
             End::Cut(cause) => self.client.left.set(cause),
         }
+    }
+
+    /// Tells of the requests that the handler did not get because of `cause`. How many there were.
+    fn http2_ended(&self, wire: &Wire, cause: Cause) -> usize {
+        if self.worker.phase.get() > Phase::Serving {
+            return 0;
+        }
+        let refused = wire.refused().map(|reset| log::refused(&self.client, None, reset.unwrap_or(cause)));
+        refused.count()
     }
 
     fn ended(&self, error: &hyper::Error) {
@@ -256,12 +296,26 @@ fn http2_builder(config: &Config, streams: Streams) -> http2::Builder<Streams> {
     builder
 }
 
-/// Reads what the client still sends after the last response: closing a socket with unread bytes resets it,
-/// and the reset can overtake the response (RFC 9112 9.6).
+/// Why h2 gave a connection up; `None` if it was the client that did, or the network.
+fn reason(error: &hyper::Error) -> Option<h2::Reason> {
+    let cause = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
+    cause.reason().filter(|_| !cause.is_remote())
+}
+
+/// Says that nothing more comes, and reads what the client still sends after the last response: closing a socket with
+/// unread bytes resets it, and the reset can overtake the response (RFC 9112 9.6).
 async fn linger(wire: &Wire) {
     // Either way the connection is closed now.
-    let _ = timeout(LINGER, wire.discard()).await;
+    let _ = timeout(LINGER, async {
+        // hyper has done it already, but after a CONNECT.
+        let _ = wire.shutdown().await;
+        wire.discard().await;
+    })
+    .await;
 }
+
+/// The answer to a head that does not come.
+const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// What a client that still sends gets to read the response and close.
 const LINGER: Duration = Duration::from_secs(2);
@@ -677,10 +731,11 @@ mod tests {
         served.send(GET_HELLO).await;
         served.read_until("0\r\n\r\n").await;
         served.send("GET /hello HTTP/1.1\r\nhost:").await;
-        assert_eq!(served.read_to_end().await, "");
+        let answer = served.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
         let lines = served.lines.access();
         assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(lines[1].contains("method=- outcome=client:timeout_request_head"), "{lines:?}");
+        assert!(lines[1].contains("method=- status=408 outcome=client:timeout_request_head"), "{lines:?}");
     }
 
     #[tokio::test(flavor = "local")]
@@ -720,13 +775,32 @@ mod tests {
     }
 
     #[tokio::test(flavor = "local")]
+    async fn panic_in_a_body_ends_its_connection_only_and_no_body_looks_complete() {
+        let mut served = serve(config(), PIPE);
+        served.send("GET /panic-later HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let got = served.read_to_end().await;
+        assert!(!got.ends_with("0\r\n\r\n"), "{got}");
+        assert!(served.lines.access()[0].contains("outcome=tidegate:panic"), "{:?}", served.lines.access());
+        assert!(served.worker.connections.is_empty());
+    }
+
+    #[tokio::test(flavor = "local")]
     async fn panic_in_an_http2_stream_leaves_the_others_alone() {
         let (io, served) = split(serve(config(), PIPE));
         let mut sender = http2(io, 65_535).await;
+        let gate = served.script.gate();
+        let mut other = sender.send_request(get("/gate")).await.expect("a response").into_body();
         sender.send_request(get("/panic")).await.expect_err("reset");
+        let mut later = sender.send_request(get("/panic-later")).await.expect("a response").into_body();
+        assert!(rest(&mut later).await.is_err(), "a body that broke off looked complete");
+        gate.send(Bytes::from_static(b"still here")).await.expect("sent");
+        drop(gate);
+        assert_eq!(rest(&mut other).await.expect("a clean end"), "still here");
         let response = sender.send_request(get("/hello")).await.expect("a response");
         assert_eq!(response.status(), 200);
-        drop(served);
+        let panics =
+            served.lines.access().iter().filter(|line| line.contains("outcome=tidegate:panic")).count();
+        assert_eq!(panics, 2, "{:?}", served.lines.access());
     }
 
     #[tokio::test(flavor = "local", start_paused = true)]

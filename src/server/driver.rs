@@ -16,6 +16,7 @@ use super::io::{Ahead, Wire};
 use super::registry::Member;
 use super::stall::{Streams, Timer};
 use super::worker::{Phase, Worker};
+use crate::log;
 use crate::stream::Cause;
 
 /// A connection of hyper's, HTTP/1.1 or HTTP/2.
@@ -45,10 +46,13 @@ pub(super) struct Driver<'a> {
     closing: bool,
     /// Since when there is no stream on an HTTP/2 connection.
     idle_since: Option<Instant>,
+    /// Since when an HTTP/2 client is in the middle of a head.
+    head_since: Option<Instant>,
     /// Since when streams must end.
     ending_since: Option<Instant>,
     write_timer: Timer,
     idle_timer: Timer,
+    head_timer: Timer,
     ending_timer: Timer,
 }
 
@@ -69,9 +73,11 @@ impl<'a> Driver<'a> {
             streams,
             closing: false,
             idle_since: None,
+            head_since: None,
             ending_since: None,
             write_timer: Timer::default(),
             idle_timer: Timer::default(),
+            head_timer: Timer::default(),
             ending_timer: Timer::default(),
         }
     }
@@ -94,7 +100,19 @@ impl<'a> Driver<'a> {
         if let Poll::Ready(result) = http.as_mut().poll(cx) {
             return Poll::Ready(End::Done(result));
         }
+        // Once no more requests are taken, a stream that is not handled was not refused: the client is to send it to
+        // another connection (RFC 9113 6.8).
+        if !self.closing && self.wire.is_settled() {
+            self.wire.refused().for_each(|reset| match reset {
+                Some(cause) => log::refused(self.client, None, cause),
+                // The one thing that h2 answers instead: a head past `max_head_bytes`.
+                None => log::refused(self.client, Some(431), Cause::ClientMalformed),
+            });
+        }
         if let Poll::Ready(cut) = self.poll_left(cx) {
+            return Poll::Ready(cut);
+        }
+        if let Poll::Ready(cut) = self.poll_head(cx) {
             return Poll::Ready(cut);
         }
         if self.poll_idle(cx).is_ready() {
@@ -128,6 +146,19 @@ impl<'a> Driver<'a> {
             return Poll::Ready(End::Cut(Cause::ClientStalled));
         }
         Poll::Pending
+    }
+
+    /// Ready when an HTTP/2 client did not finish the head of a request that it began. Nothing else can come on the
+    /// connection meanwhile (RFC 9113 4.3), so it is of no use to anybody.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.streams.is_none() || !self.wire.is_inside_head() {
+            self.head_since = None;
+            return Poll::Pending;
+        }
+        let since = *self.head_since.get_or_insert_with(Instant::now);
+        ready!(self.head_timer.poll_until(cx, since + self.worker.config.timeouts.request_head));
+        log::refused(self.client, None, Cause::ClientTimeoutRequestHead);
+        Poll::Ready(End::Cut(Cause::ClientTimeoutRequestHead))
     }
 
     /// Ready when an HTTP/2 connection had no stream for `request_head`, and every such time again. (hyper

@@ -82,6 +82,15 @@ impl Stream {
         }
     }
 
+    /// Closes it so that nothing stays behind, neither here nor in the kernel (TIME_WAIT).
+    pub(super) fn reset(self) {
+        if let Stream::Tcp(tcp) = &self
+            && let Err(error) = tcp.set_zero_linger()
+        {
+            tracing::debug!(%error, "cannot reset a connection; it is closed as any other");
+        }
+    }
+
     /// Leaves the runtime.
     pub(super) fn detach(self) -> io::Result<Detached> {
         Ok(match self {

@@ -25,7 +25,10 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
+use super::frames::Frames;
 use super::hangup::Hangup;
+use super::tap::Tap;
+use crate::stream::Cause;
 
 /// A byte stream to the client: TCP or Unix, plain or TLS.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
@@ -73,7 +76,7 @@ pub(super) struct Metered<S> {
 
 /// A client's byte stream, shared by hyper and the connection that drives hyper.
 pub(super) struct Wire {
-    socket: RefCell<TokioIo<Box<dyn Socket>>>,
+    socket: RefCell<TokioIo<Tap>>,
     /// Read from the socket, not yet by hyper. Not much more than [`AHEAD_LIMIT`].
     ahead: RefCell<BytesMut>,
     /// Tells of the client's end while the stash is full; at rest again once hyper has emptied it.
@@ -112,7 +115,7 @@ impl Wire {
     /// A wire over a socket on which nothing was read.
     pub(super) fn new(socket: Box<dyn Socket>, client: Rc<Client>) -> Rc<Self> {
         Rc::new(Wire {
-            socket: RefCell::new(TokioIo::new(socket)),
+            socket: RefCell::new(TokioIo::new(Tap::new(socket))),
             ahead: RefCell::default(),
             hangup: RefCell::default(),
             parked: Cell::new(false),
@@ -171,6 +174,65 @@ impl Wire {
     /// Whether anything but line ends (RFC 9112 2.2) was read that hyper did not take.
     pub(super) fn holds_bytes(&self) -> bool {
         !is_blank(&self.ahead.borrow())
+    }
+
+    /// To be called before hyper serves HTTP/2: from now on frames are counted, what was read before included.
+    pub(super) fn follow_frames(&self) {
+        self.socket.borrow_mut().inner_mut().follow(&self.ahead.borrow());
+    }
+
+    /// To be called for each request that the handler gets.
+    pub(super) fn handled(&self) {
+        if let Some(frames) = self.socket.borrow_mut().inner_mut().frames_mut() {
+            frames.handle();
+        }
+    }
+
+    /// Whether hyper, having nothing more to do, has seen to all that was read and written all that it had to say.
+    pub(super) fn is_settled(&self) -> bool {
+        self.ahead.borrow().is_empty() && !self.client.write_blocked.get()
+    }
+
+    /// The HTTP/2 streams that were refused and not told of yet ([`Frames::refused`]).
+    pub(super) fn refused(&self) -> impl Iterator<Item = Option<Cause>> + use<> {
+        self.socket.borrow_mut().inner_mut().frames_mut().map(Frames::refused).into_iter().flatten()
+    }
+
+    /// Whether an HTTP/2 client is in the middle of the head of a request.
+    pub(super) fn is_inside_head(&self) -> bool {
+        self.socket.borrow().inner().frames().is_some_and(Frames::is_inside_head)
+    }
+
+    /// Whether an HTTP/2 client sent more than it may for nothing.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.socket.borrow().inner().frames().is_some_and(Frames::is_flooded)
+    }
+
+    /// Whether the client has sent something that nobody read.
+    pub(super) async fn has_unread(&self) -> bool {
+        poll_fn(|cx| match self.holds_bytes() {
+            true => Poll::Ready(true),
+            false => Poll::Ready(matches!(self.poll_read_ahead(cx), Poll::Ready(Ok(1..)))),
+        })
+        .await
+    }
+
+    /// Writes a short response of our own where hyper has none: in one piece that the socket takes at once, or not at
+    /// all. Whether it did.
+    pub(super) async fn reply(&self, response: &[u8]) -> bool {
+        poll_fn(|cx| {
+            let written = Pin::new(self.socket.borrow_mut().inner_mut()).poll_write(cx, response);
+            Poll::Ready(matches!(written, Poll::Ready(Ok(length)) if length == response.len()))
+        })
+        .await
+    }
+
+    /// Ends the writing half.
+    ///
+    /// # Errors
+    /// It has ended already, or the connection broke.
+    pub(super) async fn shutdown(&self) -> io::Result<()> {
+        poll_fn(|cx| Pin::new(self.socket.borrow_mut().inner_mut()).poll_shutdown(cx)).await
     }
 
     /// The status of the last response head that hyper wrote.

@@ -7,14 +7,17 @@
 mod acceptor;
 pub mod client;
 mod connection;
+mod crowd;
 mod driver;
 mod entrance;
+mod frames;
 mod hangup;
 mod io;
 mod listener;
 pub mod registry;
 mod report;
 pub mod stall;
+mod tap;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod worker;
@@ -389,6 +392,45 @@ mod tests {
     }
 
     #[test]
+    fn connection_beyond_the_limit_of_its_client_is_closed_at_once() {
+        let mut config = config();
+        config.limits.max_connections_per_client = 2;
+        config.workers = 2;
+        let running = run(config);
+        let mut streams: Vec<_> = (0..2).map(|_| running.connect()).collect();
+        for stream in &mut streams {
+            get(stream, "/hello");
+        }
+        let mut third = running.connect();
+        // A reset, or an end of file if that is earlier than the client looks.
+        assert!(matches!(third.read(&mut [0]), Ok(0) | Err(_)));
+        // The ones that were there are served, and one that leaves makes room.
+        get(&mut streams[0], "/hello");
+        drop(streams.pop());
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let mut again = running.connect();
+            let sent = write!(again, "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n");
+            if sent.is_ok() && matches!(again.read(&mut [0]), Ok(1)) {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "no room");
+        }
+    }
+
+    #[test]
+    fn trusted_proxy_has_as_many_connections_as_it_wants() {
+        let mut config = config();
+        config.limits.max_connections_per_client = 1;
+        config.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+        let running = run(config);
+        let mut streams: Vec<_> = (0..3).map(|_| running.connect()).collect();
+        for stream in &mut streams {
+            get(stream, "/hello");
+        }
+    }
+
+    #[test]
     fn drain_closes_listeners_and_idle_connections_and_waits_for_streams() {
         for workers in [1, 2] {
             let mut config = config();
@@ -483,6 +525,57 @@ mod tests {
         running.stopper.drain();
         assert!(running.join().is_ok());
         assert!(!path.exists());
+    }
+
+    /// Stands where a bug of tidegate's would: on the path of every request of its route.
+    #[derive(Debug)]
+    struct Bug;
+
+    impl crate::auth::Injector for Bug {
+        fn inject(&self, head: &mut http::request::Parts) -> Result<(), crate::auth::Error> {
+            match head.uri.path() {
+                "/panic" => panic!("as the test wants"),
+                _ => Ok(()),
+            }
+        }
+
+        fn secrets(&self) -> Vec<Vec<u8>> {
+            Vec::new()
+        }
+    }
+
+    /// Nobody listens at the upstream of these routes, so a request that gets as far is a 502.
+    #[test]
+    fn panic_in_a_request_ends_it_alone() {
+        use crate::config::PathMatch;
+        use crate::route::fixture;
+        let mut route = fixture::route(PathMatch::Prefix(String::new()));
+        route.injectors.push(Box::new(Bug));
+        let mut upstreams = fixture::config(Vec::new()).upstreams;
+        upstreams[0].endpoint = crate::config::Endpoint::Unix(directory("panic").join("nobody"));
+        let config = Config { routes: vec![route], upstreams, ..config() };
+        let server = Server::bind(Arc::new(config)).expect("bound");
+        let (address, stopper) = (server.addresses()[0].clone(), server.stopper());
+        let thread = thread::spawn(move || server.run());
+        let connect = || {
+            let stream =
+                TcpStream::connect(address.strip_prefix("http://").expect("TCP")).expect("connected");
+            stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+            stream
+        };
+        let get = |stream: &mut TcpStream, path: &str| {
+            write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").expect("sent");
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).map(|()| String::from_utf8_lossy(&status).into_owned())
+        };
+        let mut other = connect();
+        assert_eq!(get(&mut other, "/").expect("an answer"), "HTTP/1.1 502");
+        assert!(get(&mut connect(), "/panic").is_err(), "the connection of the request is closed");
+        read_until(&mut other, "}}");
+        assert_eq!(get(&mut other, "/").expect("an answer"), "HTTP/1.1 502");
+        assert_eq!(get(&mut connect(), "/").expect("an answer"), "HTTP/1.1 502");
+        stopper.end_now();
+        assert!(thread.join().expect("no panic").is_ok());
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub(crate) fn config() -> Config {
             max_head_bytes: 32 << 10,
             max_headers: 100,
             max_connections: 16384,
+            max_connections_per_client: 4096,
+            min_body_rate: 256,
             max_carry_total: 512 << 20,
         },
         log_format: LogFormat::Logfmt,
@@ -99,8 +101,8 @@ impl Events {
 }
 
 /// A handler that does what the path says: `/hello` answers at once, `/wait` never answers, `/endless` sends
-/// 16 KiB frames for ever, `/gate` sends what comes through [`Scripted::gate`], `/panic` panics, `/thread`
-/// answers with the name of its thread, `/lookup` waits for a blocking call that never returns.
+/// 16 KiB frames for ever, `/gate` sends what comes through [`Scripted::gate`], `/panic` panics, `/panic-later` does in
+/// its body, `/thread` answers with the name of its thread, `/lookup` waits for a blocking call that never returns.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scripted {
     pub(crate) events: Events,
@@ -118,6 +120,7 @@ enum Frames {
     One(Option<Bytes>),
     Endless,
     Gate(mpsc::Receiver<Bytes>),
+    Panic(Option<Bytes>),
 }
 
 /// Tells when it is dropped, and writes an access line.
@@ -149,6 +152,7 @@ impl Scripted {
                 Frames::Gate(gate.expect("a gate"))
             }
             "/panic" => panic!("as the test wants"),
+            "/panic-later" => Frames::Panic(Some(Bytes::from_static(b"begun"))),
             "/lookup" => {
                 let lookup = tokio::task::spawn_blocking(|| {
                     loop {
@@ -198,6 +202,7 @@ impl http_body::Body for ScriptedBody {
             Frames::One(bytes) => bytes.take(),
             Frames::Endless => Some(Bytes::from_static(&[b'x'; 16 << 10])),
             Frames::Gate(gate) => ready!(gate.poll_recv(cx)),
+            Frames::Panic(bytes) => Some(bytes.take().expect("as the test wants")),
         };
         if let (Some(watch), Some(_)) = (&self.watch, &bytes) {
             watch.handed_over.set(Some(Instant::now()));

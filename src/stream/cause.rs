@@ -85,10 +85,16 @@ causes! {
     ClientMethodNotImplemented: Client "method_not_implemented", status(StatusCode::NOT_IMPLEMENTED), "Use another method; tidegate is no tunnel.";
     /// `Host` is missing, given twice, not valid, or not that of the request target.
     ClientBadHost: Client "bad_host", status(StatusCode::BAD_REQUEST), "Send one valid `Host`.";
+    /// The head has more than `limits.max_headers` fields.
+    ClientTooManyHeaders: Client "too_many_headers", status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), "Send fewer; raise the limit if its headers are meant.";
+    /// The value of a field has a control character in it.
+    ClientBadFieldValue: Client "bad_field_value", status(StatusCode::BAD_REQUEST), "Send printable text.";
     /// `Transfer-Encoding` is not `chunked`.
     ClientBadTransferCoding: Client "bad_transfer_coding", status(StatusCode::BAD_REQUEST), "Send the body chunked, or with `Content-Length`.";
     /// The path has dot segments, backslashes, control characters or a stray `%`, or is no path once it is rewritten.
     ClientBadPath: Client "bad_path", status(StatusCode::BAD_REQUEST), "Send a plain path.";
+    /// An HTTP/2 client opened more streams at a time than it was told it may. Nothing of the request was looked at.
+    ClientTooManyStreams: Client "too_many_streams", Nothing, "Let the client obey SETTINGS_MAX_CONCURRENT_STREAMS; it may send the request again.";
     /// No route has this host and path.
     ClientNoRoute: Client "no_route", status(StatusCode::NOT_FOUND), "Add a `[[route]]`, or correct the URL; `tidegate check` prints the routes in the order in which they are tried.";
     /// Routes have this host and path, but not this method. `Allow` names those that they have.
@@ -103,7 +109,11 @@ causes! {
     ClientTimeoutRequestBodyIdle: Client "timeout_request_body_idle", status(StatusCode::REQUEST_TIMEOUT), "Look at the client's network; raise the timeout for slow uploads.";
     /// The request body is larger than `route.max_request_body`.
     ClientRequestBodyTooLarge: Client "request_body_too_large", status(StatusCode::PAYLOAD_TOO_LARGE), "Send less, or raise the limit of the route.";
-    /// The request body broke off, or is not framed as HTTP wants it.
+    /// The client sends its request body with less than `limits.min_body_rate`.
+    ClientRequestBodyTooSlow: Client "request_body_too_slow", status(StatusCode::REQUEST_TIMEOUT), "Look at the client's network; lower the rate for slow uploads.";
+    /// The request body is not framed as HTTP wants it.
+    ClientMalformedBody: Client "malformed_body", status(StatusCode::BAD_REQUEST), "Look at the client; nothing of the request is sent twice.";
+    /// The request body broke off.
     ClientRequestBody: Client "request_body", status(StatusCode::BAD_REQUEST), "Look at the client; nothing of the request is sent twice.";
     /// The client closed its connection or its stream. The upstream is left at once.
     ClientGone: Client "gone", Nothing, "Nothing, if the user stopped it; else look for a timeout in the client or in a proxy before tidegate.";

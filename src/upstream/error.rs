@@ -69,6 +69,15 @@ pub enum Error {
     /// The request body could not be read from the client.
     #[error("the request body broke off")]
     RequestBody,
+    /// The request body is not framed as it says (RFC 9112 7.1, RFC 9113 8.1.1).
+    #[error("the framing of the request body is malformed")]
+    RequestBodyMalformed,
+    /// The client sends its request body too slowly.
+    #[error("the request body comes with less than {rate} bytes a second")]
+    RequestBodyTooSlow {
+        /// The bound, in bytes per second.
+        rate: u64,
+    },
     /// The request body is larger than the route allows.
     #[error("the request body is larger than {limit} bytes")]
     RequestBodyTooLarge {
@@ -137,6 +146,8 @@ impl Error {
             Error::Malformed { .. } => Cause::UpstreamMalformed,
             Error::Http2 { .. } => Cause::UpstreamHttp2Error,
             Error::RequestBody => Cause::ClientRequestBody,
+            Error::RequestBodyMalformed => Cause::ClientMalformedBody,
+            Error::RequestBodyTooSlow { .. } => Cause::ClientRequestBodyTooSlow,
             Error::RequestBodyTooLarge { .. } => Cause::ClientRequestBodyTooLarge,
         }
     }
@@ -153,7 +164,10 @@ impl Error {
             },
             Error::ClosedBeforeHead { .. } | Error::Malformed { .. } | Error::Http2 { .. } => Phase::Head,
             Error::Truncated { .. } => Phase::Body,
-            Error::RequestBody | Error::RequestBodyTooLarge { .. } => Phase::Request,
+            Error::RequestBody
+            | Error::RequestBodyMalformed
+            | Error::RequestBodyTooSlow { .. }
+            | Error::RequestBodyTooLarge { .. } => Phase::Request,
         }
     }
 }

@@ -3,8 +3,9 @@
 //! Pulled by the side that writes to the upstream, never ahead of it, so a slow upstream slows the client.
 //! Trailers of a request are dropped (RFC 9110 6.5.1 allows it).
 
+use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use super::error::{Error, Timeout};
 ///
 /// Watched on the way: every data frame is shown to the tap before it leaves; more than `max_bytes` is
 /// [`super::Error::RequestBodyTooLarge`]; silence of the client longer than `idle` is
-/// [`super::Timeout::RequestBodyIdle`].
+/// [`super::Timeout::RequestBodyIdle`]; less than [`Upload::at_least`] is [`super::Error::RequestBodyTooSlow`].
 pub struct Upload {
     source: Source,
     tap: Option<Tap>,
@@ -30,6 +31,10 @@ pub struct Upload {
     /// The size of the whole body, if it is known before it is read.
     size: Option<u64>,
     received: u64,
+    /// Bytes per second that the client must come to on average; 0 is no bound.
+    min_rate: u64,
+    /// How long the client was waited for, all waits that are over together.
+    waited: Duration,
     /// Since when the client is waited for; `None` while it is not.
     waiting_since: Option<Instant>,
     deadline: Deadline,
@@ -89,6 +94,18 @@ impl Upload {
         self
     }
 
+    /// Asks the client for `rate` bytes per second. What counts is the time that the client was waited for, never that
+    /// which the upstream takes; and it may be `idle` behind, so that a pause is as long as it may be anyway. Without
+    /// `idle` there is no bound: who allows endless pauses allows slow bodies.
+    ///
+    /// Without this, a byte every now and then would hold a connection of the upstream for as long as the body may be
+    /// large: the silence never gets long enough.
+    #[must_use]
+    pub fn at_least(mut self, rate: u64) -> Self {
+        self.min_rate = rate;
+        self
+    }
+
     fn from_source(source: Source, size: Option<u64>, max_bytes: u64, idle: Option<Duration>) -> Self {
         let replay = Replay { keeping: true, frames: Vec::new(), bytes: 0, next: 0 };
         let deadline = Deadline::default();
@@ -100,6 +117,8 @@ impl Upload {
             idle,
             size,
             received: 0,
+            min_rate: 0,
+            waited: Duration::ZERO,
             waiting_since: None,
             deadline,
             replay,
@@ -143,30 +162,37 @@ impl Upload {
         }
         match self.poll_source(cx) {
             Poll::Ready(item) => {
-                self.waiting_since = None;
+                self.waited += self.waiting_since.take().map_or(Duration::ZERO, |since| since.elapsed());
                 Poll::Ready(item.map(|frame| frame.and_then(|frame| self.admit(frame))))
             }
             Poll::Pending => {
                 let since = *self.waiting_since.get_or_insert_with(Instant::now);
-                match self.idle {
-                    Some(after) if self.deadline.poll(cx, since, after).is_ready() => {
-                        Poll::Ready(Some(Err(Error::Timeout { timeout: Timeout::RequestBodyIdle, after })))
-                    }
-                    _ => Poll::Pending,
-                }
+                let Some(idle) = self.idle else { return Poll::Pending };
+                let (after, error) = match self.patience(idle) {
+                    Some(left) if left < idle => (left, Error::RequestBodyTooSlow { rate: self.min_rate }),
+                    _ => (idle, Error::Timeout { timeout: Timeout::RequestBodyIdle, after: idle }),
+                };
+                ready!(self.deadline.poll(cx, since, after));
+                Poll::Ready(Some(Err(error)))
             }
         }
+    }
+
+    /// How much longer the client may be waited for if it sends nothing more; `None` if that has no bound.
+    fn patience(&self, idle: Duration) -> Option<Duration> {
+        let earned = Duration::from_secs(self.received.checked_div(self.min_rate)?);
+        Some(idle.saturating_add(earned).saturating_sub(self.waited))
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         loop {
             let frame = match &mut self.source {
-                Source::Client(incoming) => match std::task::ready!(Pin::new(incoming).poll_frame(cx)) {
+                Source::Client(incoming) => match ready!(Pin::new(incoming).poll_frame(cx)) {
                     Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-                    Some(Err(_)) => {
+                    Some(Err(error)) => {
                         // hyper would call it ended if it were asked again.
                         self.source = Source::Broken;
-                        return Poll::Ready(Some(Err(Error::RequestBody)));
+                        return Poll::Ready(Some(Err(broken(&error))));
                     }
                     None => {
                         self.source = Source::Done;
@@ -177,7 +203,7 @@ impl Upload {
                 Source::Broken => return Poll::Ready(Some(Err(Error::RequestBody))),
                 Source::Done => return Poll::Ready(None),
                 #[cfg(test)]
-                Source::Script(script) => match std::task::ready!(script.poll(cx)) {
+                Source::Script(script) => match ready!(script.poll(cx)) {
                     Some(frame) => frame?,
                     None => return Poll::Ready(None),
                 },
@@ -221,6 +247,19 @@ impl Upload {
     pub(super) fn forget(&mut self) {
         self.replay.forget();
     }
+}
+
+/// Whether the client sent nonsense, or nothing more.
+fn broken(error: &hyper::Error) -> Error {
+    let causes = || std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let by_framing = causes().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| {
+        // hyper's decoder of chunks says no more than this.
+        matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+    });
+    let by_length = causes()
+        .filter_map(|cause| cause.downcast_ref::<h2::Error>())
+        .any(|cause| !cause.is_remote() && cause.reason() == Some(h2::Reason::PROTOCOL_ERROR));
+    if by_framing || by_length { Error::RequestBodyMalformed } else { Error::RequestBody }
 }
 
 impl Replay {
@@ -442,6 +481,45 @@ pub(super) mod tests {
         assert!(!upload.is_waiting());
         // The upstream takes nothing for a minute: that is not the client's silence.
         tokio::time::advance(2 * idle).await;
+        let start = Instant::now();
+        assert!(matches!(
+            next(&mut upload).await,
+            Some(Err(Error::Timeout { timeout: Timeout::RequestBodyIdle, .. }))
+        ));
+        assert_eq!(start.elapsed().as_secs(), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn upload_is_too_slow_when_the_client_stays_behind_the_rate_for_too_long() {
+        let idle = Duration::from_secs(30);
+        let start = Instant::now();
+        let (upload, script) = scripted_with(None, 1 << 20, Some(idle));
+        let mut upload = upload.at_least(100);
+        // Ten seconds of waiting for 500 bytes: five seconds are lost each time.
+        let mut error = None;
+        for _ in 0..20 {
+            let mut pause = std::pin::pin!(tokio::time::sleep(Duration::from_secs(10)));
+            let frame = poll_fn(|cx| {
+                if pause.as_mut().poll(cx).is_ready() {
+                    script.send(vec![0; 500]);
+                    return upload.poll_data(cx);
+                }
+                upload.poll_data(cx)
+            });
+            if let Some(Err(refused)) = frame.await {
+                error = Some(refused);
+                break;
+            }
+        }
+        assert!(matches!(error, Some(Error::RequestBodyTooSlow { rate: 100 })), "{error:?}");
+        // After five rounds it is 25 s behind of the 30 s that it may be, and then five more.
+        assert_eq!(start.elapsed().as_secs(), 55);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn upload_may_pause_as_long_as_silence_may_last_however_little_came() {
+        let (upload, _script) = scripted_with(None, 10, Some(Duration::from_secs(30)));
+        let mut upload = upload.at_least(1_000_000);
         let start = Instant::now();
         assert!(matches!(
             next(&mut upload).await,

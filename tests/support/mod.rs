@@ -4,8 +4,10 @@
 //! test, which decides when each byte is written, and time is only ever measured or bounded.
 
 pub mod access;
+pub mod attempt;
 pub mod certs;
 pub mod client;
+pub mod frames;
 pub mod network;
 pub mod nginx;
 pub mod pages;

@@ -287,6 +287,19 @@ impl Exchange {
         whole
     }
 
+    /// The whole request body, or why it is not complete. HTTP/1.1 only.
+    pub async fn try_body(&mut self) -> Result<Vec<u8>, String> {
+        let Side::Http1 { wire, body, .. } = &mut self.side else { panic!("only for HTTP/1.1") };
+        let mut whole = Vec::new();
+        loop {
+            match within("a piece of the request body", wire.piece(body)).await {
+                Ok(Some(piece)) => whole.extend(piece.data),
+                Ok(None) => return Ok(whole),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
     /// Sends a response head; the body follows in chunks or DATA frames.
     pub async fn respond(&mut self, status: u16, fields: &[(&str, &str)]) {
         match &mut self.side {
