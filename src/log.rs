@@ -75,6 +75,8 @@ pub struct Access {
     pub events: u64,
     /// Body bytes sent to the client.
     pub bytes: u64,
+    /// Bytes that a tunnel took from the client to the upstream; of tunnels only.
+    pub bytes_up: Option<u64>,
     /// Longest silence of the upstream inside the body.
     pub longest_gap: Option<Duration>,
     /// What went wrong, in words. Nothing of the request or the response.
@@ -106,6 +108,7 @@ impl Access {
             first_event: None,
             events: 0,
             bytes: 0,
+            bytes_up: None,
             longest_gap: None,
             error: None,
             phase: Cell::new(Phase::Request),
@@ -167,6 +170,7 @@ impl Access {
             first_event_ms = self.first_event.map(milliseconds),
             events = self.events,
             bytes = self.bytes,
+            bytes_up = self.bytes_up,
             longest_gap_ms = self.longest_gap.map(milliseconds),
             duration_ms = milliseconds(self.elapsed()),
             outcome = %outcome,

@@ -8,7 +8,9 @@
 //! looked at.
 
 use http::StatusCode;
-use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
+use http::header::{
+    AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL,
+};
 use http::request::Parts;
 use subtle::ConstantTimeEq as _;
 
@@ -92,12 +94,31 @@ pub fn check(auth: &ClientAuth, head: &mut Parts) -> Result<(), Refused> {
 }
 
 /// Removes everything with which the client identifies itself: `Authorization`, `Proxy-Authorization`, `x-api-key`,
-/// `api-key`, `x-goog-api-key`, `Cookie`, and the query parameters `key`, `access_token`, `api_key`.
+/// `api-key`, `x-goog-api-key`, `Cookie`, the query parameters `key`, `access_token`, `api_key`, and the subprotocol in
+/// which a browser has to put its key, since it cannot set headers of a WebSocket.
 pub fn strip(head: &mut Parts) {
     for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().chain(&KEY_HEADERS) {
         head.headers.remove(name);
     }
     query::remove(&mut head.uri, |name, _| is_key_parameter(name));
+    strip_subprotocols(&mut head.headers);
+}
+
+fn strip_subprotocols(headers: &mut HeaderMap) {
+    let fields = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let offered: Vec<&[u8]> = fields
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .collect();
+    let kept: Vec<&[u8]> =
+        offered.iter().copied().filter(|name| !name.starts_with(KEY_SUBPROTOCOL)).collect();
+    if kept.len() < offered.len() {
+        let kept = HeaderValue::from_bytes(&kept.join(&b", "[..])).ok().filter(|kept| !kept.is_empty());
+        headers.remove(SEC_WEBSOCKET_PROTOCOL);
+        if let Some(kept) = kept {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, kept);
+        }
+    }
 }
 
 fn is_key_parameter(name: &[u8]) -> bool {
@@ -131,6 +152,10 @@ const KEY_HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),
 ];
+
+/// How OpenAI's Realtime API takes a key from a browser:
+/// <https://platform.openai.com/docs/guides/realtime-websocket>.
+const KEY_SUBPROTOCOL: &[u8] = b"openai-insecure-api-key.";
 
 const KEY_PARAMETERS: [&str; 3] = ["key", "access_token", "api_key"];
 

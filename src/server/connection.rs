@@ -14,7 +14,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::UPGRADE;
+use http::{Method, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -27,11 +28,12 @@ use super::client::Client;
 use super::driver::{Driver, End};
 use super::io::{ClientIo, Metered, Opening, Socket, Wire, is_blank};
 use super::registry::Member;
-use super::stall::Streams;
+use super::stall::{self, Streams};
+use super::tunnel::{self, Http1End, Upgrades};
 use super::worker::{Phase, Worker};
 use crate::config::Config;
 use crate::log;
-use crate::relay::Aborted;
+use crate::relay::{Aborted, Ended, Tunnel};
 
 /// Answers requests.
 pub(super) trait Handler: Clone + Send + 'static {
@@ -45,6 +47,11 @@ pub(super) trait Handler: Clone + Send + 'static {
         client: Rc<Client>,
         worker: Rc<Worker>,
     ) -> impl Future<Output = Response<Self::Body>> + 'static;
+
+    /// The tunnel that begins behind a response with this body.
+    fn tunnel(_: &mut Self::Body) -> Option<Box<Tunnel>> {
+        None
+    }
 }
 
 /// The handler in production: [`crate::proxy::handle`].
@@ -73,6 +80,10 @@ impl Handler for Proxy {
         worker: Rc<Worker>,
     ) -> impl Future<Output = Response<Self::Body>> + 'static {
         crate::proxy::handle(request, client, worker)
+    }
+
+    fn tunnel(body: &mut Self::Body) -> Option<Box<Tunnel>> {
+        body.take_tunnel()
     }
 }
 
@@ -139,16 +150,29 @@ impl<H: Handler> Connection<H> {
     async fn serve_http1(self, wire: Rc<Wire>) {
         let (handler, client, worker) =
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
+        let upgrades = Rc::new(Upgrades::default());
+        let aside = Rc::clone(&upgrades);
         let service = service_fn(move |request: Request<Incoming>| {
             client.uploading.set(!request.body().is_end_stream());
-            answer(handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker)))
+            if request.headers().contains_key(UPGRADE) {
+                aside.asked.set(true);
+            }
+            let response = handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker));
+            let aside = Rc::clone(&aside);
+            answer(async move {
+                let mut response = response.await;
+                aside.tunnel.set(H::tunnel(response.body_mut()));
+                response
+            })
         });
         let mut http =
             http1_builder(&self.worker.config).serve_connection(ClientIo(Rc::clone(&wire)), service);
         let driver = Driver::new(&self.client, &wire, &self.worker, &self.member, None);
         match driver.run(Pin::new(&mut http)).await {
-            End::Done(Ok(())) if self.client.uploading.get() => linger(&wire).await,
-            End::Done(Ok(())) => {}
+            End::Done(Ok(())) => {
+                let unread = http.into_parts().read_buf;
+                self.http1_done(&upgrades, &unread, &wire).await;
+            }
             End::Done(Err(error)) => {
                 let unread = http.into_parts().read_buf;
                 self.http1_failed(&error, &unread, &wire).await;
@@ -157,11 +181,28 @@ impl<H: Handler> Connection<H> {
         }
     }
 
+    /// Goes on in a tunnel where hyper has written a 101; else closes so that the client can read what it was answered.
+    async fn http1_done(&self, upgrades: &Upgrades, unread: &[u8], wire: &Rc<Wire>) {
+        if let Some(tunnel) = upgrades.tunnel.take() {
+            if tunnel.run(&mut Http1End::new(wire), unread).await == Ended::ToLinger {
+                self.linger(wire, LINGER).await;
+            }
+            return;
+        }
+        if upgrades.asked.get() {
+            // hyper has not, in case that somebody takes the connection over.
+            let _ = timeout(LINGER, wire.shutdown()).await;
+        }
+        if self.client.uploading.get() {
+            self.linger(wire, LINGER_UPLOAD).await;
+        }
+    }
+
     /// Tells about a request that hyper refused, and closes so that the client can read why.
     async fn http1_failed(&self, error: &hyper::Error, unread: &[u8], wire: &Wire) {
         if error.is_parse() {
             log::refused(&self.client, wire.last_status(), "malformed");
-            linger(wire).await;
+            self.linger(wire, LINGER).await;
         } else if error.is_timeout() && !is_blank(unread) {
             log::refused(&self.client, None, "timeout_request_head");
         } else if error.is_incomplete_message() && !is_blank(unread) {
@@ -174,8 +215,16 @@ impl<H: Handler> Connection<H> {
     async fn serve_http2(self, wire: Rc<Wire>) {
         let (handler, client, worker) =
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
-        let service = service_fn(move |request: Request<Incoming>| {
-            answer(handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker)))
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let upgrade = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
+            let response = handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker));
+            answer(async move {
+                let mut response = response.await;
+                if let (Some(upgrade), Some(tunnel)) = (upgrade, H::tunnel(response.body_mut())) {
+                    tokio::task::spawn_local(tunnel::run_http2(tunnel, upgrade, stall::current()));
+                }
+                response
+            })
         });
         let streams = Streams::new(self.worker.config.timeouts.client_write_stall);
         let http = http2_builder(&self.worker.config, streams.clone())
@@ -194,6 +243,14 @@ impl<H: Handler> Connection<H> {
             error = error as &dyn std::error::Error,
             "connection ended"
         );
+    }
+
+    /// Reads what the client still sends after the last response, for `bound` at most, and while it sends: closing a
+    /// socket with unread bytes resets it, and the reset can overtake the response (RFC 9112 9.6).
+    async fn linger(&self, wire: &Wire, bound: Duration) {
+        let quiet = async { while let Ok(true) = timeout(LINGER, wire.discard()).await {} };
+        // Either way the connection is closed now.
+        let _ = self.unless_draining(timeout(bound, quiet)).await;
     }
 
     /// What `future` gives; `None` if a drain begins before.
@@ -251,19 +308,16 @@ fn http2_builder(config: &Config, streams: Streams) -> http2::Builder<Streams> {
         .max_pending_accept_reset_streams(HTTP2_PENDING_RESETS)
         .max_local_error_reset_streams(HTTP2_ERROR_RESETS)
         .keep_alive_interval(HTTP2_PING_INTERVAL)
-        .keep_alive_timeout(HTTP2_PING_TIMEOUT);
+        .keep_alive_timeout(HTTP2_PING_TIMEOUT)
+        .enable_connect_protocol();
     builder
-}
-
-/// Reads what the client still sends after the last response: closing a socket with unread bytes resets it,
-/// and the reset can overtake the response (RFC 9112 9.6).
-async fn linger(wire: &Wire) {
-    // Either way the connection is closed now.
-    let _ = timeout(LINGER, wire.discard()).await;
 }
 
 /// What a client that still sends gets to read the response and close.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// The same in the middle of an upload: some clients send all of it before they look at the response.
+const LINGER_UPLOAD: Duration = Duration::from_secs(30);
 
 /// Bytes that hyper reads ahead, and writes behind, per HTTP/1.1 connection.
 const HTTP1_BUFFER: usize = 64 << 10;

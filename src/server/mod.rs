@@ -14,6 +14,7 @@ mod io;
 mod listener;
 pub mod registry;
 pub mod stall;
+mod tunnel;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod worker;

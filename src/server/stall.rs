@@ -6,7 +6,7 @@
 //! that resets the stream, once hyper has sat on a frame for too long. The body finds its [`StreamWatch`] with
 //! [`current`] and says what it handed over when. HTTP/1.1 has no stream of its own and no watch.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::rt::Executor;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::stream::Who;
@@ -31,6 +32,8 @@ pub struct StreamWatch {
     /// Set just before the stream is dropped for what the client did not do; goes before
     /// [`Client::left`](super::client::Client::left).
     pub left: Cell<Option<(Who, &'static str)>>,
+    /// The task that hyper made on this stream to send what comes after an upgrade.
+    pub(super) upgraded: RefCell<Option<JoinHandle<()>>>,
     /// How long hyper may sit on a frame: `client_write_stall`.
     bound: Duration,
 }
@@ -72,12 +75,20 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         self.live.set(self.live.get() + 1);
         let live = Live(Rc::clone(&self.live));
-        let watch =
-            Rc::new(StreamWatch { handed_over: Cell::new(None), left: Cell::new(None), bound: self.bound });
-        tokio::task::spawn_local(WATCH.scope(Rc::clone(&watch), async move {
+        let watch = Rc::new(StreamWatch {
+            handed_over: Cell::new(None),
+            left: Cell::new(None),
+            upgraded: RefCell::new(None),
+            bound: self.bound,
+        });
+        let task = tokio::task::spawn_local(WATCH.scope(Rc::clone(&watch), async move {
             let _live = live;
             watched(stream, &watch).await;
         }));
+        // Of the tasks of a connection, only the one that answers a request makes another.
+        if let Some(parent) = current() {
+            parent.upgraded.replace(Some(task));
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! A request body on its way up.
 //!
 //! Pulled by the side that writes to the upstream, never ahead of it, so a slow upstream slows the client.
-//! Trailers of a request are dropped (RFC 9110 6.5.1 allows it).
+//! Its trailers go up where the connection has a place for them: in HTTP/2, and behind chunks in HTTP/1.1.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -25,6 +26,9 @@ pub struct Upload {
     tap: Option<Tap>,
     /// Called once, at the end of the client's body.
     ended: Option<Box<dyn FnOnce()>>,
+    /// What of a trailer section may go up.
+    trailer_filter: fn(HeaderMap) -> HeaderMap,
+    trailers: Option<HeaderMap>,
     max_bytes: u64,
     idle: Option<Duration>,
     /// The size of the whole body, if it is known before it is read.
@@ -89,6 +93,13 @@ impl Upload {
         self
     }
 
+    /// Sends trailers up, as far as `filter` lets them; without it they are dropped (RFC 9110 6.5.1 allows that).
+    #[must_use]
+    pub fn with_trailers(mut self, filter: fn(HeaderMap) -> HeaderMap) -> Self {
+        self.trailer_filter = filter;
+        self
+    }
+
     fn from_source(source: Source, size: Option<u64>, max_bytes: u64, idle: Option<Duration>) -> Self {
         let replay = Replay { keeping: true, frames: Vec::new(), bytes: 0, next: 0 };
         let deadline = Deadline::default();
@@ -96,6 +107,8 @@ impl Upload {
             source,
             tap: None,
             ended: None,
+            trailer_filter: |_| HeaderMap::new(),
+            trailers: None,
             max_bytes,
             idle,
             size,
@@ -131,6 +144,11 @@ impl Upload {
             }
     }
 
+    /// The trailer section, once [`Upload::poll_data`] has found the end; never empty.
+    pub(super) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
+    }
+
     /// Whether the last [`Upload::poll_data`] had to wait for the client.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting_since.is_some()
@@ -162,7 +180,14 @@ impl Upload {
         loop {
             let frame = match &mut self.source {
                 Source::Client(incoming) => match std::task::ready!(Pin::new(incoming).poll_frame(cx)) {
-                    Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => data,
+                        Err(frame) => {
+                            let trailers = frame.into_trailers().ok().map(self.trailer_filter);
+                            self.trailers = trailers.filter(|trailers| !trailers.is_empty());
+                            continue;
+                        }
+                    },
                     Some(Err(_)) => {
                         // hyper would call it ended if it were asked again.
                         self.source = Source::Broken;

@@ -1,0 +1,410 @@
+//! A tunnel: the bytes of both sides after an upgrade (RFC 9110 7.8), moved and not looked at.
+//!
+//! [`Tunnel::run`] reads each side only when the other has taken everything before, so a slow side slows the fast
+//! one. An end is passed on as what it was: a half-close as a half-close, a reset as a reset. There is no session
+//! and no framing here, and nothing is ever added, at a drain neither: tidegate closes a WebSocket without a Close
+//! frame, since it cannot know whether it stands between two frames.
+//!
+//! Invariant: at most one read ([`super::READ_BYTES`]) waits for each side, and an idle tunnel holds no buffer.
+//!
+//! Made by [`crate::proxy`] when an upstream switched protocols, run by [`crate::server`] once hyper has let go of
+//! the connection (HTTP/1.1) or has a stream for it (HTTP/2, RFC 8441).
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::SCRATCH;
+use crate::config::RouteTimeouts;
+use crate::log::Access;
+use crate::server::registry::Member;
+use crate::server::worker::{Phase, Worker};
+use crate::stream::{self, Outcome, Who};
+use crate::upstream::{Deadline, Io, Switched};
+
+/// The client's side of a tunnel.
+pub(crate) trait ClientEnd {
+    /// What is read and written.
+    type Io: AsyncRead + AsyncWrite + Unpin;
+
+    /// What is read and written.
+    fn io(&mut self) -> &mut Self::Io;
+
+    /// Ready once the client broke its side off, though it is not being read; a half-close is no break. `told_end`:
+    /// whether the client was told that nothing more comes.
+    fn poll_broken(&mut self, told_end: bool, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Has it end with a reset when it is dropped, if it can.
+    fn reset_on_drop(&mut self);
+}
+
+/// An upstream that switched protocols, and the log line to be.
+///
+/// Dropping it closes the upstream and writes the access line.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    upstream: Io,
+    up: Flow,
+    down: Flow,
+    /// Whether the upstream took no more before it had said its end.
+    upstream_went: bool,
+    clocks: Clocks,
+    outcome: Option<Outcome>,
+    member: Member,
+    worker: Rc<Worker>,
+    access: Access,
+}
+
+/// What is left to do for the client's side when a tunnel is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Nothing.
+    Closed,
+    /// It was told the end, but it may still send: to be read for a moment, so that no reset destroys what it has
+    /// not read yet (RFC 9112 9.6).
+    ToLinger,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Flow {
+    /// Read from one side and not yet taken by the other, from `sent` on. Freed as soon as all is taken.
+    waiting: Vec<u8>,
+    sent: usize,
+    /// Whether something was written since the last flush.
+    unflushed: bool,
+    /// Whether the side that is written to has to take something before this goes on.
+    blocked: bool,
+    state: State,
+    /// Bytes that were taken.
+    bytes: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// The end was read, and is to be passed on.
+    Ending,
+    /// The end was passed on.
+    Ended,
+    /// Nobody takes anything any more.
+    Broken,
+}
+
+/// Which side of a [`Flow`] broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broke {
+    /// The one that is read.
+    From,
+    /// The one that is written to.
+    To,
+}
+
+/// The timeouts of a tunnel.
+#[derive(Debug)]
+struct Clocks {
+    idle: Option<Duration>,
+    total: Option<Duration>,
+    /// `client_write_stall`
+    stall: Duration,
+    started: Instant,
+    /// When anything was last taken by either side.
+    moved: Instant,
+    /// Since when the client takes nothing of what waits for it.
+    stalled: Option<Instant>,
+    idle_timer: Deadline,
+    total_timer: Deadline,
+    stall_timer: Deadline,
+}
+
+impl Tunnel {
+    /// A tunnel to an upstream that has just switched. `access` is finished when the tunnel is dropped.
+    pub(crate) fn new(
+        switched: Switched,
+        timeouts: &RouteTimeouts,
+        worker: Rc<Worker>,
+        access: Access,
+    ) -> Self {
+        access.phase.set(stream::Phase::Body);
+        Tunnel {
+            upstream: switched.io,
+            up: Flow::default(),
+            down: Flow { waiting: switched.early, ..Flow::default() },
+            upstream_went: false,
+            clocks: Clocks::start(timeouts, worker.config.timeouts.client_write_stall),
+            outcome: None,
+            member: worker.streams.join(),
+            worker,
+            access,
+        }
+    }
+
+    /// Moves bytes until both sides ended, one broke, or it is time. `early` is what was read of the client already.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the tunnel.
+    pub(crate) async fn run(mut self, client: &mut impl ClientEnd, early: &[u8]) -> Ended {
+        self.up.waiting.extend_from_slice(early);
+        let outcome = poll_fn(|cx| self.poll(client, cx)).await;
+        self.outcome = Some(outcome);
+        match outcome.who {
+            Who::Nobody if self.up.state == State::Broken => return Ended::ToLinger,
+            Who::Nobody => {}
+            Who::Client | Who::Upstream => {
+                self.upstream.reset_on_drop();
+                client.reset_on_drop();
+            }
+            // A FIN (over TLS with its close_notify) to both, if it goes out at once.
+            Who::Tidegate => {
+                poll_fn(|cx| {
+                    let _ = Pin::new(client.io()).poll_shutdown(cx);
+                    let _ = Pin::new(&mut self.upstream).poll_shutdown(cx);
+                    Poll::Ready(())
+                })
+                .await;
+            }
+        }
+        Ended::Closed
+    }
+
+    fn poll(&mut self, client: &mut impl ClientEnd, cx: &mut Context<'_>) -> Poll<Outcome> {
+        self.member.watch(cx);
+        if self.worker.phase.get() == Phase::Ending {
+            return Poll::Ready(tidegate("drain"));
+        }
+        let (up, down) = (self.up.bytes, self.down.bytes);
+        if let Err(broken) = self.move_bytes(client.io(), cx) {
+            return Poll::Ready(broken);
+        }
+        if self.down.state == State::Ended && matches!(self.up.state, State::Ended | State::Broken) {
+            return Poll::Ready(Outcome::DONE);
+        }
+        // A side that is not read does not tell that it broke.
+        let unread = self.up.blocked || self.up.state != State::Open;
+        if unread && client.poll_broken(self.down.has_read_end(), cx).is_ready() {
+            return Poll::Ready(CLIENT_GONE);
+        }
+        let taken = (up != self.up.bytes, down != self.down.bytes);
+        self.clocks.poll(taken, self.down.blocked, cx)
+    }
+
+    /// Both directions, as far as they go.
+    fn move_bytes<C>(&mut self, client: &mut C, cx: &mut Context<'_>) -> Result<(), Outcome>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let said_its_end = self.down.has_read_end();
+        let (up, down) = SCRATCH.with_borrow_mut(|scratch| {
+            let up = self.up.advance(client, &mut self.upstream, &mut scratch.input, cx);
+            (up, self.down.advance(&mut self.upstream, client, &mut scratch.input, cx))
+        });
+        if up == Err(Broke::From) || down == Err(Broke::To) {
+            return Err(CLIENT_GONE);
+        }
+        if up == Err(Broke::To) {
+            // What it said before is still to be read; if that was all, there is nothing to complain about.
+            self.up = Flow { state: State::Broken, bytes: self.up.bytes, ..Flow::default() };
+            self.upstream_went = !said_its_end;
+        }
+        if down == Err(Broke::From) || (self.upstream_went && self.down.has_read_end()) {
+            return Err(UPSTREAM_RESET);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.access.bytes = self.down.bytes;
+        self.access.bytes_up = Some(self.up.bytes);
+        if let Some(outcome) = self.outcome {
+            self.access.finish(outcome);
+        }
+    }
+}
+
+impl Flow {
+    /// Moves what there is, until one side has to be waited for.
+    fn advance(
+        &mut self,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        space: &mut [u8],
+        cx: &mut Context<'_>,
+    ) -> Result<(), Broke> {
+        loop {
+            self.blocked = self.poll_waiting(to, cx)?.is_pending();
+            if self.blocked {
+                return Ok(());
+            }
+            match self.state {
+                State::Open => match poll_read(from, space, cx)? {
+                    Poll::Ready(0) => self.state = State::Ending,
+                    Poll::Ready(length) => self.send(to, &space[..length], cx)?,
+                    Poll::Pending => {
+                        self.blocked = self.poll_flush(to, cx)?.is_pending();
+                        return Ok(());
+                    }
+                },
+                State::Ending => match Pin::new(&mut *to).poll_shutdown(cx) {
+                    Poll::Ready(Ok(())) => self.state = State::Ended,
+                    Poll::Ready(Err(_)) => return Err(Broke::To),
+                    Poll::Pending => {
+                        self.blocked = true;
+                        return Ok(());
+                    }
+                },
+                State::Ended | State::Broken => return Ok(()),
+            }
+        }
+    }
+
+    fn has_read_end(&self) -> bool {
+        matches!(self.state, State::Ending | State::Ended)
+    }
+
+    /// Writes `bytes`, or keeps what is not taken.
+    fn send(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin),
+        mut bytes: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Result<(), Broke> {
+        while !bytes.is_empty() {
+            match self.poll_write(to, bytes, cx)? {
+                Poll::Ready(length) => bytes = &bytes[length..],
+                Poll::Pending => {
+                    self.waiting.extend_from_slice(bytes);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ready when nothing waits.
+    fn poll_waiting(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<()>, Broke> {
+        let waiting = std::mem::take(&mut self.waiting);
+        while self.sent < waiting.len() {
+            match self.poll_write(to, &waiting[self.sent..], cx) {
+                Ok(Poll::Ready(length)) => self.sent += length,
+                Ok(Poll::Pending) => {
+                    self.waiting = waiting;
+                    return Ok(Poll::Pending);
+                }
+                Err(broke) => return Err(broke),
+            }
+        }
+        self.sent = 0;
+        Ok(Poll::Ready(()))
+    }
+
+    fn poll_write(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin),
+        bytes: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<usize>, Broke> {
+        match Pin::new(to).poll_write(cx, bytes) {
+            Poll::Ready(Ok(0) | Err(_)) => Err(Broke::To),
+            Poll::Ready(Ok(length)) => {
+                self.bytes += length as u64;
+                self.unflushed = true;
+                Ok(Poll::Ready(length))
+            }
+            Poll::Pending => Ok(Poll::Pending),
+        }
+    }
+
+    fn poll_flush(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<()>, Broke> {
+        if self.unflushed {
+            match Pin::new(to).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(_)) => return Err(Broke::To),
+                Poll::Pending => return Ok(Poll::Pending),
+            }
+        }
+        Ok(Poll::Ready(()))
+    }
+}
+
+/// One read; 0 is the end. TLS without its close_notify ended too: half of the peers in the field close like that
+/// after they have said everything, and the protocol inside has an end of its own.
+fn poll_read(
+    from: &mut (impl AsyncRead + Unpin),
+    space: &mut [u8],
+    cx: &mut Context<'_>,
+) -> Result<Poll<usize>, Broke> {
+    let mut buffer = ReadBuf::new(space);
+    match Pin::new(from).poll_read(cx, &mut buffer) {
+        Poll::Ready(Ok(())) => Ok(Poll::Ready(buffer.filled().len())),
+        Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Poll::Ready(0)),
+        Poll::Ready(Err(_)) => Err(Broke::From),
+        Poll::Pending => Ok(Poll::Pending),
+    }
+}
+
+impl Clocks {
+    fn start(timeouts: &RouteTimeouts, stall: Duration) -> Self {
+        let now = Instant::now();
+        Clocks {
+            idle: timeouts.tunnel_idle,
+            total: timeouts.tunnel_total,
+            stall,
+            started: now,
+            moved: now,
+            stalled: None,
+            idle_timer: Deadline::default(),
+            total_timer: Deadline::default(),
+            stall_timer: Deadline::default(),
+        }
+    }
+
+    /// Ready when one of them ran out. `taken`: whether the upstream and the client took something just now;
+    /// `blocked`: whether something waits for the client.
+    fn poll(&mut self, taken: (bool, bool), blocked: bool, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let now = Instant::now();
+        if taken.0 || taken.1 {
+            self.moved = now;
+        }
+        if taken.1 || !blocked {
+            self.stalled = None;
+        }
+        if blocked {
+            let since = *self.stalled.get_or_insert(now);
+            if self.stall_timer.poll(cx, since, self.stall).is_ready() {
+                return Poll::Ready(Outcome::client("stalled", stream::Phase::Body));
+            }
+        }
+        if let Some(total) = self.total
+            && self.total_timer.poll(cx, self.started, total).is_ready()
+        {
+            return Poll::Ready(tidegate("timeout_tunnel_total"));
+        }
+        let Some(idle) = self.idle else { return Poll::Pending };
+        self.idle_timer.poll(cx, self.moved, idle).map(|()| tidegate("timeout_tunnel_idle"))
+    }
+}
+
+fn tidegate(what: &'static str) -> Outcome {
+    Outcome::tidegate(what, stream::Phase::Body)
+}
+
+const CLIENT_GONE: Outcome = Outcome::client("gone", stream::Phase::Body);
+
+const UPSTREAM_RESET: Outcome = Outcome::upstream("reset", stream::Phase::Body);
