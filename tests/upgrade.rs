@@ -3,10 +3,12 @@
 
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{accept_async, client_async};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::support::certs::Certs;
-use crate::support::client::{Call, Http2, Request, Version};
+use crate::support::client::{Call, Http2, Request};
 use crate::support::tidegate::{Launch, Tidegate, config};
 use crate::support::upstream::{Speaks, Upstream};
 use crate::support::wire::{Head, Wire};
@@ -100,31 +102,32 @@ async fn websocket_works_end_to_end_over_every_transport() {
         for endpoint in [proxy.http(), proxy.https(&certs, &["http/1.1"])] {
             let io = endpoint.connect().await.expect("the proxy listens");
             let connecting = tokio::spawn(client_async("ws://localhost/chat", io));
-            // The library wants to read the handshake itself: it gets the head again, and answers for the proxy to read.
             let exchange = upstream.request().await;
             let key = exchange.head.one("sec-websocket-key").expect("a key");
-            let accept = tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes());
+            let accept = derive_accept_key(key.as_bytes());
             let wire = exchange.switch(&[SWITCH, &[("sec-websocket-accept", &accept)]].concat()).await;
             let (io, _) = wire.into_parts();
-            let role = tokio_tungstenite::tungstenite::protocol::Role::Server;
-            let mut server = tokio_tungstenite::WebSocketStream::from_raw_socket(io, role, None).await;
+            let echo = tokio::spawn(async move {
+                let mut server = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
+                while let Some(Ok(message)) = server.next().await {
+                    if message.is_binary() {
+                        server.send(message).await.expect("the client reads");
+                    }
+                }
+            });
             let (mut client, response) = within("the handshake", connecting).await.unwrap().expect("an upgrade");
             assert_eq!(response.status(), 101);
             for size in [0, 125, 70_000, 1 << 20] {
-                let (sent, echoed) = (Message::binary(vec![b'x'; size]), async {
-                    let message = server.next().await.unwrap().unwrap();
-                    server.send(message).await.unwrap();
-                });
-                let (result, ()) = within("a message", async { tokio::join!(client.send(sent.clone()), echoed) }).await;
-                result.expect("sent");
+                let sent = Message::binary(vec![b'x'; size]);
+                within("a message to go", client.send(sent.clone())).await.expect("sent");
                 assert!(within("its echo", client.next()).await.unwrap().unwrap() == sent, "{size} bytes");
             }
-            let closing = async {
-                client.close(None).await.unwrap();
+            within("the closing handshake", async {
+                client.close(None).await.expect("sent");
                 while let Some(Ok(_)) = client.next().await {}
-            };
-            within("the closing handshake", async { tokio::join!(closing, async { while let Some(Ok(_)) = server.next().await {} }) }).await;
-            drop(server);
+            })
+            .await;
+            within("the server to end", echo).await.expect("no panic");
         }
     }
 }
@@ -283,7 +286,7 @@ async fn extended_connect_goes_up_as_a_websocket_handshake() {
     assert_eq!((head.one("connection"), head.one("upgrade")), (Some("upgrade"), Some("websocket")));
     assert_eq!((head.one("sec-websocket-version"), head.one("origin")), (Some("13"), Some("https://e.com")));
     let key = head.one("sec-websocket-key").expect("a key").to_owned();
-    let accept = tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes());
+    let accept = derive_accept_key(key.as_bytes());
     let fields = [SWITCH, &[("sec-websocket-accept", accept.as_str()), ("sec-websocket-protocol", "chat")]].concat();
     let mut far = exchange.switch(&fields).await;
     let head = call.head().await;
