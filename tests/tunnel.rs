@@ -136,7 +136,8 @@ async fn last_words_of_an_upstream_arrive_although_the_client_goes_on_talking() 
     far.write(&[b'w'; 20_000]).await;
     drop(far);
     // Until the upstream's kernel has said that nobody is there, and the proxy has heard it.
-    let talking = async { while client.try_write(&[0; 1000]).await.is_ok() && proxy.access_lines().is_empty() {} };
+    let talking =
+        async { while client.try_write(&[0; 1000]).await.is_ok() && proxy.access_lines().is_empty() {} };
     within("the tunnel to end", talking).await;
     let rest = client.end().await.expect("a FIN");
     assert_eq!(rest.len(), 20_000);
@@ -166,7 +167,8 @@ async fn tunnel_that_is_silent_for_too_long_is_closed_and_pings_keep_it() {
 async fn tunnel_that_is_open_for_too_long_is_closed_although_it_talks() {
     let mut upstream = Upstream::start().await;
     // `total` is over with the 101.
-    let proxy = Tidegate::before(&upstream, "timeouts = { total = \"200ms\", tunnel_total = \"600ms\" }").await;
+    let proxy =
+        Tidegate::before(&upstream, "timeouts = { total = \"200ms\", tunnel_total = \"600ms\" }").await;
     let start = Instant::now();
     let (mut client, mut far) = tunnel(&proxy.http(), &mut upstream, "/total").await;
     let talking = async {
@@ -281,9 +283,11 @@ async fn tunnels_go_on_until_the_drain_time_is_up() {
     let (mut call, mut far2) = http2_tunnel(&connection, &mut upstream, "/drain2").await;
     let start = Instant::now();
     proxy.signal(Signal::TERM);
-    eventually(Duration::from_secs(5), "nobody to listen", || match std::net::TcpStream::connect(tcp(&proxy)) {
-        Ok(_) => Err("still connects".to_owned()),
-        Err(_) => Ok(()),
+    eventually(Duration::from_secs(5), "nobody to listen", || {
+        match std::net::TcpStream::connect(tcp(&proxy)) {
+            Ok(_) => Err("still connects".to_owned()),
+            Err(_) => Ok(()),
+        }
     })
     .await;
     client.write(b"1").await;

@@ -7,6 +7,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::support::access::outcome;
 use crate::support::certs::Certs;
 use crate::support::client::{Call, Http2, Request};
 use crate::support::tidegate::{Launch, Tidegate, config};
@@ -42,7 +43,10 @@ async fn handshake_goes_through_and_bytes_follow_both_ways() {
     assert_eq!((head.method(), head.target()), ("GET", "/ws?a=b"));
     assert_eq!((head.one("connection"), head.one("upgrade")), (Some("upgrade"), Some("websocket")));
     assert_eq!(head.one("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
-    assert_eq!((head.one("sec-websocket-version"), head.one("sec-websocket-protocol")), (Some("13"), Some("chat")));
+    assert_eq!(
+        (head.one("sec-websocket-version"), head.one("sec-websocket-protocol")),
+        (Some("13"), Some("chat"))
+    );
     assert_eq!((head.one("origin"), head.one("keep-alive")), (Some("https://example.com"), None));
     assert_eq!((head.one("content-length"), head.one("transfer-encoding")), (None, None));
     let fields = [SWITCH, &[("sec-websocket-accept", "x"), ("x-hop", "1"), ("keep-alive", "max=1")]].concat();
@@ -65,7 +69,7 @@ async fn handshake_goes_through_and_bytes_follow_both_ways() {
     far.half_close().await;
     assert_eq!(client.end().await.expect("a FIN"), b"");
     let line = proxy.access("/ws").await;
-    line.assert_ended("done", "end");
+    line.assert_ended(outcome::DONE, "end");
     assert_eq!((line.need("status"), line.need("bytes"), line.need("bytes_up")), ("101", "6", "9"));
 }
 
@@ -80,7 +84,8 @@ async fn bytes_that_come_with_the_heads_are_not_lost() {
         request.extend(vec![b'c'; early]);
         client.write(&request).await;
         let mut exchange = upstream.request().await;
-        let mut switch = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n".to_vec();
+        let mut switch =
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n".to_vec();
         switch.extend(vec![b'u'; early]);
         exchange.wire().write(&switch).await;
         let mut far = exchange.into_wire();
@@ -97,7 +102,9 @@ async fn websocket_works_end_to_end_over_every_transport() {
     let certs = Certs::new();
     let dir = Dir::new();
     let listener = format!("[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {}\n", certs.listener_tls());
-    for mut upstream in [Upstream::start().await, Upstream::tls(Speaks::Http1, &certs).await, Upstream::unix(&dir)] {
+    for mut upstream in
+        [Upstream::start().await, Upstream::tls(Speaks::Http1, &certs).await, Upstream::unix(&dir)]
+    {
         let proxy = Tidegate::before(&upstream, &format!("\n{listener}")).await;
         for endpoint in [proxy.http(), proxy.https(&certs, &["http/1.1"])] {
             let io = endpoint.connect().await.expect("the proxy listens");
@@ -115,7 +122,8 @@ async fn websocket_works_end_to_end_over_every_transport() {
                     }
                 }
             });
-            let (mut client, response) = within("the handshake", connecting).await.unwrap().expect("an upgrade");
+            let (mut client, response) =
+                within("the handshake", connecting).await.unwrap().expect("an upgrade");
             assert_eq!(response.status(), 101);
             for size in [0, 125, 70_000, 1 << 20] {
                 let sent = Message::binary(vec![b'x'; size]);
@@ -193,7 +201,8 @@ async fn upgrade_to_more_http_is_ignored() {
 async fn upgrade_with_a_body_or_without_connection_is_an_ordinary_request() {
     let mut upstream = Upstream::start().await;
     let proxy = Tidegate::before(&upstream, "").await;
-    let with_body = Request::new("POST", "/x").field("connection", "upgrade").field("upgrade", "foo").body(b"abc");
+    let with_body =
+        Request::new("POST", "/x").field("connection", "upgrade").field("upgrade", "foo").body(b"abc");
     for request in [with_body, Request::get("/x").field("upgrade", "websocket")] {
         let mut call = Call::start(&proxy.http(), &request).await;
         let exchange = upstream.request().await;
@@ -209,7 +218,10 @@ async fn switch_that_nobody_asked_for_is_502() {
     let proxy = Tidegate::before(&upstream, "").await;
     for (request, fields) in [
         (Request::get("/x"), SWITCH),
-        (Request::get("/x").field("connection", "upgrade").field("upgrade", "h2c"), &[("upgrade", "h2c")][..]),
+        (
+            Request::get("/x").field("connection", "upgrade").field("upgrade", "h2c"),
+            &[("upgrade", "h2c")][..],
+        ),
         (handshake("/x"), &[("connection", "upgrade"), ("upgrade", "h2c")]),
         (handshake("/x"), &[("connection", "upgrade")]),
     ] {
@@ -278,16 +290,21 @@ async fn extended_connect_goes_up_as_a_websocket_handshake() {
     let mut upstream = Upstream::start().await;
     let proxy = Tidegate::before(&upstream, "methods = [\"GET\"]").await;
     let connection = Http2::connect(&proxy.http()).await;
-    let request = Request::get("/ws?a=b").field("sec-websocket-version", "13").field("origin", "https://e.com");
+    let request =
+        Request::get("/ws?a=b").field("sec-websocket-version", "13").field("origin", "https://e.com");
     let mut call = connection.tunnel(&request, "websocket").await;
     let exchange = upstream.request().await;
     let head = &exchange.head;
-    assert_eq!((head.start.as_str(), head.one("host")), ("GET /ws?a=b HTTP/1.1", Some(upstream.url.trim_start_matches("http://"))));
+    assert_eq!(
+        (head.start.as_str(), head.one("host")),
+        ("GET /ws?a=b HTTP/1.1", Some(upstream.url.trim_start_matches("http://")))
+    );
     assert_eq!((head.one("connection"), head.one("upgrade")), (Some("upgrade"), Some("websocket")));
     assert_eq!((head.one("sec-websocket-version"), head.one("origin")), (Some("13"), Some("https://e.com")));
     let key = head.one("sec-websocket-key").expect("a key").to_owned();
     let accept = derive_accept_key(key.as_bytes());
-    let fields = [SWITCH, &[("sec-websocket-accept", accept.as_str()), ("sec-websocket-protocol", "chat")]].concat();
+    let fields =
+        [SWITCH, &[("sec-websocket-accept", accept.as_str()), ("sec-websocket-protocol", "chat")]].concat();
     let mut far = exchange.switch(&fields).await;
     let head = call.head().await;
     assert_eq!((head.status(), head.one("sec-websocket-protocol")), (200, Some("chat")));
@@ -307,7 +324,7 @@ async fn extended_connect_goes_up_as_a_websocket_handshake() {
     far.half_close().await;
     assert_eq!(call.rest().await.cut, None);
     let line = proxy.access("/ws").await;
-    line.assert_ended("done", "end");
+    line.assert_ended(outcome::DONE, "end");
     assert_eq!((line.need("method"), line.need("status"), line.need("bytes_up")), ("CONNECT", "200", "10"));
 }
 

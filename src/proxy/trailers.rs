@@ -116,7 +116,8 @@ mod tests {
         assert_eq!(names(&to_upstream(map(&fields))), [""; 0]);
         let more = [("transfer-encoding", "chunked"), ("te", "trailers"), ("if-match", "*"), ("x-sum", "1")];
         assert_eq!(names(&to_upstream(map(&more))), ["x-sum"]);
-        let more = [("x-forwarded-for", "::1"), ("x-accel-redirect", "/"), ("grpc-status", "0"), ("etag", "1")];
+        let more =
+            [("x-forwarded-for", "::1"), ("x-accel-redirect", "/"), ("grpc-status", "0"), ("etag", "1")];
         let left = to_upstream(map(&more));
         assert!(left.len() == 2 && left.contains_key("grpc-status") && left.contains_key("etag"), "{left:?}");
     }
@@ -124,7 +125,9 @@ mod tests {
     #[test]
     fn client_gets_trailers_only_if_it_takes_them() {
         let sent = || map(&[("grpc-status", "0"), ("connection", "x-hop"), ("x-hop", "1")]);
-        for (te, expected) in [(Some("trailers"), true), (Some("gzip, Trailers"), true), (Some("gzip"), false)] {
+        for (te, expected) in
+            [(Some("trailers"), true), (Some("gzip, Trailers"), true), (Some("gzip"), false)]
+        {
             let request = te.map_or_else(HeaderMap::new, |te| map(&[("te", te)]));
             let passed = Trailers::new(&request, Vec::new()).to_client(sent());
             assert_eq!(passed.as_ref().map(names), expected.then(|| vec!["grpc-status"]), "{te:?}");

@@ -191,7 +191,9 @@ mod tests {
     fn switch_must_be_to_what_was_asked_for() {
         let fields = [("connection", "upgrade"), ("upgrade", "websocket, foo")];
         let upgrade = Upgrade::asked(&mut request(Version::HTTP_11, &fields), false).unwrap();
-        for (names, agreed) in [("WebSocket", Some("WebSocket")), ("foo", Some("foo")), ("h2c", None), ("foo, h2c", None)] {
+        for (names, agreed) in
+            [("WebSocket", Some("WebSocket")), ("foo", Some("foo")), ("h2c", None), ("foo, h2c", None)]
+        {
             let result = upgrade.agreed(&switch(&[("upgrade", names)]));
             assert_eq!(result.ok().as_ref().map(|it| it.to_str().unwrap()), agreed, "{names}");
         }
@@ -205,8 +207,13 @@ mod tests {
         let mut head = switch(&[("content-length", "0"), ("sec-websocket-accept", "x")]);
         upgrade.finish(&mut head, HeaderValue::from_static("WebSocket"));
         assert_eq!(head.status, StatusCode::SWITCHING_PROTOCOLS);
-        assert_eq!((&head.headers["connection"], &head.headers["upgrade"]), (&"upgrade".parse().unwrap(), &"WebSocket".parse().unwrap()));
-        assert!(!head.headers.contains_key("content-length") && head.headers.contains_key("sec-websocket-accept"));
+        assert_eq!(
+            (&head.headers["connection"], &head.headers["upgrade"]),
+            (&"upgrade".parse().unwrap(), &"WebSocket".parse().unwrap())
+        );
+        assert!(
+            !head.headers.contains_key("content-length") && head.headers.contains_key("sec-websocket-accept")
+        );
     }
 
     fn connect(protocol: &'static str) -> request::Parts {

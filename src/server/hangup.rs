@@ -133,7 +133,8 @@ mod tests {
         for closed_before in [false, true] {
             let (mut client, socket) = pair().await.expect("a connection");
             let mut breakage = Breakage::default();
-            let mut seen = async |bound| timeout(bound, poll_fn(|cx| breakage.poll(socket.as_fd(), cx))).await.is_ok();
+            let mut seen =
+                async |bound| timeout(bound, poll_fn(|cx| breakage.poll(socket.as_fd(), cx))).await.is_ok();
             client.write_all(b"unread").await.expect("written");
             assert!(!seen(MOMENT).await, "bytes are no break");
             if closed_before {

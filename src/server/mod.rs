@@ -14,9 +14,9 @@ mod io;
 mod listener;
 pub mod registry;
 pub mod stall;
-mod tunnel;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tunnel;
 pub mod worker;
 
 use std::convert::Infallible;

@@ -81,11 +81,7 @@ impl Pool {
     ///
     /// # Cancel safety
     /// Dropping the future abandons a connection attempt.
-    pub(super) async fn acquire(
-        self: &Rc<Self>,
-        upstream: &Upstream,
-        want: Want,
-    ) -> Result<Acquired, Error> {
+    pub(super) async fn acquire(self: &Rc<Self>, upstream: &Upstream, want: Want) -> Result<Acquired, Error> {
         if let Some(acquired) = self.take(want) {
             return Ok(acquired);
         }
@@ -129,7 +125,9 @@ impl Pool {
         if let Some(connection) = fullest.filter(|_| !want.http1) {
             return Some(Acquired::Http2(Lease::new(connection, Rc::downgrade(self))));
         }
-        while !want.fresh && let Some(mut idle) = self.pop() {
+        while !want.fresh
+            && let Some(mut idle) = self.pop()
+        {
             if idle.until > Instant::now() && idle.io.is_quiet() {
                 return Some(Acquired::Http1 { io: idle.io, reused: true });
             }

@@ -260,6 +260,12 @@ impl Call {
         upload.send_trailers(trailers).expect("the stream is open");
     }
 
+    /// Why the peer wants no more of the request body. HTTP/2 only.
+    pub async fn stopped(&mut self) -> Reason {
+        let Side::Http2 { upload, .. } = &mut self.side else { panic!("HTTP/1.1 says nothing") };
+        std::future::poll_fn(|cx| upload.poll_reset(cx)).await.expect("the connection is open")
+    }
+
     /// The trailers, once the body was read to its end.
     pub async fn trailers(&mut self) -> Vec<(String, String)> {
         match &mut self.side {

@@ -322,7 +322,8 @@ impl Exchange {
     pub async fn end_with(mut self, trailers: &[(&str, &str)]) {
         match &mut self.side {
             Side::Http1 { wire, .. } => {
-                let fields: String = trailers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                let fields: String =
+                    trailers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
                 wire.write(format!("0\r\n{fields}\r\n").as_bytes()).await;
                 self.keep();
             }
@@ -381,6 +382,24 @@ impl Exchange {
             Side::Http2 { send, .. } => {
                 let send = send.as_mut().expect("the head was sent");
                 send.send_data(Bytes::new(), true).expect("the stream is open");
+            }
+        }
+    }
+
+    /// Ends the body, and waits until the other side has given up the rest of its request.
+    pub async fn end_and_wait(&mut self) -> Instant {
+        match &mut self.side {
+            Side::Http1 { wire, .. } => wire.write(b"0\r\n\r\n").await,
+            Side::Http2 { send, .. } => {
+                let send = send.as_mut().expect("the head was sent");
+                send.send_data(Bytes::new(), true).expect("the stream is open");
+            }
+        }
+        match &mut self.side {
+            Side::Http1 { wire, .. } => wire.until_closed().await,
+            Side::Http2 { recv, .. } => {
+                while let Some(Ok(_)) = recv.data().await {}
+                Instant::now()
             }
         }
     }

@@ -369,7 +369,8 @@ impl Wire {
                 let whole = self.take(end);
                 if data.is_empty() {
                     let section = [b"\r\n", &whole[after..]].concat();
-                    self.trailers = if section.len() > 4 { Head::parse(&section)?.fields } else { Vec::new() };
+                    self.trailers =
+                        if section.len() > 4 { Head::parse(&section)?.fields } else { Vec::new() };
                     return Ok(None);
                 }
                 return Ok(Some(self.stamp(data)));
@@ -421,7 +422,11 @@ impl Wire {
 
     /// What comes until the peer ends its half; `Err` if it breaks the connection off instead.
     pub async fn end(&mut self) -> io::Result<Vec<u8>> {
-        within("the end of the connection", async { while self.fill().await? > 0 {} io::Result::Ok(()) }).await?;
+        within("the end of the connection", async {
+            while self.fill().await? > 0 {}
+            io::Result::Ok(())
+        })
+        .await?;
         Ok(self.take_all())
     }
 
