@@ -267,8 +267,11 @@ async fn exchange(wire: Wire, number: u8) {
     tokio::join!(sending, receiving);
 }
 
+/// Lost or moved bytes would show: each block begins with its number.
 fn pattern(number: u8, block: usize) -> Vec<u8> {
-    (block as u32).to_le_bytes().iter().chain(&[number]).copied().cycle().take(BLOCK).collect()
+    let mut pattern = vec![number; BLOCK];
+    pattern[..8].copy_from_slice(&(block as u64).to_be_bytes());
+    pattern
 }
 
 const BOTH_WAYS: usize = 16 << 20;

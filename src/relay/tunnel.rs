@@ -103,8 +103,8 @@ enum State {
 enum Broke {
     /// The one that is read.
     From,
-    /// The one that is written to.
-    To,
+    /// The one that is written to, after it had ended its own side or before.
+    To { after_its_end: bool },
 }
 
 /// The timeouts of a tunnel.
@@ -200,18 +200,17 @@ impl Tunnel {
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let said_its_end = self.down.has_read_end();
         let (up, down) = SCRATCH.with_borrow_mut(|scratch| {
             let up = self.up.advance(client, &mut self.upstream, &mut scratch.input, cx);
             (up, self.down.advance(&mut self.upstream, client, &mut scratch.input, cx))
         });
-        if up == Err(Broke::From) || down == Err(Broke::To) {
+        if up == Err(Broke::From) || matches!(down, Err(Broke::To { .. })) {
             return Err(CLIENT_GONE);
         }
-        if up == Err(Broke::To) {
-            // What it said before is still to be read; if that was all, there is nothing to complain about.
+        if let Err(Broke::To { after_its_end }) = up {
+            // What it said before is still to be read; if it had said all, there is nothing to complain about.
             self.up = Flow { state: State::Broken, bytes: self.up.bytes, ..Flow::default() };
-            self.upstream_went = !said_its_end;
+            self.upstream_went = !after_its_end;
         }
         if down == Err(Broke::From) || (self.upstream_went && self.down.has_read_end()) {
             return Err(UPSTREAM_RESET);
@@ -255,7 +254,7 @@ impl Flow {
                 },
                 State::Ending => match Pin::new(&mut *to).poll_shutdown(cx) {
                     Poll::Ready(Ok(())) => self.state = State::Ended,
-                    Poll::Ready(Err(_)) => return Err(Broke::To),
+                    Poll::Ready(Err(error)) => return Err(Broke::to(&error)),
                     Poll::Pending => {
                         self.blocked = true;
                         return Ok(());
@@ -317,7 +316,8 @@ impl Flow {
         cx: &mut Context<'_>,
     ) -> Result<Poll<usize>, Broke> {
         match Pin::new(to).poll_write(cx, bytes) {
-            Poll::Ready(Ok(0) | Err(_)) => Err(Broke::To),
+            Poll::Ready(Ok(0)) => Err(Broke::To { after_its_end: false }),
+            Poll::Ready(Err(error)) => Err(Broke::to(&error)),
             Poll::Ready(Ok(length)) => {
                 self.bytes += length as u64;
                 self.unflushed = true;
@@ -335,11 +335,18 @@ impl Flow {
         if self.unflushed {
             match Pin::new(to).poll_flush(cx) {
                 Poll::Ready(Ok(())) => self.unflushed = false,
-                Poll::Ready(Err(_)) => return Err(Broke::To),
+                Poll::Ready(Err(error)) => return Err(Broke::to(&error)),
                 Poll::Pending => return Ok(Poll::Pending),
             }
         }
         Ok(Poll::Ready(()))
+    }
+}
+
+impl Broke {
+    /// A reset is ECONNRESET, but EPIPE if a FIN came before it.
+    fn to(error: &io::Error) -> Self {
+        Broke::To { after_its_end: error.kind() == io::ErrorKind::BrokenPipe }
     }
 }
 
