@@ -317,6 +317,7 @@ mod tests {
         access.longest_gap = Some(Duration::from_secs(1));
         access.events = 3;
         access.bytes = 120;
+        access.bytes_up = Some(7);
         access.error = Some("the upstream closed".to_owned());
         access.finish(Outcome::upstream("truncated", Phase::Body));
         drop(access);
@@ -337,6 +338,7 @@ mod tests {
             "first_event_ms=2",
             "events=3",
             "bytes=120",
+            "bytes_up=7",
             "longest_gap_ms=1000",
             "duration_ms=",
             "outcome=upstream:truncated",

@@ -26,7 +26,7 @@ async fn through(mut client: Wire, upstream: &mut Upstream, path: &str) -> (Wire
     let request = Request::get(path).field("connection", "upgrade").field("upgrade", "raw");
     client.write(&request.to_bytes()).await;
     let mut far = upstream.request().await.switch(SWITCH).await;
-    assert_eq!(within("the 101", client.head()).await.unwrap().expect("a head").status(), 101);
+    assert_eq!(within("the 101", client.head()).await.expect("no reset").expect("a head").status(), 101);
     client.write(b">").await;
     assert_eq!(far.exact(1).await, b">");
     far.write(b"<").await;
@@ -234,7 +234,8 @@ async fn both_ways_at_once_move_every_byte_in_bounded_memory() {
         let (client, far) = tunnel(&endpoint, &mut upstream, "/both").await;
         let start = Instant::now();
         let (up, down) = (tokio::spawn(exchange(client, 1)), tokio::spawn(exchange(far, 2)));
-        within("16 MiB each way", async { (up.await.unwrap(), down.await.unwrap()) }).await;
+        within("16 MiB each way", async { (up.await.expect("no panic"), down.await.expect("no panic")) })
+            .await;
         let took = start.elapsed();
         let grown = proxy.rss().saturating_sub(before);
         assert!(took < Duration::from_secs(16), "not 1 MiB/s each way: {took:?}");

@@ -123,12 +123,15 @@ async fn websocket_works_end_to_end_over_every_transport() {
                 }
             });
             let (mut client, response) =
-                within("the handshake", connecting).await.unwrap().expect("an upgrade");
+                within("the handshake", connecting).await.expect("no panic").expect("an upgrade");
             assert_eq!(response.status(), 101);
             for size in [0, 125, 70_000, 1 << 20] {
                 let sent = Message::binary(vec![b'x'; size]);
                 within("a message to go", client.send(sent.clone())).await.expect("sent");
-                assert!(within("its echo", client.next()).await.unwrap().unwrap() == sent, "{size} bytes");
+                assert!(
+                    within("its echo", client.next()).await.expect("a message").expect("no error") == sent,
+                    "{size} bytes"
+                );
             }
             within("the closing handshake", async {
                 client.close(None).await.expect("sent");

@@ -266,10 +266,16 @@ mod tests {
                 ("api-key", "x"),
                 ("x-goog-api-key", "x"),
                 ("accept", "*/*"),
+                ("sec-websocket-protocol", "realtime, openai-insecure-api-key.sk-x"),
+                ("sec-websocket-protocol", "openai-beta.realtime-v1"),
             ],
         );
         strip(&mut head);
-        assert_eq!(names(&head), ["accept"]);
+        assert_eq!(names(&head), ["accept", "sec-websocket-protocol"]);
+        assert_eq!(head.headers["sec-websocket-protocol"], "realtime, openai-beta.realtime-v1");
+        let mut only = fixture::head("/", &[("sec-websocket-protocol", "openai-insecure-api-key.sk-x")]);
+        strip(&mut only);
+        assert_eq!(names(&only), [""; 0]);
         assert_eq!(head.uri, "/p?alt=sse&apikey=d");
     }
 }

@@ -22,7 +22,6 @@ use std::task::Poll;
 use http::header::CONTENT_ENCODING;
 use http::uri::Authority;
 use http::{Request, Response, StatusCode};
-use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until};
 
@@ -31,9 +30,10 @@ use crate::config::{self, FormatSetting, HttpVersion, Route};
 use crate::log::Access;
 use crate::relay::{Body, Relay, Tunnel};
 use crate::server::client::Client;
+use crate::server::stall;
 use crate::server::worker::{Phase as Drain, Worker};
 use crate::stream::{Commit, Failure, Phase, Plan, Session, Who};
-use crate::upstream::{self, Switched, Upload};
+use crate::upstream::{self, RequestBody, Switched, Upload};
 use crate::{auth, route};
 
 use error::ProxyError;
@@ -53,9 +53,10 @@ pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<W
     let trusted = headers::is_trusted(&worker.config, &client);
     let id = RequestId::of(request.headers(), trusted);
     let (head, incoming) = request.into_parts();
+    let body = RequestBody::new(incoming, stall::leave_unread());
     let mut access =
         Access::new(Arc::clone(&worker.config), Rc::clone(&client), &head, id.as_str().to_owned());
-    let mut response = match ask((head, incoming), (&id, trusted), &client, &worker, &mut access).await {
+    let mut response = match ask((head, body), (&id, trusted), &client, &worker, &mut access).await {
         Ok(answer) => respond(answer, &id, client, Rc::clone(&worker), access).await,
         Err(error) => refuse(error, access),
     };
@@ -81,7 +82,7 @@ struct Answer<'w> {
 
 /// Client head → route → client auth → upstream head → response head.
 async fn ask<'w>(
-    (mut head, incoming): (http::request::Parts, Incoming),
+    (mut head, body): (http::request::Parts, RequestBody),
     (id, trusted): (&RequestId, bool),
     client: &Rc<Client>,
     worker: &'w Rc<Worker>,
@@ -89,7 +90,7 @@ async fn ask<'w>(
 ) -> Result<Answer<'w>, ProxyError> {
     let started = Instant::now();
     let config = &*worker.config;
-    let wish = Upgrade::asked(&mut head, !incoming.is_end_stream());
+    let wish = Upgrade::asked(&mut head, !body.is_end());
     let host = request::host(&head)?;
     let index = route::find(config, host.as_ref().map(Authority::as_str), &head.method, head.uri.path())?;
     let route = &config.routes[index];
@@ -104,7 +105,7 @@ async fn ask<'w>(
     }
     let ask = Ask::new(&route.stream, &head.method, head.uri.path(), &head.headers);
     let scanner = watches_body(route, &head).then(|| Rc::new(RefCell::new(Scanner::new())));
-    let upload = upload(incoming, route, client, scanner.clone());
+    let upload = upload(body, route, client, scanner.clone());
     let secrets: Vec<Vec<u8>> = route.injectors.iter().flat_map(|injector| injector.secrets()).collect();
     let trailers = Trailers::new(&head.headers, secrets.clone());
 
@@ -260,13 +261,13 @@ fn watches_body(route: &Route, head: &http::request::Parts) -> bool {
 
 /// The request body on its way up. While it is read, the connection knows that bytes from the client are its.
 fn upload(
-    incoming: Incoming,
+    body: RequestBody,
     route: &Route,
     client: &Rc<Client>,
     scanner: Option<Rc<RefCell<Scanner>>>,
 ) -> Upload {
     let client = Rc::clone(client);
-    let upload = Upload::new(incoming, route.max_request_body, route.timeouts.request_body_idle)
+    let upload = Upload::new(body, route.max_request_body, route.timeouts.request_body_idle)
         .with_trailers(trailers::to_upstream)
         .when_ended(Box::new(move || client.uploading.set(false)));
     match scanner {

@@ -2,7 +2,7 @@
 //!
 //! [`Relay`] reads the upstream's body, lets the [session](crate::stream) say what to write, and sleeps until
 //! the session's next deadline. [`Body`] is the sink for hyper: HTTP/1.1 chunks and HTTP/2 DATA frames. After an
-//! upgrade there is no body and no session: a [`Tunnel`] moves the bytes of both sides.
+//! upgrade there is no body and no session: a `Tunnel` moves the bytes of both sides.
 
 mod body;
 mod tunnel;

@@ -314,7 +314,7 @@ fn http2_builder(config: &Config, streams: Streams) -> http2::Builder<Streams> {
 }
 
 /// What a client that still sends gets to read the response and close.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// The same in the middle of an upload: some clients send all of it before they look at the response.
 const LINGER_UPLOAD: Duration = Duration::from_secs(30);

@@ -33,7 +33,7 @@ use crate::stream::Phase;
 pub(crate) use deadline::Deadline;
 pub use error::{Error, Timeout};
 pub(crate) use io::Io;
-pub use upload::{Tap, Upload};
+pub use upload::{RequestBody, Tap, Upload};
 
 /// The upstreams of one worker: their pools and connections.
 ///
@@ -115,7 +115,7 @@ impl Upstreams {
     ///
     /// `progress` is told of [`Phase::Connect`] and [`Phase::Head`] when they begin; again for another attempt.
     ///
-    /// A head with `Upgrade` goes over HTTP/1.1, and 101 is an answer to it: then [`Body::into_switched`] has the
+    /// A head with `Upgrade` goes over HTTP/1.1, and 101 is an answer to it: then `Body::into_switched` has the
     /// connection.
     ///
     /// Tried again on another connection only if nothing of it can have been processed, at most twice.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -40,12 +40,19 @@ pub struct Upload {
     replay: Replay,
 }
 
+/// A request body as hyper gives it, and who gets it if it is dropped before its end.
+pub struct RequestBody {
+    /// `None` only while it is dropped.
+    incoming: Option<Incoming>,
+    leave: Option<Box<dyn FnOnce(Incoming)>>,
+}
+
 /// Sees every data frame on its way up.
 pub type Tap = Box<dyn FnMut(&[u8])>;
 
 /// Where the bytes come from.
 enum Source {
-    Client(Incoming),
+    Client(RequestBody),
     Done,
     /// It broke off: it is not over, and never will be.
     Broken,
@@ -64,13 +71,41 @@ struct Replay {
     next: usize,
 }
 
+impl RequestBody {
+    /// `leave` is called with what is left of it when it is dropped before its end.
+    pub fn new(incoming: Incoming, leave: Option<Box<dyn FnOnce(Incoming)>>) -> Self {
+        RequestBody { incoming: Some(incoming), leave }
+    }
+
+    /// Whether it is known that nothing follows. `false` promises nothing.
+    pub fn is_end(&self) -> bool {
+        self.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match &mut self.incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.is_end()
+            && let (Some(incoming), Some(leave)) = (self.incoming.take(), self.leave.take())
+        {
+            leave(incoming);
+        }
+    }
+}
+
 impl Upload {
     /// A body that comes from the client. A declared size is checked against `max_bytes` before anything is
     /// sent, an undeclared one as it arrives.
-    pub fn new(incoming: Incoming, max_bytes: u64, idle: Option<Duration>) -> Self {
-        let size = incoming.size_hint().exact();
-        let ended = incoming.is_end_stream();
-        let source = if ended { Source::Done } else { Source::Client(incoming) };
+    pub fn new(body: RequestBody, max_bytes: u64, idle: Option<Duration>) -> Self {
+        let size = body.incoming.as_ref().and_then(|incoming| incoming.size_hint().exact());
+        let source = if body.is_end() { Source::Done } else { Source::Client(body) };
         Self::from_source(source, size, max_bytes, idle)
     }
 
@@ -136,7 +171,7 @@ impl Upload {
     pub(super) fn is_end(&self) -> bool {
         self.replay.next == self.replay.frames.len()
             && match &self.source {
-                Source::Client(incoming) => incoming.is_end_stream(),
+                Source::Client(body) => body.is_end(),
                 Source::Done => true,
                 Source::Broken => false,
                 #[cfg(test)]
@@ -179,7 +214,7 @@ impl Upload {
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         loop {
             let frame = match &mut self.source {
-                Source::Client(incoming) => match std::task::ready!(Pin::new(incoming).poll_frame(cx)) {
+                Source::Client(body) => match std::task::ready!(body.poll_frame(cx)) {
                     Some(Ok(frame)) => match frame.into_data() {
                         Ok(data) => data,
                         Err(frame) => {
@@ -223,7 +258,7 @@ impl Upload {
             tap(&frame);
         }
         self.replay.keep(&frame);
-        if matches!(&self.source, Source::Client(incoming) if incoming.is_end_stream()) {
+        if matches!(&self.source, Source::Client(body) if body.is_end()) {
             self.note_end();
         }
         Ok(frame)
