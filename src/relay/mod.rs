@@ -5,6 +5,7 @@
 //! upgrade there is no body and no session: a `Tunnel` moves the bytes of both sides.
 
 mod body;
+mod flow;
 mod tunnel;
 
 use std::cell::RefCell;

@@ -11,16 +11,16 @@
 //! the connection (HTTP/1.1) or has a stream for it (HTTP/2, RFC 8441).
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::SCRATCH;
+use super::flow::{Broke, Flow, State};
 use crate::config::RouteTimeouts;
 use crate::log::Access;
 use crate::server::registry::Member;
@@ -71,42 +71,6 @@ pub(crate) enum Ended {
     ToLinger,
 }
 
-/// One direction.
-#[derive(Debug, Default)]
-struct Flow {
-    /// Read from one side and not yet taken by the other, from `sent` on. Freed as soon as all is taken.
-    waiting: Vec<u8>,
-    sent: usize,
-    /// Whether something was written since the last flush.
-    unflushed: bool,
-    /// Whether the side that is written to has to take something before this goes on.
-    blocked: bool,
-    state: State,
-    /// Bytes that were taken.
-    bytes: u64,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum State {
-    #[default]
-    Open,
-    /// The end was read, and is to be passed on.
-    Ending,
-    /// The end was passed on.
-    Ended,
-    /// Nobody takes anything any more.
-    Broken,
-}
-
-/// Which side of a [`Flow`] broke.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Broke {
-    /// The one that is read.
-    From,
-    /// The one that is written to, after it had ended its own side or before.
-    To { after_its_end: bool },
-}
-
 /// The timeouts of a tunnel.
 #[derive(Debug)]
 struct Clocks {
@@ -133,10 +97,12 @@ impl Tunnel {
         access: Access,
     ) -> Self {
         access.phase.set(stream::Phase::Body);
+        let mut down = Flow::default();
+        down.put(&switched.early);
         Tunnel {
             upstream: switched.io,
             up: Flow::default(),
-            down: Flow { waiting: switched.early, ..Flow::default() },
+            down,
             upstream_went: false,
             clocks: Clocks::start(timeouts, worker.config.timeouts.client_write_stall),
             outcome: None,
@@ -151,7 +117,7 @@ impl Tunnel {
     /// # Cancel safety
     /// Dropping the future drops the tunnel.
     pub(crate) async fn run(mut self, client: &mut impl ClientEnd, early: &[u8]) -> Ended {
-        self.up.waiting.extend_from_slice(early);
+        self.up.put(early);
         let outcome = poll_fn(|cx| self.poll(client, cx)).await;
         self.outcome = Some(outcome);
         match outcome.who {
@@ -209,7 +175,7 @@ impl Tunnel {
         }
         if let Err(Broke::To { after_its_end }) = up {
             // What it said before is still to be read; if it had said all, there is nothing to complain about.
-            self.up = Flow { state: State::Broken, bytes: self.up.bytes, ..Flow::default() };
+            self.up.give_up();
             self.upstream_went = !after_its_end;
         }
         if down == Err(Broke::From) || (self.upstream_went && self.down.has_read_end()) {
@@ -226,143 +192,6 @@ impl Drop for Tunnel {
         if let Some(outcome) = self.outcome {
             self.access.finish(outcome);
         }
-    }
-}
-
-impl Flow {
-    /// Moves what there is, until one side has to be waited for.
-    fn advance(
-        &mut self,
-        from: &mut (impl AsyncRead + Unpin),
-        to: &mut (impl AsyncWrite + Unpin),
-        space: &mut [u8],
-        cx: &mut Context<'_>,
-    ) -> Result<(), Broke> {
-        loop {
-            self.blocked = self.poll_waiting(to, cx)?.is_pending();
-            if self.blocked {
-                return Ok(());
-            }
-            match self.state {
-                State::Open => match poll_read(from, space, cx)? {
-                    Poll::Ready(0) => self.state = State::Ending,
-                    Poll::Ready(length) => self.send(to, &space[..length], cx)?,
-                    Poll::Pending => {
-                        self.blocked = self.poll_flush(to, cx)?.is_pending();
-                        return Ok(());
-                    }
-                },
-                State::Ending => match Pin::new(&mut *to).poll_shutdown(cx) {
-                    Poll::Ready(Ok(())) => self.state = State::Ended,
-                    Poll::Ready(Err(error)) => return Err(Broke::to(&error)),
-                    Poll::Pending => {
-                        self.blocked = true;
-                        return Ok(());
-                    }
-                },
-                State::Ended | State::Broken => return Ok(()),
-            }
-        }
-    }
-
-    fn has_read_end(&self) -> bool {
-        matches!(self.state, State::Ending | State::Ended)
-    }
-
-    /// Writes `bytes`, or keeps what is not taken.
-    fn send(
-        &mut self,
-        to: &mut (impl AsyncWrite + Unpin),
-        mut bytes: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Result<(), Broke> {
-        while !bytes.is_empty() {
-            match self.poll_write(to, bytes, cx)? {
-                Poll::Ready(length) => bytes = &bytes[length..],
-                Poll::Pending => {
-                    self.waiting.extend_from_slice(bytes);
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Ready when nothing waits.
-    fn poll_waiting(
-        &mut self,
-        to: &mut (impl AsyncWrite + Unpin),
-        cx: &mut Context<'_>,
-    ) -> Result<Poll<()>, Broke> {
-        let waiting = std::mem::take(&mut self.waiting);
-        while self.sent < waiting.len() {
-            match self.poll_write(to, &waiting[self.sent..], cx) {
-                Ok(Poll::Ready(length)) => self.sent += length,
-                Ok(Poll::Pending) => {
-                    self.waiting = waiting;
-                    return Ok(Poll::Pending);
-                }
-                Err(broke) => return Err(broke),
-            }
-        }
-        self.sent = 0;
-        Ok(Poll::Ready(()))
-    }
-
-    fn poll_write(
-        &mut self,
-        to: &mut (impl AsyncWrite + Unpin),
-        bytes: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Result<Poll<usize>, Broke> {
-        match Pin::new(to).poll_write(cx, bytes) {
-            Poll::Ready(Ok(0)) => Err(Broke::To { after_its_end: false }),
-            Poll::Ready(Err(error)) => Err(Broke::to(&error)),
-            Poll::Ready(Ok(length)) => {
-                self.bytes += length as u64;
-                self.unflushed = true;
-                Ok(Poll::Ready(length))
-            }
-            Poll::Pending => Ok(Poll::Pending),
-        }
-    }
-
-    fn poll_flush(
-        &mut self,
-        to: &mut (impl AsyncWrite + Unpin),
-        cx: &mut Context<'_>,
-    ) -> Result<Poll<()>, Broke> {
-        if self.unflushed {
-            match Pin::new(to).poll_flush(cx) {
-                Poll::Ready(Ok(())) => self.unflushed = false,
-                Poll::Ready(Err(error)) => return Err(Broke::to(&error)),
-                Poll::Pending => return Ok(Poll::Pending),
-            }
-        }
-        Ok(Poll::Ready(()))
-    }
-}
-
-impl Broke {
-    /// A reset is ECONNRESET, but EPIPE if a FIN came before it.
-    fn to(error: &io::Error) -> Self {
-        Broke::To { after_its_end: error.kind() == io::ErrorKind::BrokenPipe }
-    }
-}
-
-/// One read; 0 is the end. TLS without its close_notify ended too: half of the peers in the field close like that
-/// after they have said everything, and the protocol inside has an end of its own.
-fn poll_read(
-    from: &mut (impl AsyncRead + Unpin),
-    space: &mut [u8],
-    cx: &mut Context<'_>,
-) -> Result<Poll<usize>, Broke> {
-    let mut buffer = ReadBuf::new(space);
-    match Pin::new(from).poll_read(cx, &mut buffer) {
-        Poll::Ready(Ok(())) => Ok(Poll::Ready(buffer.filled().len())),
-        Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Poll::Ready(0)),
-        Poll::Ready(Err(_)) => Err(Broke::From),
-        Poll::Pending => Ok(Poll::Pending),
     }
 }
 
@@ -415,3 +244,59 @@ fn tidegate(what: &'static str) -> Outcome {
 const CLIENT_GONE: Outcome = Outcome::client("gone", stream::Phase::Body);
 
 const UPSTREAM_RESET: Outcome = Outcome::upstream("reset", stream::Phase::Body);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn clocks(idle: u32, total: Option<u32>) -> Clocks {
+        let timeouts = RouteTimeouts {
+            response_head: None,
+            first_event: None,
+            event_gap: None,
+            request_body_idle: None,
+            total: None,
+            tunnel_idle: Some(idle * SECOND),
+            tunnel_total: total.map(|total| total * SECOND),
+        };
+        Clocks::start(&timeouts, 60 * SECOND)
+    }
+
+    /// When what of `clocks` ran out; `step` says of each second what was taken, and whether anything waits.
+    async fn ran_out(mut clocks: Clocks, step: impl Fn(u64) -> ((bool, bool), bool)) -> (u64, &'static str) {
+        let start = Instant::now();
+        let mut second = tokio::time::interval(SECOND);
+        poll_fn(|cx| {
+            while second.poll_tick(cx).is_ready() {}
+            let (taken, blocked) = step(start.elapsed().as_secs());
+            clocks.poll(taken, blocked, cx).map(|outcome| (start.elapsed().as_secs(), outcome.what))
+        })
+        .await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_counts_from_the_last_byte_of_either_side() {
+        let silent = ran_out(clocks(100, None), |_| ((false, false), false)).await;
+        assert_eq!(silent, (100, "timeout_tunnel_idle"));
+        let up = ran_out(clocks(100, None), |at| ((at < 70, false), false)).await;
+        assert_eq!(up, (169, "timeout_tunnel_idle"));
+        let down = ran_out(clocks(100, None), |at| ((false, at < 70), false)).await;
+        assert_eq!(down, (169, "timeout_tunnel_idle"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn total_counts_from_the_beginning() {
+        let busy = ran_out(clocks(100, Some(250)), |_| ((true, true), false)).await;
+        assert_eq!(busy, (250, "timeout_tunnel_total"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stall_counts_from_the_last_byte_that_a_blocked_client_took() {
+        let stalled = ran_out(clocks(1000, None), |at| ((true, at < 70), true)).await;
+        assert_eq!(stalled, (129, "stalled"), "what the upstream takes does not count");
+        let unblocked = ran_out(clocks(1000, Some(500)), |at| ((true, false), at % 50 != 0)).await;
+        assert_eq!(unblocked, (500, "timeout_tunnel_total"));
+    }
+}
