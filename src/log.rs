@@ -75,6 +75,8 @@ pub struct Access {
     pub events: u64,
     /// Body bytes sent to the client.
     pub bytes: u64,
+    /// Bytes that a tunnel took from the client to the upstream; of tunnels only.
+    pub bytes_up: Option<u64>,
     /// Longest silence of the upstream inside the body.
     pub longest_gap: Option<Duration>,
     /// What went wrong, in words. Nothing of the request or the response.
@@ -106,6 +108,7 @@ impl Access {
             first_event: None,
             events: 0,
             bytes: 0,
+            bytes_up: None,
             longest_gap: None,
             error: None,
             phase: Cell::new(Phase::Request),
@@ -167,6 +170,7 @@ impl Access {
             first_event_ms = self.first_event.map(milliseconds),
             events = self.events,
             bytes = self.bytes,
+            bytes_up = self.bytes_up,
             longest_gap_ms = self.longest_gap.map(milliseconds),
             duration_ms = milliseconds(self.elapsed()),
             outcome = %outcome,
@@ -260,7 +264,8 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("ttfb_ms", "From the request head to the upstream's response head, in milliseconds."),
     ("first_event_ms", "From the request head to the first event, in milliseconds."),
     ("events", "Events sent to the client."),
-    ("bytes", "Body bytes sent to the client."),
+    ("bytes", "Body bytes sent to the client; in a tunnel all bytes."),
+    ("bytes_up", "Bytes that a tunnel took from the client to the upstream; of tunnels only."),
     ("longest_gap_ms", "Longest silence of the upstream inside the body, in milliseconds."),
     ("duration_ms", "From the request head to the end, in milliseconds."),
     ("outcome", "How it ended: one of the words above."),
@@ -338,6 +343,7 @@ mod tests {
         access.longest_gap = Some(Duration::from_secs(1));
         access.events = 3;
         access.bytes = 120;
+        access.bytes_up = Some(7);
         access.error = Some("the upstream closed".to_owned());
         access.finish(Outcome::new(Cause::UpstreamTruncated, Phase::Body));
         drop(access);
@@ -358,6 +364,7 @@ mod tests {
             "first_event_ms=2",
             "events=3",
             "bytes=120",
+            "bytes_up=7",
             "longest_gap_ms=1000",
             "duration_ms=",
             "outcome=upstream:truncated",

@@ -249,6 +249,8 @@ pub(crate) mod fixture {
                 event_gap: None,
                 request_body_idle: None,
                 total: None,
+                tunnel_idle: None,
+                tunnel_total: None,
             },
             max_request_body: 1,
         }

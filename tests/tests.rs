@@ -33,6 +33,16 @@ mod slow_clients;
 mod floods;
 // Everything that can go wrong with one upstream: what the client sees, what the log says.
 mod outcomes;
+// Handshakes that end HTTP on a connection: what goes up, what comes back, what is refused.
+mod upgrade;
+// What follows an upgrade: bytes both ways, ends, timeouts, memory.
+mod tunnel;
+// Both directions of one exchange at the same time, and answers that come early.
+mod duplex;
+// Trailers, both ways.
+mod trailers;
+// Interim responses: what becomes of 1xx.
+mod informational;
 // Clients that leave, and upstreams that are left within 100 ms.
 mod disconnect;
 // Signals: streams finish, or end with an error when the time is up.

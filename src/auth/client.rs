@@ -7,7 +7,9 @@
 //! Invariant: after [`check`] succeeded, tidegate's key is nowhere in the head, in none of the places that are
 //! looked at.
 
-use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
+use http::header::{
+    AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL,
+};
 use http::request::Parts;
 use subtle::ConstantTimeEq as _;
 
@@ -84,8 +86,9 @@ pub fn check(auth: &ClientAuth, head: &mut Parts) -> Result<(), Refused> {
 }
 
 /// Removes everything with which the client identifies itself: `Authorization`, `Proxy-Authorization`, `x-api-key`,
-/// `api-key`, `x-goog-api-key`, `Cookie`, and the query parameters `key`, `access_token`, `api_key`. Of a header, also
-/// the spelling with underscores, which some servers take for the same.
+/// `api-key`, `x-goog-api-key`, `Cookie`, the query parameters `key`, `access_token`, `api_key`, and the subprotocol in
+/// which a browser has to put its key, since it cannot set headers of a WebSocket. Of a header, also the spelling with
+/// underscores, which some servers take for the same.
 pub fn strip(head: &mut Parts) {
     for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().chain(&KEY_HEADERS) {
         head.headers.remove(name);
@@ -97,6 +100,24 @@ pub fn strip(head: &mut Parts) {
         head.headers.remove(name);
     }
     query::remove(&mut head.uri, |name, _| is_key_parameter(name));
+    strip_subprotocols(&mut head.headers);
+}
+
+fn strip_subprotocols(headers: &mut HeaderMap) {
+    let fields = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let offered: Vec<&[u8]> = fields
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .collect();
+    let kept: Vec<&[u8]> =
+        offered.iter().copied().filter(|name| !name.starts_with(KEY_SUBPROTOCOL)).collect();
+    if kept.len() < offered.len() {
+        let kept = HeaderValue::from_bytes(&kept.join(&b", "[..])).ok().filter(|kept| !kept.is_empty());
+        headers.remove(SEC_WEBSOCKET_PROTOCOL);
+        if let Some(kept) = kept {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, kept);
+        }
+    }
 }
 
 fn is_key_parameter(name: &[u8]) -> bool {
@@ -130,6 +151,10 @@ const KEY_HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),
 ];
+
+/// How OpenAI's Realtime API takes a key from a browser:
+/// <https://platform.openai.com/docs/guides/realtime-websocket>.
+const KEY_SUBPROTOCOL: &[u8] = b"openai-insecure-api-key.";
 
 const KEY_PARAMETERS: [&str; 3] = ["key", "access_token", "api_key"];
 
@@ -244,10 +269,16 @@ mod tests {
                 ("x_api_key", "x"),
                 ("api_key", "x"),
                 ("accept", "*/*"),
+                ("sec-websocket-protocol", "realtime, openai-insecure-api-key.sk-x"),
+                ("sec-websocket-protocol", "openai-beta.realtime-v1"),
             ],
         );
         strip(&mut head);
-        assert_eq!(names(&head), ["accept"]);
+        assert_eq!(names(&head), ["accept", "sec-websocket-protocol"]);
+        assert_eq!(head.headers["sec-websocket-protocol"], "realtime, openai-beta.realtime-v1");
+        let mut only = fixture::head("/", &[("sec-websocket-protocol", "openai-insecure-api-key.sk-x")]);
+        strip(&mut only);
+        assert_eq!(names(&only), [""; 0]);
         assert_eq!(head.uri, "/p?alt=sse&apikey=d");
     }
 }

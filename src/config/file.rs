@@ -172,6 +172,8 @@ pub(super) struct RouteTimeouts {
     pub(super) first_event: TimeOrOff,
     pub(super) event_gap: TimeOrOff,
     pub(super) total: TimeOrOff,
+    pub(super) tunnel_idle: TimeOrOff,
+    pub(super) tunnel_total: TimeOrOff,
 }
 
 /// `[limits]`

@@ -255,8 +255,12 @@ pub struct RouteTimeouts {
     pub event_gap: Option<Duration>,
     /// Longest silence of the client inside a request body. Default 30 s.
     pub request_body_idle: Option<Duration>,
-    /// The whole request. Default off.
+    /// The whole request; of one that becomes a tunnel, until it does. Default off.
     pub total: Option<Duration>,
+    /// Longest silence of a tunnel, both ways together. Default 10 min.
+    pub tunnel_idle: Option<Duration>,
+    /// Longest life of a tunnel. Default off.
+    pub tunnel_total: Option<Duration>,
 }
 
 /// Timeouts that are needed before a route is known, or that belong to the process.

@@ -516,7 +516,15 @@ pub static KEYS: &[Key] = &[
     .example(r#"{ heartbeat = "5s" }"#),
     key(
         "route.timeouts",
-        Kind::Own(&["response_head", "first_event", "event_gap", "request_body_idle", "total"]),
+        Kind::Own(&[
+            "response_head",
+            "first_event",
+            "event_gap",
+            "request_body_idle",
+            "total",
+            "tunnel_idle",
+            "tunnel_total",
+        ]),
         Default("{}"),
         "Keys of [timeouts] for this route alone, such as { total = \"10m\" }.",
         "",
@@ -639,17 +647,37 @@ pub static KEYS: &[Key] = &[
         time_or_off("1ms", "168h"),
         Default(r#""off""#),
         "Longest request, from its head to the last byte of the response.",
-        "Past it the client gets 504, or the stream ends with an error event; a body that passes is cut.",
+        "Past it the client gets 504, or the stream ends with an error event; a body that passes is cut. A tunnel has \
+         tunnel_total instead.",
     )
     .example(r#""20m""#)
     .causes(&[Cause::TidegateTimeoutTotal]),
     key(
+        "timeouts.tunnel_idle",
+        time_or_off("1ms", "24h"),
+        Default(r#""10m""#),
+        "Longest silence of a tunnel (a WebSocket, or another connection that was upgraded), both ways together. Every \
+         byte counts, pings too.",
+        "Past it both sides are closed.",
+    )
+    .example(r#""30m""#)
+    .causes(&[Cause::TidegateTimeoutTunnelIdle]),
+    key(
+        "timeouts.tunnel_total",
+        time_or_off("1ms", "168h"),
+        Default(r#""off""#),
+        "Longest life of a tunnel, from the upstream's 101.",
+        "Past it both sides are closed.",
+    )
+    .example(r#""4h""#)
+    .causes(&[Cause::TidegateTimeoutTunnelTotal]),
+    key(
         "timeouts.drain",
         time("0s", "24h"),
         Default(r#""10m""#),
-        "How long running streams may go on after SIGTERM.",
-        "Past it, or at a second signal, they end with an error event, and requests without a response \
-         get 503.",
+        "How long running streams and tunnels may go on after SIGTERM.",
+        "Past it, or at a second signal, streams end with an error event, tunnels are closed, and requests without a \
+         response get 503.",
     )
     .example(r#""1m""#)
     .causes(&[Cause::TidegateDrain]),

@@ -31,7 +31,7 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// to send it (7.6.1), and to obey would let a client take credentials, the cache directives or the address of
 /// its user out of a request that a proxy before tidegate put there.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let takes_trailers = tokens(headers, &header::TE).any(|token| token.eq_ignore_ascii_case("trailers"));
+    let takes_trailers = takes_trailers(headers);
     let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
         .filter_map(|option| HeaderName::try_from(option).ok())
         .filter(|name| !is_end_to_end(name))
@@ -42,6 +42,11 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Whether a request says that its sender takes trailers (RFC 9110 10.1.4).
+pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
+    tokens(headers, &header::TE).any(|token| token.eq_ignore_ascii_case("trailers"))
 }
 
 /// Whether the peer of a connection is one of [`Config::trusted_proxies`]. A Unix socket counts as 127.0.0.1: whoever
@@ -248,7 +253,7 @@ fn protocol(version: Version) -> &'static str {
 }
 
 /// 128 random bits: two generators for each thread, seeded once by the system (SplitMix64, Steele and others 2014).
-fn random() -> [u64; 2] {
+pub(super) fn random() -> [u64; 2] {
     thread_local! {
         static STATE: Cell<[u64; 2]> = Cell::new([seed(), seed()]);
     }

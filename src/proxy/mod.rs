@@ -10,6 +10,8 @@ mod intent;
 mod plan;
 mod request;
 mod response;
+mod trailers;
+mod upgrade;
 
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
@@ -24,14 +26,15 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until};
 
 use crate::codec::mask::Mask;
-use crate::config::{FormatSetting, Route};
+use crate::config::{self, FormatSetting, HttpVersion, Route};
 use crate::dialect::Dialect;
 use crate::log::Access;
-use crate::relay::{Body, Relay};
+use crate::relay::{Body, Relay, Tunnel};
 use crate::server::client::Client;
+use crate::server::stall;
 use crate::server::worker::{Phase as Drain, Worker};
 use crate::stream::{Cause, Commit, Failure, Phase, Plan, Session};
-use crate::upstream::{self, Upload};
+use crate::upstream::{self, RequestBody, Switched, Upload};
 use crate::{auth, route};
 
 use error::ProxyError;
@@ -40,7 +43,8 @@ use headers::RequestId;
 pub(crate) use headers::is_hop_by_hop;
 use intent::Scanner;
 use plan::Ask;
-pub(crate) use response::trailers as pass_trailers;
+pub(crate) use trailers::Trailers;
+use upgrade::Upgrade;
 
 /// Answers one request.
 ///
@@ -51,9 +55,10 @@ pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<W
     let id = RequestId::of(request.headers(), trusted);
     let (head, incoming) = request.into_parts();
     let dialect = Dialect::hinted(head.uri.path());
+    let body = RequestBody::new(incoming, stall::leave_unread());
     let mut access =
         Access::new(Arc::clone(&worker.config), Rc::clone(&client), &head, id.as_str().to_owned());
-    let mut response = match ask((head, incoming), (&id, trusted), &client, &worker, &mut access).await {
+    let mut response = match ask((head, body), (&id, trusted), &client, &worker, &mut access).await {
         Ok(answer) => respond(answer, &id, client, Rc::clone(&worker), access).await,
         Err(error) => refuse(error, dialect, access),
     };
@@ -69,13 +74,17 @@ struct Answer<'w> {
     body_says: Option<bool>,
     /// What the injectors put in; it must not come back to the client.
     secrets: Vec<Vec<u8>>,
+    /// Which trailers may.
+    trailers: Trailers,
+    /// What was asked for instead of a response.
+    upgrade: Option<Upgrade>,
     started: Instant,
     response: upstream::Response,
 }
 
 /// Client head → route → client auth → upstream head → response head.
 async fn ask<'w>(
-    (mut head, incoming): (http::request::Parts, Incoming),
+    (mut head, body): (http::request::Parts, RequestBody),
     (id, trusted): (&RequestId, bool),
     client: &Rc<Client>,
     worker: &'w Rc<Worker>,
@@ -83,18 +92,24 @@ async fn ask<'w>(
 ) -> Result<Answer<'w>, ProxyError> {
     let started = Instant::now();
     let config = &*worker.config;
+    let wish = Upgrade::asked(&mut head, !body.is_end());
     let host = request::admit(&head, config.limits.max_headers)?;
     let index = route::find(config, host.as_ref().map(Authority::as_str), &head.method, head.uri.path())?;
     let route = &config.routes[index];
     (access.route, access.upstream) = (Some(index), Some(route.upstream));
     auth::client::check(&route.client_auth, &mut head)?;
 
+    let upgrade = possible(wish, &config.upstreams[route.upstream])?;
     let context = request::Context { config, route, client, trusted, host: host.as_ref(), id };
-    let head = request::build(context, head)?;
+    let mut head = request::build(context, head)?;
+    if let Some(upgrade) = &upgrade {
+        upgrade.ask(&mut head.headers);
+    }
     let ask = Ask::new(&route.stream, &head.method, head.uri.path(), &head.headers);
     let scanner = watches_body(route, &head).then(|| Rc::new(RefCell::new(Scanner::new())));
-    let upload = upload(incoming, route, client, scanner.clone()).at_least(config.limits.min_body_rate);
-    let secrets = route.injectors.iter().flat_map(|injector| injector.secrets()).collect();
+    let upload = upload(body, route, client, scanner.clone()).at_least(config.limits.min_body_rate);
+    let secrets: Vec<Vec<u8>> = route.injectors.iter().flat_map(|injector| injector.secrets()).collect();
+    let trailers = Trailers::new(&head.headers, secrets.clone());
 
     let progress = |phase| access.phase.set(phase);
     let response = tokio::select! {
@@ -111,7 +126,7 @@ async fn ask<'w>(
     access.ttfb = Some(access.elapsed());
     access.phase.set(Phase::FirstEvent);
     let body_says = scanner.and_then(|scanner| scanner.borrow().verdict());
-    Ok(Answer { route, ask, body_says, secrets, started, response })
+    Ok(Answer { route, ask, body_says, secrets, trailers, upgrade, started, response })
 }
 
 /// Response head → plan → session → the head that the client gets.
@@ -120,16 +135,27 @@ async fn respond(
     id: &RequestId,
     client: Rc<Client>,
     worker: Rc<Worker>,
-    access: Access,
+    mut access: Access,
 ) -> Response<Body> {
     if let Err(error) = guard_credential(&answer) {
         return refuse(error, answer.ask.dialect, access);
     }
+    if answer.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_over(&answer.response.head)) {
+        let (timeouts, dialect) = (&answer.route.timeouts, answer.ask.dialect);
+        return match switch(answer, id) {
+            Ok((head, switched)) => {
+                access.status = Some(head.status);
+                let tunnel = Tunnel::new(switched, timeouts, worker, access);
+                Response::from_parts(head, Body::tunnel(tunnel))
+            }
+            Err(error) => refuse(error, dialect, access),
+        };
+    }
     let plan = plan(&answer, &worker);
     let decoded = plan.coding.is_some();
-    let Answer { ask, secrets, response: upstream::Response { mut head, body }, .. } = answer;
+    let Answer { ask, secrets, trailers, response: upstream::Response { mut head, body }, .. } = answer;
     let session = Session::new(plan, Instant::now().into_std());
-    let mut relay = Relay::new(body, session, secrets.clone(), client, worker, access);
+    let mut relay = Relay::new(body, session, trailers, client, worker, access);
     let head = match relay.commit().await {
         Commit::PassThrough => {
             if decoded {
@@ -151,9 +177,22 @@ async fn respond(
     Response::from_parts(head, Body::relayed(relay))
 }
 
+/// The upstream's answer to an upgrade → the head that the client gets, and the connection behind it.
+fn switch(answer: Answer<'_>, id: &RequestId) -> Result<(http::response::Parts, Switched), ProxyError> {
+    let Answer { secrets, upgrade, response: upstream::Response { head, body }, .. } = answer;
+    let malformed = |what| ProxyError::from(upstream::Error::Malformed { what });
+    let own = "it answered a WebSocket handshake with a response of its own";
+    let switched = body.into_switched().ok_or(own).map_err(malformed)?;
+    let upgrade = upgrade.ok_or("status 101 to a request that asked for no upgrade").map_err(malformed)?;
+    let agreed = upgrade.agreed(&head).map_err(malformed)?;
+    let mut head = response::pass(head, id, &secrets);
+    upgrade.finish(&mut head, agreed);
+    Ok((head, switched))
+}
+
 /// The one place where settings, request and response head become a plan.
 fn plan(answer: &Answer<'_>, worker: &Worker) -> Plan {
-    let Answer { route, ask, body_says, secrets, started, response } = answer;
+    let Answer { route, ask, body_says, secrets, started, response, .. } = answer;
     let decision = plan::decide(&route.stream, ask, *body_says, &response.head);
     let is_error = response.head.status.as_u16() >= 400;
     let may_echo = is_error && !secrets.is_empty();
@@ -204,6 +243,20 @@ fn refuse(error: ProxyError, dialect: Option<&'static Dialect>, mut access: Acce
     response.map(Body::full)
 }
 
+/// The upgrade, if there is one that the upstream can take: it goes up over HTTP/1.1 only.
+fn possible(upgrade: Option<Upgrade>, upstream: &config::Upstream) -> Result<Option<Upgrade>, ProxyError> {
+    match upgrade {
+        Some(upgrade) if upstream.http != HttpVersion::Http2 => Ok(Some(upgrade)),
+        // RFC 8441 has no way to ignore it.
+        Some(upgrade) if upgrade.is_connect() => {
+            let message = "the upstream takes HTTP/2 only, in which no WebSocket goes up";
+            let failure = Failure::new(Cause::ClientNoWebSocket, message);
+            Err(ProxyError::new(Phase::Request, failure))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Whether the request body may say that a stream is wanted, and whether that matters.
 fn watches_body(route: &Route, head: &http::request::Parts) -> bool {
     !matches!(route.stream.format, FormatSetting::Off)
@@ -213,13 +266,14 @@ fn watches_body(route: &Route, head: &http::request::Parts) -> bool {
 
 /// The request body on its way up. While it is read, the connection knows that bytes from the client are its.
 fn upload(
-    incoming: Incoming,
+    body: RequestBody,
     route: &Route,
     client: &Rc<Client>,
     scanner: Option<Rc<RefCell<Scanner>>>,
 ) -> Upload {
     let client = Rc::clone(client);
-    let upload = Upload::new(incoming, route.max_request_body, route.timeouts.request_body_idle)
+    let upload = Upload::new(body, route.max_request_body, route.timeouts.request_body_idle)
+        .with_trailers(trailers::to_upstream)
         .when_ended(Box::new(move || client.uploading.set(false)));
     match scanner {
         Some(scanner) => upload.tapped(Box::new(move |bytes| scanner.borrow_mut().push(bytes))),

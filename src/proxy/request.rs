@@ -159,7 +159,7 @@ pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refu
     let mut fields = head.headers;
     headers::remove_hop_by_hop(&mut fields);
     // hyper answers `Expect` itself; the body's framing is that of the connection to the upstream.
-    for name in [header::EXPECT, header::CONTENT_LENGTH, header::TRAILER] {
+    for name in [header::EXPECT, header::CONTENT_LENGTH] {
         fields.remove(name);
     }
     headers::remove_accel(&mut fields);

@@ -34,14 +34,6 @@ pub(super) fn pass(mut head: Parts, id: &RequestId, secrets: &[Vec<u8>]) -> Part
     head
 }
 
-/// The trailer section of a body that passes: what is of the hop or of the framing goes (RFC 9110 6.5.1).
-pub(crate) fn trailers(mut trailers: HeaderMap, secrets: &[Vec<u8>]) -> HeaderMap {
-    headers::remove_hop_by_hop(&mut trailers);
-    trailers.remove(header::CONTENT_LENGTH);
-    hide(&mut trailers, secrets);
-    trailers
-}
-
 /// Takes from the head of a body that passes, but without its content coding, what describes the coded bytes.
 pub(super) fn forget_coding(headers: &mut HeaderMap) {
     for name in OF_THE_CODED_BODY {
@@ -88,7 +80,8 @@ fn name_request(headers: &mut HeaderMap, id: &RequestId) {
     }
 }
 
-fn hide(headers: &mut HeaderMap, secrets: &[Vec<u8>]) {
+/// Puts stars in the place of every one of `secrets`.
+pub(super) fn hide(headers: &mut HeaderMap, secrets: &[Vec<u8>]) {
     if secrets.is_empty() {
         return;
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::{Next, Relay};
+use super::{Next, Relay, Tunnel};
 
 /// A response body as hyper pulls it.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Body(Kind);
 #[derive(Debug)]
 enum Kind {
     Full(Bytes),
+    /// Nothing; what comes after the head is not HTTP.
+    Tunnel(Option<Box<Tunnel>>),
     Stream(Box<Stream>),
 }
 
@@ -38,6 +40,19 @@ impl Body {
         Body(Kind::Full(bytes))
     }
 
+    /// No body, and a tunnel for whoever drives the connection.
+    pub(crate) fn tunnel(tunnel: Tunnel) -> Self {
+        Body(Kind::Tunnel(Some(Box::new(tunnel))))
+    }
+
+    /// The tunnel that begins behind the head; only the first call finds it.
+    pub(crate) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        match &mut self.0 {
+            Kind::Tunnel(tunnel) => tunnel.take(),
+            Kind::Full(_) | Kind::Stream(_) => None,
+        }
+    }
+
     /// A body that is relayed from an upstream.
     pub fn relayed(relay: Relay) -> Self {
         Body(Kind::Stream(Box::new(Stream { relay, flushing: false })))
@@ -51,6 +66,7 @@ impl http_body::Body for Body {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         match &mut self.get_mut().0 {
             Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Tunnel(_) => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Stream(stream) => stream.poll_frame(cx),
         }
@@ -59,6 +75,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Tunnel(_) => true,
             Kind::Stream(stream) => stream.relay.is_over(),
         }
     }
@@ -66,6 +83,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Tunnel(_) => SizeHint::with_exact(0),
             Kind::Stream(_) => SizeHint::default(),
         }
     }

@@ -1,9 +1,12 @@
 //! From a source to a sink: moves bytes and keeps time, and knows no format, dialect or timeout.
 //!
 //! [`Relay`] reads the upstream's body, lets the [session](crate::stream) say what to write, and sleeps until
-//! the session's next deadline. [`Body`] is the sink for hyper: HTTP/1.1 chunks and HTTP/2 DATA frames.
+//! the session's next deadline. [`Body`] is the sink for hyper: HTTP/1.1 chunks and HTTP/2 DATA frames. After an
+//! upgrade there is no body and no session: a `Tunnel` moves the bytes of both sides.
 
 mod body;
+mod flow;
+mod tunnel;
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -15,7 +18,7 @@ use http::HeaderMap;
 use tokio::time::{Instant, Sleep};
 
 use crate::log::Access;
-use crate::proxy;
+use crate::proxy::{self, Trailers};
 use crate::server::client::Client;
 use crate::server::registry::Member;
 use crate::server::worker::{Phase, Worker};
@@ -23,6 +26,7 @@ use crate::stream::{self, Cause, Commit, End, Out, Outcome, Session};
 use crate::upstream::{self, Read};
 
 pub use body::{Aborted, Body};
+pub(crate) use tunnel::{ClientEnd, Ended, Tunnel};
 
 /// One response on its way: the source, the session, what is ready for the sink, and the log line to be.
 ///
@@ -34,8 +38,8 @@ pub struct Relay {
     session: Session,
     ready: Ready,
     trailers: Option<HeaderMap>,
-    /// What went up and must not come back in the trailers.
-    secrets: Vec<Vec<u8>>,
+    /// Which trailers the client gets.
+    allowed: Trailers,
     end: Option<End>,
     timer: Timer,
     member: Member,
@@ -83,12 +87,12 @@ const READ_BYTES: usize = 64 << 10;
 const KEEP_LENGTHS: usize = 64;
 
 impl Relay {
-    /// Joins a body to its session, in the task that answers the request. `secrets` are hidden in its trailers.
-    /// `access` is finished when the relay is dropped.
-    pub fn new(
+    /// Joins a body to its session, in the task that answers the request. Of its trailers the client gets what is
+    /// `allowed`. `access` is finished when the relay is dropped.
+    pub(crate) fn new(
         source: upstream::Body,
         session: Session,
-        secrets: Vec<Vec<u8>>,
+        allowed: Trailers,
         client: Rc<Client>,
         worker: Rc<Worker>,
         access: Access,
@@ -98,7 +102,7 @@ impl Relay {
             session,
             ready: Ready::default(),
             trailers: None,
-            secrets,
+            allowed,
             end: None,
             timer: Timer::Unset,
             member: worker.streams.join(),
@@ -241,7 +245,7 @@ impl Relay {
             self.source = None;
             let trailers = self.trailers.take();
             let passing = trailers.filter(|_| self.session.commit() == Some(Commit::PassThrough));
-            self.trailers = passing.map(|trailers| proxy::pass_trailers(trailers, &self.secrets));
+            self.trailers = passing.and_then(|trailers| self.allowed.to_client(trailers));
         }
     }
 }
@@ -361,8 +365,9 @@ mod tests {
         let (response, peer) =
             tokio::join!(worker.upstreams.send(0, head, Upload::empty(), None, &|_| ()), answer);
         let session = Session::new(plan(mode, &worker), Instant::now().into_std());
-        let secrets = vec![b"sk-canary".to_vec()];
-        (Relay::new(response.unwrap().body, session, secrets, client, worker, access), peer)
+        let takes = HeaderMap::from_iter([(http::header::TE, "trailers".parse().unwrap())]);
+        let allowed = Trailers::new(&takes, vec![b"sk-canary".to_vec()]);
+        (Relay::new(response.unwrap().body, session, allowed, client, worker, access), peer)
     }
 
     /// While the first bytes were awaited the timer stood at `event_gap`, and was left there for the whole of the

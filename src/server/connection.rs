@@ -14,7 +14,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::UPGRADE;
+use http::{Method, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -27,11 +28,12 @@ use super::client::Client;
 use super::driver::{Driver, End};
 use super::io::{ClientIo, Metered, Opening, Socket, Wire, is_blank};
 use super::registry::Member;
-use super::stall::Streams;
+use super::stall::{self, Streams};
+use super::tunnel::{self, Http1End, Upgrades};
 use super::worker::{Phase, Worker};
 use crate::config::Config;
 use crate::log;
-use crate::relay::Aborted;
+use crate::relay::{Aborted, Ended, Tunnel};
 use crate::stream::Cause;
 
 /// Answers requests.
@@ -46,6 +48,11 @@ pub(super) trait Handler: Clone + Send + 'static {
         client: Rc<Client>,
         worker: Rc<Worker>,
     ) -> impl Future<Output = Response<Self::Body>> + 'static;
+
+    /// The tunnel that begins behind a response with this body.
+    fn tunnel(_: &mut Self::Body) -> Option<Box<Tunnel>> {
+        None
+    }
 }
 
 /// The handler in production: [`crate::proxy::handle`].
@@ -74,6 +81,10 @@ impl Handler for Proxy {
         worker: Rc<Worker>,
     ) -> impl Future<Output = Response<Self::Body>> + 'static {
         crate::proxy::handle(request, client, worker)
+    }
+
+    fn tunnel(body: &mut Self::Body) -> Option<Box<Tunnel>> {
+        body.take_tunnel()
     }
 }
 
@@ -140,9 +151,20 @@ impl<H: Handler> Connection<H> {
     async fn serve_http1(self, wire: Rc<Wire>) {
         let (handler, client, worker) =
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
+        let upgrades = Rc::new(Upgrades::default());
+        let aside = Rc::clone(&upgrades);
         let service = service_fn(move |request: Request<Incoming>| {
             client.uploading.set(!request.body().is_end_stream());
-            answer(handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker)))
+            if request.headers().contains_key(UPGRADE) {
+                aside.asked.set(true);
+            }
+            let response = handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker));
+            let aside = Rc::clone(&aside);
+            answer(async move {
+                let mut response = response.await;
+                aside.tunnel.set(H::tunnel(response.body_mut()));
+                response
+            })
         });
         let mut http =
             http1_builder(&self.worker.config).serve_connection(ClientIo(Rc::clone(&wire)), service);
@@ -155,10 +177,26 @@ impl<H: Handler> Connection<H> {
         let unread = http.into_parts().read_buf;
         match error {
             Some(error) => self.http1_failed(&error, &unread, &wire).await,
-            None if self.client.uploading.get() || !unread.is_empty() || wire.has_unread().await => {
-                linger(&wire).await;
+            None => self.http1_done(&upgrades, &unread, &wire).await,
+        }
+    }
+
+    /// Goes on in a tunnel where hyper has written a 101; else closes so that the client can read what it was answered.
+    async fn http1_done(&self, upgrades: &Upgrades, unread: &[u8], wire: &Rc<Wire>) {
+        if let Some(tunnel) = upgrades.tunnel.take() {
+            if tunnel.run(&mut Http1End::new(wire), unread).await == Ended::ToLinger {
+                self.linger(wire, LINGER).await;
             }
-            None => {}
+            return;
+        }
+        if upgrades.asked.get() {
+            // hyper has not, in case that somebody takes the connection over.
+            let _ = timeout(LINGER, wire.shutdown()).await;
+        }
+        if self.client.uploading.get() {
+            self.linger(wire, LINGER_UPLOAD).await;
+        } else if !unread.is_empty() || wire.has_unread().await {
+            self.linger(wire, LINGER).await;
         }
     }
 
@@ -166,7 +204,7 @@ impl<H: Handler> Connection<H> {
     async fn http1_failed(&self, error: &hyper::Error, unread: &[u8], wire: &Wire) {
         if error.is_parse() {
             log::refused(&self.client, wire.last_status(), Cause::ClientMalformed);
-            linger(wire).await;
+            self.linger(wire, LINGER).await;
         } else if error.is_timeout() && !is_blank(unread) {
             self.timed_out(wire).await;
         } else if error.is_incomplete_message() && !is_blank(unread) {
@@ -182,7 +220,7 @@ impl<H: Handler> Connection<H> {
         let told = !self.client.write_blocked.get() && wire.reply(TIMED_OUT).await;
         log::refused(&self.client, told.then_some(408), Cause::ClientTimeoutRequestHead);
         if told {
-            linger(wire).await;
+            self.linger(wire, LINGER).await;
         }
     }
 
@@ -190,9 +228,17 @@ impl<H: Handler> Connection<H> {
         let (handler, client, worker) =
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
         let tapped = Rc::clone(&wire);
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
             tapped.handled();
-            answer(handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker)))
+            let upgrade = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
+            let response = handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker));
+            answer(async move {
+                let mut response = response.await;
+                if let (Some(upgrade), Some(tunnel)) = (upgrade, H::tunnel(response.body_mut())) {
+                    tokio::task::spawn_local(tunnel::run_http2(tunnel, upgrade, stall::current()));
+                }
+                response
+            })
         });
         wire.follow_frames();
         let streams = Streams::new(self.worker.config.timeouts.client_write_stall);
@@ -235,6 +281,19 @@ impl<H: Handler> Connection<H> {
             error = error as &dyn std::error::Error,
             "connection ended"
         );
+    }
+
+    /// Says that nothing more comes, and reads what the client still sends after the last response, for `bound` at most,
+    /// and while it sends: closing a socket with unread bytes resets it, and the reset can overtake the response
+    /// (RFC 9112 9.6).
+    async fn linger(&self, wire: &Wire, bound: Duration) {
+        let quiet = async {
+            // hyper has done it already, but after a CONNECT.
+            wire.shutdown().await;
+            while let Ok(true) = timeout(LINGER, wire.discard()).await {}
+        };
+        // Either way the connection is closed now.
+        let _ = self.unless_draining(timeout(bound, quiet)).await;
     }
 
     /// What `future` gives; `None` if a drain begins before.
@@ -292,7 +351,8 @@ fn http2_builder(config: &Config, streams: Streams) -> http2::Builder<Streams> {
         .max_pending_accept_reset_streams(HTTP2_PENDING_RESETS)
         .max_local_error_reset_streams(HTTP2_ERROR_RESETS)
         .keep_alive_interval(HTTP2_PING_INTERVAL)
-        .keep_alive_timeout(HTTP2_PING_TIMEOUT);
+        .keep_alive_timeout(HTTP2_PING_TIMEOUT)
+        .enable_connect_protocol();
     builder
 }
 
@@ -302,23 +362,14 @@ fn reason(error: &hyper::Error) -> Option<h2::Reason> {
     cause.reason().filter(|_| !cause.is_remote())
 }
 
-/// Says that nothing more comes, and reads what the client still sends after the last response: closing a socket with
-/// unread bytes resets it, and the reset can overtake the response (RFC 9112 9.6).
-async fn linger(wire: &Wire) {
-    // Either way the connection is closed now.
-    let _ = timeout(LINGER, async {
-        // hyper has done it already, but after a CONNECT.
-        let _ = wire.shutdown().await;
-        wire.discard().await;
-    })
-    .await;
-}
-
 /// The answer to a head that does not come.
 const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// What a client that still sends gets to read the response and close.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+
+/// The same in the middle of an upload: some clients send all of it before they look at the response.
+const LINGER_UPLOAD: Duration = Duration::from_secs(30);
 
 /// Bytes that hyper reads ahead, and writes behind, per HTTP/1.1 connection.
 const HTTP1_BUFFER: usize = 64 << 10;

@@ -7,15 +7,18 @@
 //!
 //! A reset is always seen. A FIN is seen once it has arrived: TCP lets it through only behind everything that the
 //! client wrote, so it waits on the client's machine while that is more than the receive window takes.
+//!
+//! A [`Breakage`] is the same for whoever must not take a half-close for the end: only a reset counts.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Watches one socket, or nothing yet.
+/// Watches one socket for the end of what it has to say, or nothing yet.
 #[derive(Debug, Default)]
 pub(super) struct Hangup(Option<AsyncFd<OwnedFd>>);
 
@@ -24,7 +27,7 @@ impl Hangup {
     /// where the process has no file descriptor left: then a timeout has to end the connection.
     pub(super) fn poll(&mut self, fd: BorrowedFd<'_>, cx: &mut Context<'_>) -> Poll<()> {
         if self.0.is_none() {
-            self.0 = fd.try_clone_to_owned().and_then(register).ok();
+            self.0 = register(fd, Interest::READABLE);
         }
         let Some(watched) = &self.0 else { return Poll::Pending };
         loop {
@@ -43,12 +46,40 @@ impl Hangup {
     }
 }
 
+/// Watches one socket for a reset, or nothing yet.
+#[derive(Debug, Default)]
+pub(super) struct Breakage(Option<AsyncFd<OwnedFd>>);
+
+impl Breakage {
+    /// Ready once the connection behind `fd` was reset. Never ready where the process has no file descriptor left.
+    pub(super) fn poll(&mut self, fd: BorrowedFd<'_>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.0.is_none() {
+            self.0 = register(fd, Interest::WRITABLE);
+        }
+        let Some(watched) = &self.0 else { return Poll::Pending };
+        loop {
+            let Ok(mut guard) = ready!(watched.poll_write_ready(cx)) else { return Poll::Pending };
+            if guard.ready().is_write_closed() {
+                // Without an error both sides ended; a write tells.
+                let broke = !matches!(SockRef::from(&fd).take_error(), Ok(None));
+                return if broke { Poll::Ready(()) } else { Poll::Pending };
+            }
+            guard.clear_ready();
+        }
+    }
+}
+
+/// A second file descriptor, registered for `interest`; `None` if there is none to be had.
+fn register(fd: BorrowedFd<'_>, interest: Interest) -> Option<AsyncFd<OwnedFd>> {
+    fd.try_clone_to_owned().and_then(|fd| watch(fd, interest)).ok()
+}
+
 #[expect(
     deprecated,
     reason = "sound: an `OwnedFd` is open until it is dropped; the successor, for types that are not, is unsafe"
 )]
-fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(fd, Interest::READABLE)
+fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, interest)
 }
 
 #[cfg(test)]
@@ -94,6 +125,25 @@ mod tests {
             assert!(seen(&mut hangup, &socket, LONG).await, "{way}");
             hangup.rest();
             assert!(seen(&mut hangup, &socket, LONG).await, "{way}: an end that came before the watch");
+        }
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn half_close_is_no_breakage_and_a_reset_is_one_also_after_it() {
+        for closed_before in [false, true] {
+            let (mut client, socket) = pair().await.expect("a connection");
+            let mut breakage = Breakage::default();
+            let mut seen =
+                async |bound| timeout(bound, poll_fn(|cx| breakage.poll(socket.as_fd(), cx))).await.is_ok();
+            client.write_all(b"unread").await.expect("written");
+            assert!(!seen(MOMENT).await, "bytes are no break");
+            if closed_before {
+                client.shutdown().await.expect("a FIN");
+                assert!(!seen(MOMENT).await, "a half-close is no break");
+            }
+            client.set_zero_linger().expect("an option");
+            drop(client);
+            assert!(seen(LONG).await, "a reset; closed before: {closed_before}");
         }
     }
 

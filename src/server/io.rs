@@ -15,10 +15,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use hyper::rt::ReadBufCursor;
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
@@ -26,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
 use super::frames::Frames;
-use super::hangup::Hangup;
+use super::hangup::{Breakage, Hangup};
 use super::tap::Tap;
 use crate::stream::Cause;
 
@@ -81,6 +83,8 @@ pub(super) struct Wire {
     ahead: RefCell<BytesMut>,
     /// Tells of the client's end while the stash is full; at rest again once hyper has emptied it.
     hangup: RefCell<Hangup>,
+    /// Tells that the connection broke while a tunnel does not read.
+    breakage: RefCell<Breakage>,
     /// Whether hyper's last read found nothing, so that the socket will wake the connection.
     parked: Cell<bool>,
     /// The status of the last response head that began a write.
@@ -118,6 +122,7 @@ impl Wire {
             socket: RefCell::new(TokioIo::new(Tap::new(socket))),
             ahead: RefCell::default(),
             hangup: RefCell::default(),
+            breakage: RefCell::default(),
             parked: Cell::new(false),
             status: Cell::new(None),
             client,
@@ -169,6 +174,29 @@ impl Wire {
             Some(fd) => self.hangup.borrow_mut().poll(fd, cx),
             None => Poll::Pending,
         }
+    }
+
+    /// To be called by whoever does not read, but must not take a half-close for the end: ready once the connection
+    /// broke.
+    pub(super) fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.socket.borrow().inner().fd() {
+            Some(fd) => self.breakage.borrow_mut().poll(fd, cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Has the connection end with a reset when it is dropped (over TCP; a Unix socket knows no such end).
+    pub(super) fn reset_on_drop(&self) {
+        if let Some(fd) = self.socket.borrow().inner().fd() {
+            // It is closed either way.
+            let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Tells the client that nothing more comes.
+    pub(super) async fn shutdown(&self) {
+        // It is gone if that fails.
+        let _ = poll_fn(|cx| Pin::new(self.socket.borrow_mut().inner_mut()).poll_shutdown(cx)).await;
     }
 
     /// Whether anything but line ends (RFC 9112 2.2) was read that hyper did not take.
@@ -227,30 +255,17 @@ impl Wire {
         .await
     }
 
-    /// Ends the writing half.
-    ///
-    /// # Errors
-    /// It has ended already, or the connection broke.
-    pub(super) async fn shutdown(&self) -> io::Result<()> {
-        poll_fn(|cx| Pin::new(self.socket.borrow_mut().inner_mut()).poll_shutdown(cx)).await
-    }
-
     /// The status of the last response head that hyper wrote.
     pub(super) fn last_status(&self) -> Option<u16> {
         self.status.get()
     }
 
-    /// Reads and drops what the client sends until it closes.
-    pub(super) async fn discard(&self) {
-        poll_fn(|cx| {
-            loop {
-                self.ahead.take();
-                if !matches!(ready!(self.poll_read_ahead(cx)), Ok(1..)) {
-                    return Poll::Ready(());
-                }
-            }
-        })
-        .await;
+    /// Drops what the client sent, or sends next. Whether it may send more.
+    pub(super) async fn discard(&self) -> bool {
+        self.ahead.take();
+        let read = poll_fn(|cx| self.poll_read_ahead(cx)).await;
+        self.ahead.take();
+        matches!(read, Ok(1..))
     }
 
     /// One read of the socket into the stash.

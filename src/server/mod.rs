@@ -20,6 +20,7 @@ pub mod stall;
 mod tap;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tunnel;
 pub mod worker;
 
 use std::convert::Infallible;

@@ -6,15 +6,20 @@
 //! that resets the stream, once hyper has sat on a frame for too long. The body finds its [`StreamWatch`] with
 //! [`current`] and says what it handed over when. HTTP/1.1 has no stream of its own and no watch.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http_body::Body as _;
+use hyper::body::Incoming;
 use hyper::rt::Executor;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::connection::LINGER;
 
 use crate::stream::Cause;
 
@@ -31,6 +36,10 @@ pub struct StreamWatch {
     /// Set just before the stream is dropped for what the client did not do; goes before
     /// [`Client::left`](super::client::Client::left).
     pub left: Cell<Option<Cause>>,
+    /// What is left of the request body, once nobody wants it.
+    unread: RefCell<Option<Incoming>>,
+    /// The task that hyper made on this stream to send what comes after an upgrade.
+    pub(super) upgraded: RefCell<Option<JoinHandle<()>>>,
     /// How long hyper may sit on a frame: `client_write_stall`.
     bound: Duration,
 }
@@ -40,6 +49,17 @@ pub struct StreamWatch {
 /// To be asked inside the future that answers the request, not before it is first polled.
 pub fn current() -> Option<Rc<StreamWatch>> {
     WATCH.try_with(Rc::clone).ok()
+}
+
+/// What to do with a request body that is dropped before its end. In HTTP/2, hyper stops an upload by RST_STREAM right
+/// behind the response (RFC 9113 8.1), and there are clients (curl 7.88) that lose a response that comes in the same
+/// read as that. So what still comes is read and dropped for a moment, and only then the stream is reset. In HTTP/1.1
+/// the connection does as much.
+///
+/// To be asked like [`current`].
+pub fn leave_unread() -> Option<Box<dyn FnOnce(Incoming)>> {
+    let watch = current()?;
+    Some(Box::new(move |incoming| drop(watch.unread.replace(Some(incoming)))))
 }
 
 /// Runs the streams of one HTTP/2 connection as tasks of the worker, each under a watch.
@@ -72,12 +92,26 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         self.live.set(self.live.get() + 1);
         let live = Live(Rc::clone(&self.live));
-        let watch =
-            Rc::new(StreamWatch { handed_over: Cell::new(None), left: Cell::new(None), bound: self.bound });
-        tokio::task::spawn_local(WATCH.scope(Rc::clone(&watch), async move {
+        let watch = Rc::new(StreamWatch {
+            handed_over: Cell::new(None),
+            left: Cell::new(None),
+            unread: RefCell::new(None),
+            upgraded: RefCell::new(None),
+            bound: self.bound,
+        });
+        let task = tokio::task::spawn_local(WATCH.scope(Rc::clone(&watch), async move {
             let _live = live;
             watched(stream, &watch).await;
+            let unread = watch.unread.take().filter(|_| watch.left.get().is_none());
+            if let Some(unread) = unread {
+                // Either way it is of no use.
+                let _ = timeout(LINGER, discard(unread)).await;
+            }
         }));
+        // Of the tasks of a connection, only the one that answers a request makes another.
+        if let Some(parent) = current() {
+            parent.upgraded.replace(Some(task));
+        }
     }
 }
 
@@ -100,6 +134,10 @@ impl Timer {
             sleep.as_mut().reset(deadline);
         }
     }
+}
+
+async fn discard(mut body: Incoming) {
+    while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
 }
 
 /// Runs `stream` to its end, or drops it when hyper has sat on a frame of it for too long. Dropping it makes h2

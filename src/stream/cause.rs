@@ -95,6 +95,8 @@ causes! {
     ClientBadPath: Client "bad_path", status(StatusCode::BAD_REQUEST), "Send a plain path.";
     /// An HTTP/2 client opened more streams at a time than it was told it may. Nothing of the request was looked at.
     ClientTooManyStreams: Client "too_many_streams", Nothing, "Let the client obey SETTINGS_MAX_CONCURRENT_STREAMS; it may send the request again.";
+    /// A WebSocket over HTTP/2 (RFC 8441) for an upstream with `http = "2"`, to which no WebSocket can go.
+    ClientNoWebSocket: Client "no_websocket", status(StatusCode::NOT_IMPLEMENTED), "Set `upstream.NAME.http` to \"auto\" or \"1.1\".";
     /// No route has this host and path.
     ClientNoRoute: Client "no_route", status(StatusCode::NOT_FOUND), "Add a `[[route]]`, or correct the URL; `tidegate check` prints the routes in the order in which they are tried.";
     /// Routes have this host and path, but not this method. `Allow` names those that they have.
@@ -160,6 +162,8 @@ causes! {
     UpstreamError: Upstream "error", Nothing, "Read the error event; tidegate added nothing.";
     /// The body broke off, or the stream ended before the answer was finished.
     UpstreamTruncated: Upstream "truncated", status(StatusCode::BAD_GATEWAY), "Look at the server's log, and at proxies between it and tidegate.";
+    /// The upstream reset the connection of a tunnel.
+    UpstreamReset: Upstream "reset", Nothing, "Look at the server's log.";
     /// One event is larger than `stream.max_event_bytes`.
     UpstreamEventTooLarge: Upstream "event_too_large", status(StatusCode::BAD_GATEWAY), "Raise the limit if such events are meant.";
 
@@ -169,6 +173,10 @@ causes! {
     TidegateCredentialUnavailable: Tidegate "credential_unavailable", status(StatusCode::BAD_GATEWAY), "The log says why: an empty or missing file, mostly.";
     /// The request took longer than `timeouts.total`.
     TidegateTimeoutTotal: Tidegate "timeout_total", status(StatusCode::GATEWAY_TIMEOUT), "Raise the timeout for long answers, or ask for shorter ones.";
+    /// Nothing went through a tunnel, either way, for `timeouts.tunnel_idle`.
+    TidegateTimeoutTunnelIdle: Tidegate "timeout_tunnel_idle", Nothing, "Let the client or the server send pings, or raise the timeout.";
+    /// A tunnel was open for `timeouts.tunnel_total`.
+    TidegateTimeoutTunnelTotal: Tidegate "timeout_tunnel_total", Nothing, "Raise the timeout for long sessions.";
     /// The unfinished events of all streams together exceed `limits.max_carry_total`.
     TidegateCarryExhausted: Tidegate "carry_exhausted", status(StatusCode::SERVICE_UNAVAILABLE), "Find the upstream that sends huge events; raise the limit if there is memory.";
     /// tidegate was stopped, and `timeouts.drain` ran out, or a second signal came.

@@ -24,14 +24,14 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// Opens a connection and finds out what to speak on it.
+/// Opens a connection and finds out what to speak on it: one of what `http` allows.
 ///
 /// # Errors
 /// [`Error::Resolve`], [`Error::Connect`], [`Error::Tls`], or the timeout of one of them.
 ///
 /// # Cancel safety
 /// Dropping the future closes what was opened.
-pub(super) async fn connect(upstream: &Upstream) -> Result<(Io, Protocol), Error> {
+pub(super) async fn connect(upstream: &Upstream, http: HttpVersion) -> Result<(Io, Protocol), Error> {
     let started = Instant::now();
     let bound = upstream.connect_timeout;
     let late = || Error::Timeout { timeout: Timeout::Connect, after: bound };
@@ -40,7 +40,7 @@ pub(super) async fn connect(upstream: &Upstream) -> Result<(Io, Protocol), Error
             let stream = timeout(bound, UnixStream::connect(path)).await.map_err(|_| late())?;
             let address = path.display().to_string();
             let stream = stream.map_err(|source| Error::Connect { address, source })?;
-            return Ok((Io::Unix(stream), without_tls(upstream.http)));
+            return Ok((Io::Unix(stream), without_tls(http)));
         }
         Endpoint::Tcp { host, port } => {
             let resolved = timeout(bound, tokio::net::lookup_host((host.as_str(), *port))).await;
@@ -61,8 +61,8 @@ pub(super) async fn connect(upstream: &Upstream) -> Result<(Io, Protocol), Error
     };
     tune(&tcp);
     match &upstream.tls {
-        None => Ok((Io::Tcp(tcp), without_tls(upstream.http))),
-        Some(tls) => secure(tcp, tls, upstream).await,
+        None => Ok((Io::Tcp(tcp), without_tls(http))),
+        Some(tls) => secure(tcp, tls, http, upstream.tls_handshake_timeout).await,
     }
 }
 
@@ -93,15 +93,24 @@ async fn connect_any(addresses: &[SocketAddr], bound: Duration) -> Result<TcpStr
 }
 
 /// TLS, and what ALPN chose.
-async fn secure(tcp: TcpStream, tls: &ClientTls, upstream: &Upstream) -> Result<(Io, Protocol), Error> {
-    let after = upstream.tls_handshake_timeout;
-    let handshake = TlsConnector::from(tls.config.clone()).connect(tls.name.clone(), tcp);
+async fn secure(
+    tcp: TcpStream,
+    tls: &ClientTls,
+    http: HttpVersion,
+    after: Duration,
+) -> Result<(Io, Protocol), Error> {
+    let alpn = match http {
+        HttpVersion::Http1 => vec![b"http/1.1".to_vec()],
+        HttpVersion::Auto | HttpVersion::Http2 => tls.config.alpn_protocols.clone(),
+    };
+    let connector = TlsConnector::from(tls.config.clone());
+    let handshake = connector.with_alpn(alpn).connect(tls.name.clone(), tcp);
     let stream = timeout(after, handshake)
         .await
         .map_err(|_| Error::Timeout { timeout: Timeout::TlsHandshake, after })?
         .map_err(|source| Error::Tls { name: shown(&tls.name), source })?;
     let agreed_on_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let protocol = match upstream.http {
+    let protocol = match http {
         HttpVersion::Http1 => Protocol::Http1,
         HttpVersion::Auto if !agreed_on_http2 => Protocol::Http1,
         // RFC 9113 3.2: over TLS, HTTP/2 is agreed on by ALPN, not assumed.

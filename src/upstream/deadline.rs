@@ -12,13 +12,13 @@ use tokio::time::{Instant, Sleep};
 
 /// A timer that is not armed yet, or armed for the deadline of some earlier call.
 #[derive(Debug, Default)]
-pub(super) struct Deadline {
+pub(crate) struct Deadline {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
     /// Ready once `after` has gone by since `since`; otherwise the task is woken no later than then.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, since: Instant, after: Duration) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, since: Instant, after: Duration) -> Poll<()> {
         let Some(at) = since.checked_add(after) else { return Poll::Pending };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
         if sleep.deadline() > at {

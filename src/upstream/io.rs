@@ -4,15 +4,17 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use rustix::net::RecvFlags;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 /// A connected stream.
 #[derive(Debug)]
-pub(super) enum Io {
+pub(crate) enum Io {
     Tcp(TcpStream),
     Unix(UnixStream),
     /// Boxed: its buffers would make every plain connection as large.
@@ -20,6 +22,17 @@ pub(super) enum Io {
 }
 
 impl Io {
+    /// Has the connection end with a reset when it is dropped (a TCP connection; a Unix socket knows no such end).
+    pub(crate) fn reset_on_drop(&self) {
+        let tcp = match self {
+            Io::Tcp(stream) => stream,
+            Io::Tls(stream) => stream.get_ref().0,
+            Io::Unix(_) => return,
+        };
+        // It is closed either way.
+        let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+    }
+
     /// Whether an unused connection can still be used: nothing has arrived on it, also no end of file.
     ///
     /// Asks the kernel, because the runtime's cached readiness is only as new as its last turn.

@@ -26,12 +26,14 @@ use std::time::Duration;
 
 use http::{HeaderMap, request};
 
-use self::pool::{Acquired, Pool};
+use self::pool::{Acquired, Pool, Want};
 use crate::config::Config;
 use crate::stream::Phase;
 
+pub(crate) use deadline::Deadline;
 pub use error::{Error, Timeout};
-pub use upload::{Tap, Upload};
+pub(crate) use io::Io;
+pub use upload::{RequestBody, Tap, Upload};
 
 /// The upstreams of one worker: their pools and connections.
 ///
@@ -59,6 +61,16 @@ pub struct Body(Kind);
 enum Kind {
     Http1(http1::Body),
     Http2(http2::Body),
+    Switched(Switched),
+}
+
+/// A connection after 101: no more HTTP.
+#[derive(Debug)]
+pub(crate) struct Switched {
+    /// The connection.
+    pub(crate) io: Io,
+    /// What came in the same read as the head.
+    pub(crate) early: Vec<u8>,
 }
 
 /// What [`Body::poll_read`] found.
@@ -103,6 +115,9 @@ impl Upstreams {
     ///
     /// `progress` is told of [`Phase::Connect`] and [`Phase::Head`] when they begin; again for another attempt.
     ///
+    /// A head with `Upgrade` goes over HTTP/1.1, and 101 is an answer to it: then `Body::into_switched` has the
+    /// connection.
+    ///
     /// Tried again on another connection only if nothing of it can have been processed, at most twice.
     ///
     /// # Errors
@@ -124,7 +139,8 @@ impl Upstreams {
         let mut attempt = 1;
         loop {
             progress(Phase::Connect);
-            let connection = pool.acquire(upstream, attempt > 1).await?;
+            let want = Want { fresh: attempt > 1, http1: http1::asks_for_upgrade(&head) };
+            let connection = pool.acquire(upstream, want).await?;
             progress(Phase::Head);
             let sent = match connection {
                 Acquired::Http1 { io, reused } => {
@@ -154,6 +170,7 @@ impl Body {
         match &mut self.0 {
             Kind::Http1(body) => body.poll_read(cx, buffer),
             Kind::Http2(body) => body.poll_read(cx, buffer),
+            Kind::Switched(_) => Poll::Ready(Ok(Read::End)),
         }
     }
 
@@ -162,7 +179,20 @@ impl Body {
         match &self.0 {
             Kind::Http1(body) => body.is_end(),
             Kind::Http2(body) => body.is_end(),
+            Kind::Switched(_) => true,
         }
+    }
+
+    /// The connection, if the upstream switched protocols on it.
+    pub(crate) fn into_switched(self) -> Option<Switched> {
+        match self.0 {
+            Kind::Switched(switched) => Some(switched),
+            Kind::Http1(_) | Kind::Http2(_) => None,
+        }
+    }
+
+    fn switched(io: Io, early: Vec<u8>) -> Self {
+        Body(Kind::Switched(Switched { io, early }))
     }
 
     fn http1(body: http1::Body) -> Self {
@@ -179,6 +209,7 @@ impl std::fmt::Debug for Body {
         let protocol = match self.0 {
             Kind::Http1(_) => "HTTP/1.1",
             Kind::Http2(_) => "HTTP/2",
+            Kind::Switched(_) => "switched",
         };
         f.debug_tuple("Body").field(&protocol).finish()
     }

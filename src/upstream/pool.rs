@@ -43,6 +43,15 @@ struct Idle {
     until: Instant,
 }
 
+/// What a connection has to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Want {
+    /// Not an unused HTTP/1.1 one.
+    pub(super) fresh: bool,
+    /// HTTP/1.1.
+    pub(super) http1: bool,
+}
+
 /// A connection to send one request on.
 #[derive(Debug)]
 pub(super) enum Acquired {
@@ -65,35 +74,35 @@ impl Pool {
         })
     }
 
-    /// A connection that is there and alive, or a new one. `fresh`: no unused HTTP/1.1 one.
+    /// A connection that is there and alive, or a new one.
     ///
     /// # Errors
     /// Those of [`connect`].
     ///
     /// # Cancel safety
     /// Dropping the future abandons a connection attempt.
-    pub(super) async fn acquire(
-        self: &Rc<Self>,
-        upstream: &Upstream,
-        fresh: bool,
-    ) -> Result<Acquired, Error> {
-        if let Some(acquired) = self.take(fresh) {
+    pub(super) async fn acquire(self: &Rc<Self>, upstream: &Upstream, want: Want) -> Result<Acquired, Error> {
+        if let Some(acquired) = self.take(want) {
             return Ok(acquired);
         }
         // Requests that come together share the HTTP/2 connection that the first of them makes. For whom there
         // is no room left on it, the next one is made, once for all. If an attempt fails, each makes its own.
-        while self.speaks_http2.get() && self.connecting.get() {
+        while !want.http1 && self.speaks_http2.get() && self.connecting.get() {
             let made = self.made.get();
             self.connected.notified().await;
-            if let Some(acquired) = self.take(fresh) {
+            if let Some(acquired) = self.take(want) {
                 return Ok(acquired);
             }
             if self.made.get() == made {
                 break;
             }
         }
+        if want.http1 {
+            let (io, _) = connect(upstream, HttpVersion::Http1).await?;
+            return Ok(Acquired::Http1 { io, reused: false });
+        }
         let _connecting = Connecting::start(self);
-        match connect(upstream).await? {
+        match connect(upstream, upstream.http).await? {
             (io, Protocol::Http1) => {
                 self.speaks_http2.set(false);
                 Ok(Acquired::Http1 { io, reused: false })
@@ -108,15 +117,17 @@ impl Pool {
         }
     }
 
-    fn take(self: &Rc<Self>, fresh: bool) -> Option<Acquired> {
+    fn take(self: &Rc<Self>, want: Want) -> Option<Acquired> {
         self.shared.borrow_mut().retain(|connection| connection.is_open());
         // The fullest that has room: so the others can run out.
         let fullest =
             self.shared.borrow().iter().filter(|it| it.has_room()).max_by_key(|it| it.streams()).cloned();
-        if let Some(connection) = fullest {
+        if let Some(connection) = fullest.filter(|_| !want.http1) {
             return Some(Acquired::Http2(Lease::new(connection, Rc::downgrade(self))));
         }
-        while !fresh && let Some(mut idle) = self.pop() {
+        while !want.fresh
+            && let Some(mut idle) = self.pop()
+        {
             if idle.until > Instant::now() && idle.io.is_quiet() {
                 return Some(Acquired::Http1 { io: idle.io, reused: true });
             }
@@ -205,6 +216,8 @@ mod tests {
     use super::super::tests::upstream;
     use super::*;
 
+    const ANY: Want = Want { fresh: false, http1: false };
+
     fn pool(max_idle: usize) -> Rc<Pool> {
         let mut upstream = upstream(([127, 0, 0, 1], 0).into(), HttpVersion::Http1);
         upstream.max_idle = max_idle;
@@ -217,7 +230,7 @@ mod tests {
     }
 
     fn take(pool: &Rc<Pool>) -> bool {
-        matches!(pool.take(false), Some(Acquired::Http1 { reused: true, .. }))
+        matches!(pool.take(ANY), Some(Acquired::Http1 { reused: true, .. }))
     }
 
     #[tokio::test(flavor = "local")]
@@ -227,12 +240,12 @@ mod tests {
         let (new, mut far_of_new) = pair();
         pool.put(old);
         pool.put(new);
-        let Some(Acquired::Http1 { io, reused: true }) = pool.take(false) else { panic!("nothing kept") };
+        let Some(Acquired::Http1 { io, reused: true }) = pool.take(ANY) else { panic!("nothing kept") };
         drop(io);
         assert_eq!(far_of_new.read(&mut [0]).await.unwrap(), 0);
-        assert!(pool.take(true).is_none());
+        assert!(pool.take(Want { fresh: true, ..ANY }).is_none());
         assert!(take(&pool));
-        assert!(pool.take(false).is_none());
+        assert!(pool.take(ANY).is_none());
         assert_eq!(far_of_old.read(&mut [0]).await.unwrap(), 0);
     }
 

@@ -1,7 +1,7 @@
 //! A request body on its way up.
 //!
 //! Pulled by the side that writes to the upstream, never ahead of it, so a slow upstream slows the client.
-//! Trailers of a request are dropped (RFC 9110 6.5.1 allows it).
+//! Its trailers go up where the connection has a place for them: in HTTP/2, and behind chunks in HTTP/1.1.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::Body as _;
+use http::HeaderMap;
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -26,6 +27,9 @@ pub struct Upload {
     tap: Option<Tap>,
     /// Called once, at the end of the client's body.
     ended: Option<Box<dyn FnOnce()>>,
+    /// What of a trailer section may go up.
+    trailer_filter: fn(HeaderMap) -> HeaderMap,
+    trailers: Option<HeaderMap>,
     max_bytes: u64,
     idle: Option<Duration>,
     /// The size of the whole body, if it is known before it is read.
@@ -41,12 +45,19 @@ pub struct Upload {
     replay: Replay,
 }
 
+/// A request body as hyper gives it, and who gets it if it is dropped before its end.
+pub struct RequestBody {
+    /// `None` only while it is dropped.
+    incoming: Option<Incoming>,
+    leave: Option<Box<dyn FnOnce(Incoming)>>,
+}
+
 /// Sees every data frame on its way up.
 pub type Tap = Box<dyn FnMut(&[u8])>;
 
 /// Where the bytes come from.
 enum Source {
-    Client(Incoming),
+    Client(RequestBody),
     Done,
     /// It broke off: it is not over, and never will be.
     Broken,
@@ -65,13 +76,41 @@ struct Replay {
     next: usize,
 }
 
+impl RequestBody {
+    /// `leave` is called with what is left of it when it is dropped before its end.
+    pub fn new(incoming: Incoming, leave: Option<Box<dyn FnOnce(Incoming)>>) -> Self {
+        RequestBody { incoming: Some(incoming), leave }
+    }
+
+    /// Whether it is known that nothing follows. `false` promises nothing.
+    pub fn is_end(&self) -> bool {
+        self.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match &mut self.incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.is_end()
+            && let (Some(incoming), Some(leave)) = (self.incoming.take(), self.leave.take())
+        {
+            leave(incoming);
+        }
+    }
+}
+
 impl Upload {
     /// A body that comes from the client. A declared size is checked against `max_bytes` before anything is
     /// sent, an undeclared one as it arrives.
-    pub fn new(incoming: Incoming, max_bytes: u64, idle: Option<Duration>) -> Self {
-        let size = incoming.size_hint().exact();
-        let ended = incoming.is_end_stream();
-        let source = if ended { Source::Done } else { Source::Client(incoming) };
+    pub fn new(body: RequestBody, max_bytes: u64, idle: Option<Duration>) -> Self {
+        let size = body.incoming.as_ref().and_then(|incoming| incoming.size_hint().exact());
+        let source = if body.is_end() { Source::Done } else { Source::Client(body) };
         Self::from_source(source, size, max_bytes, idle)
     }
 
@@ -106,6 +145,13 @@ impl Upload {
         self
     }
 
+    /// Sends trailers up, as far as `filter` lets them; without it they are dropped (RFC 9110 6.5.1 allows that).
+    #[must_use]
+    pub fn with_trailers(mut self, filter: fn(HeaderMap) -> HeaderMap) -> Self {
+        self.trailer_filter = filter;
+        self
+    }
+
     fn from_source(source: Source, size: Option<u64>, max_bytes: u64, idle: Option<Duration>) -> Self {
         let replay = Replay { keeping: true, frames: Vec::new(), bytes: 0, next: 0 };
         let deadline = Deadline::default();
@@ -113,6 +159,8 @@ impl Upload {
             source,
             tap: None,
             ended: None,
+            trailer_filter: |_| HeaderMap::new(),
+            trailers: None,
             max_bytes,
             idle,
             size,
@@ -142,12 +190,17 @@ impl Upload {
     pub(super) fn is_end(&self) -> bool {
         self.replay.next == self.replay.frames.len()
             && match &self.source {
-                Source::Client(incoming) => incoming.is_end_stream(),
+                Source::Client(body) => body.is_end(),
                 Source::Done => true,
                 Source::Broken => false,
                 #[cfg(test)]
                 Source::Script(script) => script.is_end(),
             }
+    }
+
+    /// The trailer section, once [`Upload::poll_data`] has found the end; never empty.
+    pub(super) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
     }
 
     /// Whether the last [`Upload::poll_data`] had to wait for the client.
@@ -187,8 +240,15 @@ impl Upload {
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         loop {
             let frame = match &mut self.source {
-                Source::Client(incoming) => match ready!(Pin::new(incoming).poll_frame(cx)) {
-                    Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+                Source::Client(body) => match ready!(body.poll_frame(cx)) {
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => data,
+                        Err(frame) => {
+                            let trailers = frame.into_trailers().ok().map(self.trailer_filter);
+                            self.trailers = trailers.filter(|trailers| !trailers.is_empty());
+                            continue;
+                        }
+                    },
                     Some(Err(error)) => {
                         // hyper would call it ended if it were asked again.
                         self.source = Source::Broken;
@@ -224,7 +284,7 @@ impl Upload {
             tap(&frame);
         }
         self.replay.keep(&frame);
-        if matches!(&self.source, Source::Client(incoming) if incoming.is_end_stream()) {
+        if matches!(&self.source, Source::Client(body) if body.is_end()) {
             self.note_end();
         }
         Ok(frame)

@@ -26,6 +26,9 @@ pub mod outcome {
     pub const MALFORMED: &str = "upstream:malformed";
     pub const EVENT_TOO_LARGE: &str = "upstream:event_too_large";
     pub const DRAIN: &str = "tidegate:drain";
+    pub const RESET: &str = "upstream:reset";
+    pub const TUNNEL_IDLE: &str = "tidegate:timeout_tunnel_idle";
+    pub const TUNNEL_TOTAL: &str = "tidegate:timeout_tunnel_total";
 }
 
 /// One `key=value` line of the log.

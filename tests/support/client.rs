@@ -84,6 +84,14 @@ impl Request {
         bytes
     }
 
+    /// The extended CONNECT of RFC 8441 with the same path and fields. HTTP/2 only.
+    fn to_connect(&self, protocol: &'static str) -> http::Request<()> {
+        let mut request = self.to_http2();
+        *request.method_mut() = http::Method::CONNECT;
+        request.extensions_mut().insert(h2::ext::Protocol::from_static(protocol));
+        request
+    }
+
     fn to_http2(&self) -> http::Request<()> {
         let host = self.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
         let host = host.map_or("proxy.test", |(_, value)| value);
@@ -127,16 +135,39 @@ impl Http2 {
 
     /// Sends a request.
     pub async fn call(&self, request: &Request) -> Call {
+        let mut call = self.start(request.to_http2(), request.body.is_none()).await;
+        if let Some(body) = &request.body {
+            call.send(body, true);
+        }
+        call
+    }
+
+    /// Sends the head of a request, whose body follows by [`Call::send`].
+    pub async fn open(&self, request: &Request) -> Call {
+        self.start(request.to_http2(), false).await
+    }
+
+    /// Asks for a tunnel: an extended CONNECT with the path and the fields of `request`, once the peer has said that it
+    /// takes any.
+    pub async fn tunnel(&self, request: &Request, protocol: &'static str) -> Call {
+        within("the peer to take extended CONNECTs", async {
+            let mut look = tokio::time::interval(std::time::Duration::from_millis(1));
+            while !self.send.is_extended_connect_protocol_enabled() {
+                look.tick().await;
+            }
+        })
+        .await;
+        self.start(request.to_connect(protocol), false).await
+    }
+
+    async fn start(&self, request: http::Request<()>, end: bool) -> Call {
         let ready = within("room for a stream", self.send.clone().ready()).await;
         let mut ready = ready.expect("the connection is open");
-        let end = request.body.is_none();
-        let (response, mut upload) = ready.send_request(request.to_http2(), end).expect("a valid request");
-        if let Some(body) = &request.body {
-            upload.send_data(Bytes::copy_from_slice(body), true).expect("the stream is open");
-        }
+        let method = request.method().to_string();
+        let (response, upload) = ready.send_request(request, end).expect("a valid request");
         let side =
             Side::Http2 { response: Some(response), body: None, upload, frames: 0, link: self.link.clone() };
-        Call { method: request.method.clone(), head: None, side }
+        Call { method, head: None, side }
     }
 }
 
@@ -207,6 +238,44 @@ impl Call {
     /// A request that has been, or will be, written by hand.
     pub fn written(wire: Wire, method: &str) -> Self {
         Call { method: method.into(), head: None, side: Side::Http1 { wire, framing: Framing::None } }
+    }
+
+    /// Sends more of the request body. HTTP/2 only.
+    pub fn send(&mut self, data: &[u8], end: bool) {
+        match &mut self.side {
+            Side::Http1 { .. } => panic!("HTTP/1.1 is written by hand"),
+            Side::Http2 { upload, .. } => {
+                upload.send_data(Bytes::copy_from_slice(data), end).expect("the stream is open");
+            }
+        }
+    }
+
+    /// Ends the request body with trailers. HTTP/2 only.
+    pub fn send_trailers(&mut self, name: &'static str, value: &str) {
+        let Side::Http2 { upload, .. } = &mut self.side else { panic!("HTTP/1.1 is written by hand") };
+        let trailers = http::HeaderMap::from_iter([(
+            http::HeaderName::from_static(name),
+            value.parse().expect("a value"),
+        )]);
+        upload.send_trailers(trailers).expect("the stream is open");
+    }
+
+    /// Why the peer wants no more of the request body. HTTP/2 only.
+    pub async fn stopped(&mut self) -> Reason {
+        let Side::Http2 { upload, .. } = &mut self.side else { panic!("HTTP/1.1 says nothing") };
+        std::future::poll_fn(|cx| upload.poll_reset(cx)).await.expect("the connection is open")
+    }
+
+    /// The trailers, once the body was read to its end.
+    pub async fn trailers(&mut self) -> Vec<(String, String)> {
+        match &mut self.side {
+            Side::Http1 { wire, .. } => wire.trailers().to_vec(),
+            Side::Http2 { body, .. } => {
+                let body = body.as_mut().expect("the head was read");
+                let trailers = within("the trailers", body.trailers()).await.expect("a clean end");
+                trailers.map(|trailers| fields_of(&trailers)).unwrap_or_default()
+            }
+        }
     }
 
     /// Sends another request on the same connection, after the response to the first.

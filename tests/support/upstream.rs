@@ -22,13 +22,15 @@ use super::client::Left;
 use super::wire::{Framing, Head, Io, Wire};
 use super::{Dir, within, within_time};
 
-/// Which HTTP version an upstream speaks. It speaks no other.
+/// Which HTTP version an upstream speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
     /// HTTP/1.1.
     Http1,
     /// HTTP/2; by prior knowledge where there is no TLS.
     Http2,
+    /// What ALPN chooses, HTTP/2 first. With TLS only.
+    Either,
 }
 
 /// A listening upstream.
@@ -84,8 +86,12 @@ impl Upstream {
 
     fn listening(listener: TcpListener, speaks: Speaks, certs: Option<&Certs>) -> Self {
         let port = listener.local_addr().expect("a bound socket has an address").port();
-        let alpn = if speaks == Speaks::Http1 { "http/1.1" } else { "h2" };
-        let tls = certs.map(|certs| TlsAcceptor::from(certs.server(&[alpn])));
+        let alpn: &[&str] = match speaks {
+            Speaks::Http1 => &["http/1.1"],
+            Speaks::Http2 => &["h2"],
+            Speaks::Either => &["h2", "http/1.1"],
+        };
+        let tls = certs.map(|certs| TlsAcceptor::from(certs.server(alpn)));
         let scheme = if tls.is_some() { "https" } else { "http" };
         let host = if tls.is_some() { "localhost" } else { "127.0.0.1" };
         let (hand, requests) = mpsc::channel(QUEUE);
@@ -198,16 +204,20 @@ async fn serve_tcp(stream: TcpStream, tls: Option<TlsAcceptor>, speaks: Speaks, 
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let mut http2 = speaks == Speaks::Http2;
     let io: Box<dyn Io> = match tls {
         None => Box::new(stream),
         Some(tls) => match tls.accept(stream).await {
-            Ok(stream) => Box::new(stream),
+            Ok(stream) => {
+                http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                Box::new(stream)
+            }
             Err(_) => return,
         },
     };
-    match speaks {
-        Speaks::Http1 => serve_http1(Wire::new(io), ticket).await,
-        Speaks::Http2 => serve_http2(io, ticket).await,
+    match http2 {
+        false => serve_http1(Wire::new(io), ticket).await,
+        true => serve_http2(io, ticket).await,
     }
 }
 
@@ -314,6 +324,58 @@ impl Exchange {
         }
     }
 
+    /// Sends an interim response.
+    pub async fn inform(&mut self, status: u16, fields: &[(&str, &str)]) {
+        match &mut self.side {
+            Side::Http1 { wire, .. } => wire.write(response_head(status, fields, "").as_bytes()).await,
+            Side::Http2 { respond, .. } => {
+                respond.send_informational(http2_head(status, fields)).expect("the stream is open");
+            }
+        }
+    }
+
+    /// Switches protocols, and gives the connection below. HTTP/1.1 only.
+    pub async fn switch(mut self, fields: &[(&str, &str)]) -> Wire {
+        self.wire().write(response_head(101, fields, "").as_bytes()).await;
+        self.into_wire()
+    }
+
+    /// The connection below. HTTP/1.1 only.
+    pub fn into_wire(self) -> Wire {
+        match self.side {
+            Side::Http1 { wire, .. } => wire,
+            Side::Http2 { .. } => panic!("HTTP/2 has no raw bytes"),
+        }
+    }
+
+    /// The trailers of the request, once its body was read to its end.
+    pub async fn trailers(&mut self) -> Vec<(String, String)> {
+        match &mut self.side {
+            Side::Http1 { wire, .. } => wire.trailers().to_vec(),
+            Side::Http2 { recv, .. } => {
+                let trailers = within("the trailers", recv.trailers()).await.expect("a clean end");
+                trailers.map(|trailers| super::client::fields_of(&trailers)).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Ends the body with trailers.
+    pub async fn end_with(mut self, trailers: &[(&str, &str)]) {
+        match &mut self.side {
+            Side::Http1 { wire, .. } => {
+                let fields: String =
+                    trailers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                wire.write(format!("0\r\n{fields}\r\n").as_bytes()).await;
+                self.keep();
+            }
+            Side::Http2 { send, .. } => {
+                let send = send.as_mut().expect("the head was sent");
+                let trailers = http2_head(200, trailers).headers().clone();
+                send.send_trailers(trailers).expect("the stream is open");
+            }
+        }
+    }
+
     /// Sends the head of an event stream.
     pub async fn respond_sse(&mut self) {
         self.respond(200, &[("content-type", "text/event-stream")]).await;
@@ -361,6 +423,24 @@ impl Exchange {
             Side::Http2 { send, .. } => {
                 let send = send.as_mut().expect("the head was sent");
                 send.send_data(Bytes::new(), true).expect("the stream is open");
+            }
+        }
+    }
+
+    /// Ends the body, and waits until the other side has given up the rest of its request.
+    pub async fn end_and_wait(&mut self) -> Instant {
+        match &mut self.side {
+            Side::Http1 { wire, .. } => wire.write(b"0\r\n\r\n").await,
+            Side::Http2 { send, .. } => {
+                let send = send.as_mut().expect("the head was sent");
+                send.send_data(Bytes::new(), true).expect("the stream is open");
+            }
+        }
+        match &mut self.side {
+            Side::Http1 { wire, .. } => wire.until_closed().await,
+            Side::Http2 { recv, .. } => {
+                while let Some(Ok(_)) = recv.data().await {}
+                Instant::now()
             }
         }
     }

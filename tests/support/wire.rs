@@ -210,6 +210,8 @@ pub struct Piece {
 pub struct Wire {
     io: Box<dyn Io>,
     buffer: Vec<u8>,
+    /// Of the last chunked body that ended.
+    trailers: Vec<(String, String)>,
     reads: usize,
     last_read: Instant,
 }
@@ -217,7 +219,7 @@ pub struct Wire {
 impl Wire {
     /// Over a connected stream.
     pub fn new(io: Box<dyn Io>) -> Self {
-        Wire { io, buffer: Vec::new(), reads: 0, last_read: Instant::now() }
+        Wire { io, buffer: Vec::new(), trailers: Vec::new(), reads: 0, last_read: Instant::now() }
     }
 
     /// Connects.
@@ -362,9 +364,16 @@ impl Wire {
     async fn chunk(&mut self) -> io::Result<Option<Piece>> {
         loop {
             if let Some((data, end)) = self.whole_chunk()? {
+                let after = data.end;
                 let data = self.buffer[data].to_vec();
-                drop(self.take(end));
-                return Ok(if data.is_empty() { None } else { Some(self.stamp(data)) });
+                let whole = self.take(end);
+                if data.is_empty() {
+                    let section = [b"\r\n", &whole[after..]].concat();
+                    self.trailers =
+                        if section.len() > 4 { Head::parse(&section)?.fields } else { Vec::new() };
+                    return Ok(None);
+                }
+                return Ok(Some(self.stamp(data)));
             }
             if self.fill().await? == 0 {
                 return Err(cut("inside a chunked body"));
@@ -392,6 +401,33 @@ impl Wire {
             Some(b"\r\n") => Ok(Some((begin..begin + size, begin + size + 2))),
             Some(_) => Err(bad("a chunk that does not end in CRLF")),
         }
+    }
+
+    /// The trailers of the last chunked body that was read to its end.
+    pub fn trailers(&self) -> &[(String, String)] {
+        &self.trailers
+    }
+
+    /// Exactly so many bytes.
+    pub async fn exact(&mut self, count: usize) -> Vec<u8> {
+        within(&format!("{count} bytes"), async {
+            while self.buffer.len() < count {
+                let read = self.fill().await.expect("the peer is there");
+                assert_ne!(read, 0, "the end came after {:?}", self.buffer);
+            }
+        })
+        .await;
+        self.take(count)
+    }
+
+    /// What comes until the peer ends its half; `Err` if it breaks the connection off instead.
+    pub async fn end(&mut self) -> io::Result<Vec<u8>> {
+        within("the end of the connection", async {
+            while self.fill().await? > 0 {}
+            io::Result::Ok(())
+        })
+        .await?;
+        Ok(self.take_all())
     }
 
     fn stamp(&self, data: Vec<u8>) -> Piece {

@@ -66,6 +66,8 @@ fn route(typed: &file::Route, upstreams: &[&str], found: &mut Collector<'_>) -> 
             event_gap: typed.timeouts.event_gap.0,
             request_body_idle: typed.timeouts.request_body_idle.0,
             total: typed.timeouts.total.0,
+            tunnel_idle: typed.timeouts.tunnel_idle.0,
+            tunnel_total: typed.timeouts.tunnel_total.0,
         },
         max_request_body: typed.max_request_body.0,
     })

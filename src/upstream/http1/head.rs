@@ -48,9 +48,11 @@ pub(super) fn encode(head: &request::Parts, size: Option<u64>) -> (Vec<u8>, Requ
             field(&mut out, name.as_str(), value.as_bytes());
         }
     }
-    if head.headers.contains_key(header::TE) {
-        // RFC 9110 10.1.4: TE is for the next hop only, and is sent with the option that says so.
-        field(&mut out, "connection", b"TE");
+    // RFC 9110 10.1.4 and 7.8: both are for the next hop only, and are sent with the option that says so.
+    for (name, option) in [(header::TE, b"TE".as_slice()), (header::UPGRADE, b"upgrade")] {
+        if head.headers.contains_key(name) {
+            field(&mut out, "connection", option);
+        }
     }
     match framing {
         RequestFraming::None => {}
@@ -59,6 +61,20 @@ pub(super) fn encode(head: &request::Parts, size: Option<u64>) -> (Vec<u8>, Requ
     }
     out.extend_from_slice(b"\r\n");
     (out, framing)
+}
+
+/// Writes the end of a chunked body (RFC 9112 7.1.2).
+pub(super) fn encode_trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers {
+        field(out, name.as_str(), value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether the connection is to change its protocol after this request (RFC 9110 7.8).
+pub(in crate::upstream) fn asks_for_upgrade(request: &request::Parts) -> bool {
+    request.headers.contains_key(header::UPGRADE)
 }
 
 fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -74,9 +90,16 @@ pub(super) struct HeadReader {
     /// No end of the head begins before this offset: bytes are searched once, however they come.
     searched: usize,
     interim: usize,
+    /// Whether the request asked for an upgrade, so that 101 is an answer.
+    may_switch: bool,
 }
 
 impl HeadReader {
+    /// A reader of the response to `request`.
+    pub(super) fn new(request: &request::Parts) -> Self {
+        HeadReader { may_switch: asks_for_upgrade(request), ..HeadReader::default() }
+    }
+
     /// Where to append what arrives, and how much of it at most.
     pub(super) fn space(&mut self) -> (&mut Vec<u8>, usize) {
         let room = MAX_HEAD_BYTES.saturating_sub(self.buffer.len());
@@ -89,7 +112,9 @@ impl HeadReader {
         self.buffer
     }
 
-    /// The final head, once it is all there; `None` if more is needed. Interim responses are dropped.
+    /// The final head, once it is all there; `None` if more is needed. Interim responses (1xx but 101) are dropped:
+    /// hyper's server cannot send them on, and of a gateway, which is an origin server to its clients, nobody expects
+    /// them (RFC 9110 3.7, 15.2).
     pub(super) fn next(&mut self, method: &Method) -> Result<Option<Head>, Error> {
         loop {
             // RFC 9112 2.2: empty lines before a message, left over from a body, mean nothing.
@@ -104,11 +129,12 @@ impl HeadReader {
             let (length, version, status, headers) = parse(&self.buffer)?;
             self.buffer.drain(..length);
             self.searched = 0;
-            if status == StatusCode::SWITCHING_PROTOCOLS {
-                // RFC 9110 15.2.2: only in answer to an Upgrade, and none is sent.
+            let switching = status == StatusCode::SWITCHING_PROTOCOLS;
+            if switching && !self.may_switch {
+                // RFC 9110 15.2.2: only in answer to an Upgrade.
                 return Err(Error::Malformed { what: "status 101 to a request that asked for no upgrade" });
             }
-            if !status.is_informational() {
+            if switching || !status.is_informational() {
                 return final_head(method, version, status, headers).map(Some);
             }
             self.interim += 1;
@@ -198,7 +224,7 @@ fn final_head(
     let chunked = is_chunked(&headers)?;
     let length = content_length(&headers)?;
     // RFC 9112 6.3, in its order of precedence.
-    let bodyless = method == Method::HEAD || matches!(status.as_u16(), 204 | 304);
+    let bodyless = method == Method::HEAD || matches!(status.as_u16(), 101 | 204 | 304);
     let framing = match length {
         _ if bodyless => Framing::None,
         _ if chunked => Framing::Chunked,

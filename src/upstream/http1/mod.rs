@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BufMut;
-use http::{HeaderMap, Method, request};
+use http::{HeaderMap, Method, StatusCode, request};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::time::Instant;
 
@@ -29,6 +29,8 @@ use super::io::Io;
 use super::pool::Pool;
 use super::upload::Upload;
 use super::{Failure, Read, Response};
+
+pub(super) use head::asks_for_upgrade;
 
 /// Sends a request on `io` and waits for the final head. `reused` says that the connection was kept.
 ///
@@ -49,7 +51,7 @@ pub(super) async fn send(
         io,
         sender: Some(Box::new(Sender::new(head, upload))),
         broken: None,
-        reader: HeadReader::default(),
+        reader: HeadReader::new(head),
         clock: Clock { timeout: head_timeout, since: None, progress: 0, deadline: Deadline::default() },
     };
     match poll_fn(|cx| exchange.poll_head(&head.method, reused, cx)).await {
@@ -142,6 +144,10 @@ impl Exchange {
     }
 
     fn into_response(self, head: Head, pool: Rc<Pool>) -> Response {
+        if head.parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            let body = super::Body::switched(self.io, self.reader.into_rest());
+            return Response { head: head.parts, body };
+        }
         let mut body = Body {
             io: Some(self.io),
             reusable: head.keep_alive && self.broken.is_none(),

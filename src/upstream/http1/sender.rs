@@ -101,10 +101,7 @@ impl Sender {
     }
 
     fn frame(&mut self, frame: Bytes) -> Result<(), Error> {
-        if self.prefix_sent == self.prefix.len() {
-            self.prefix.clear();
-            self.prefix_sent = 0;
-        }
+        self.reuse_prefix();
         match &mut self.framing {
             RequestFraming::None => return Err(Error::RequestBody),
             RequestFraming::Length(left) => {
@@ -126,11 +123,26 @@ impl Sender {
     fn end(&mut self) -> Result<(), Error> {
         match self.framing {
             RequestFraming::Length(1..) => return Err(Error::RequestBody),
-            RequestFraming::Chunked => self.tail = b"0\r\n\r\n",
+            RequestFraming::Chunked => match self.upload.trailers() {
+                Some(trailers) => {
+                    let trailers = trailers.clone();
+                    self.reuse_prefix();
+                    head::encode_trailers(&mut self.prefix, &trailers);
+                }
+                None => self.tail = b"0\r\n\r\n",
+            },
+            // Only chunks can be followed by trailers.
             RequestFraming::None | RequestFraming::Length(_) => {}
         }
         self.pulled = true;
         Ok(())
+    }
+
+    fn reuse_prefix(&mut self) {
+        if self.prefix_sent == self.prefix.len() {
+            self.prefix.clear();
+            self.prefix_sent = 0;
+        }
     }
 
     fn unsent(&self) -> bool {

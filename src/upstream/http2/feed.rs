@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -70,6 +71,10 @@ impl Shared {
         (self.is_done() || !waiting).then(|| self.moved_at.get())
     }
 
+    fn trailers(&self) -> Option<HeaderMap> {
+        self.upload.borrow().as_ref().and_then(|upload| upload.trailers().cloned())
+    }
+
     /// Takes the upload away from hyper: its body then ends with an error.
     pub(super) fn take_upload(&self) -> Option<Box<Upload>> {
         self.upload.borrow_mut().take()
@@ -123,11 +128,13 @@ pub(super) struct Feed {
     shared: Rc<Shared>,
     /// `None` once it has said whose it is.
     spawner: Option<Spawner>,
+    /// Whether the end of the data was found.
+    ended: bool,
 }
 
 impl Feed {
     pub(super) fn new(shared: &Rc<Shared>, spawner: Spawner) -> Self {
-        Feed { shared: Rc::clone(shared), spawner: Some(spawner) }
+        Feed { shared: Rc::clone(shared), spawner: Some(spawner), ended: false }
     }
 }
 
@@ -143,6 +150,9 @@ impl Body for Feed {
         if let Some(spawner) = self.spawner.take() {
             spawner.expect(Rc::clone(&self.shared));
         }
+        if self.ended {
+            return Poll::Ready(None);
+        }
         let polled = std::task::ready!(self.shared.poll_data(cx));
         if let Some(Err(_)) | None = polled {
             self.shared.done.set(polled.is_none());
@@ -157,7 +167,10 @@ impl Body for Feed {
                 // RFC 9113 7: hyper resets the stream with this.
                 Some(Err(h2::Reason::CANCEL.into()))
             }
-            None => None,
+            None => {
+                self.ended = true;
+                self.shared.trailers().map(|trailers| Ok(Frame::trailers(trailers)))
+            }
         })
     }
 

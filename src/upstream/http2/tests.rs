@@ -81,7 +81,6 @@ async fn request_becomes_a_stream_without_what_concerns_one_connection() {
         ("connection", "x"),
         ("keep-alive", "5"),
         ("transfer-encoding", "chunked"),
-        ("upgrade", "h2c"),
         ("proxy-connection", "close"),
         ("content-length", "99"),
         ("accept", "*/*"),
