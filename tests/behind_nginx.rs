@@ -25,7 +25,8 @@ async fn event_passes_nginx_before_the_next_is_sent() {
     let nginx = Nginx::new(&recipe);
     let _child = nginx.start().await;
 
-    let mut call = Call::start(&nginx.endpoint(), &Request::stream(&format!("{location}v1/chat/completions"))).await;
+    let mut call =
+        Call::start(&nginx.endpoint(), &Request::stream(&format!("{location}v1/chat/completions"))).await;
     let mut exchange = upstream.request().await;
     exchange.respond_sse().await;
     assert_eq!(call.status().await, 200);

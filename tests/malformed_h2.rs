@@ -145,10 +145,12 @@ fn pseudo_fields() -> Vec<Case> {
             "RFC 9113 8.3",
         ),
         ended("Pseudo-header field that does not exist", with(&[(":x", "y")]), "RFC 9113 8.3"),
-        reset(
-            ":protocol, which was not offered",
-            request(OWN, &[&get("/p")[1..], &[(":method", "CONNECT"), (":protocol", "websocket")]].concat()),
-            "RFC 8441 3",
+        refused(
+            "CONNECT with a :protocol that is no WebSocket",
+            request(OWN, &[&get("/p")[1..], &[(":method", "CONNECT"), (":protocol", "connect-udp")]].concat()),
+            501,
+            "client:method_not_implemented",
+            "RFC 8441 4",
         ),
         refused(
             "CONNECT",

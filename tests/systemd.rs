@@ -11,9 +11,9 @@ use tidegate::config::table::{KEYS, Presence};
 use tidegate::config::units::Time;
 use tokio::net::UnixDatagram;
 
-use crate::support::pages;
 use crate::support::certs::Certs;
 use crate::support::client::{Call, Request, Version};
+use crate::support::pages;
 use crate::support::tidegate::{Launch, Tidegate, config};
 use crate::support::upstream::{Exchange, Speaks, Upstream};
 use crate::support::{DEADLINE, Dir, eventually, within};

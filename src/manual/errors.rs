@@ -46,7 +46,11 @@ fn what_a_client_reads(out: &mut String) {
     block(
         out,
         "text",
-        &format!("HTTP/1.1 {}\ncontent-type: application/json\n\n{}", early.status(), (GENERIC.error)(&early)),
+        &format!(
+            "HTTP/1.1 {}\ncontent-type: application/json\n\n{}",
+            early.status(),
+            (GENERIC.error)(&early)
+        ),
     );
     let mut event = Vec::new();
     bridge::sse::error(&(GENERIC.error)(&failure), &mut event);

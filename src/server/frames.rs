@@ -353,10 +353,7 @@ mod tests {
         frames.handle();
         frames.wrote(&frame(RST_STREAM, 0, 3, &[0, 0, 0, 1]));
         frames.wrote(&frame(RST_STREAM, 0, 5, &[0, 0, 0, 7]));
-        assert_eq!(
-            refused(&mut frames),
-            [Some(Cause::ClientMalformed), Some(Cause::ClientTooManyStreams)]
-        );
+        assert_eq!(refused(&mut frames), [Some(Cause::ClientMalformed), Some(Cause::ClientTooManyStreams)]);
         assert_eq!(refused(&mut frames), [None; 0]);
         // A stream that the handler has may be reset too.
         frames.wrote(&frame(RST_STREAM, 0, 1, &[0, 0, 0, 1]));
