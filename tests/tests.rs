@@ -25,6 +25,8 @@ mod headers;
 mod auth;
 // Everything that can go wrong with one upstream: what the client sees, what the log says.
 mod outcomes;
+// HTTP/1.1 upstreams that are hostile or odd: one table.
+mod hostile_upstreams;
 // Clients that leave, and upstreams that are left within 100 ms.
 mod disconnect;
 // Signals: streams finish, or end with an error when the time is up.

@@ -23,7 +23,7 @@ pub(super) fn pass(mut head: Parts, id: &RequestId, secrets: &[Vec<u8>]) -> Part
         head.headers.remove(header::CONTENT_LENGTH);
     }
     headers::remove_hop_by_hop(&mut head.headers);
-    headers::remove_accel_of_upstream(&mut head.headers);
+    headers::remove_accel(&mut head.headers);
     // The upstream's other addresses would lead past tidegate (RFC 7838).
     head.headers.remove(header::ALT_SVC);
     hide(&mut head.headers, secrets);
@@ -37,6 +37,7 @@ pub(super) fn pass(mut head: Parts, id: &RequestId, secrets: &[Vec<u8>]) -> Part
 /// The trailer section of a body that passes: what is of the hop or of the framing goes (RFC 9110 6.5.1).
 pub(crate) fn trailers(mut trailers: HeaderMap, secrets: &[Vec<u8>]) -> HeaderMap {
     headers::remove_hop_by_hop(&mut trailers);
+    headers::remove_accel(&mut trailers);
     trailers.remove(header::CONTENT_LENGTH);
     hide(&mut trailers, secrets);
     trailers
@@ -194,7 +195,6 @@ mod tests {
                 "set-cookie: c=d",
                 "trailer: x-checksum",
                 "via: 1.0 tidegate",
-                "x-accel-buffering: no",
                 "x-request-id: our-id",
             ]
         );

@@ -117,7 +117,8 @@ impl Relay {
     pub async fn commit(&mut self) -> Commit {
         std::future::poll_fn(|cx| {
             loop {
-                let is_empty = self.source.as_ref().is_some_and(upstream::Body::is_end);
+                let is_end = self.source.as_ref().is_some_and(upstream::Body::is_end);
+                let is_empty = is_end && !self.session.is_behind();
                 if let Some(commit) = self.session.commit().filter(|_| !is_empty) {
                     // From here on there may be heartbeats, which are earlier than what was slept for.
                     self.timer = Timer::Unset;
@@ -181,6 +182,8 @@ impl Relay {
             self.member.watch(cx);
             if self.worker.phase.get() == Phase::Ending {
                 self.session.drain(Instant::now().into_std(), out);
+            } else if self.session.is_behind() {
+                self.session.go_on(Instant::now().into_std(), out);
             } else if self.read(cx, input, out).is_pending() {
                 ready!(self.poll_timer(cx, out));
             }

@@ -34,8 +34,8 @@ enum State {
     /// So many bytes are still to come.
     Length(u64),
     Close,
-    /// In the digits of a chunk size: its value, and whether there was a digit.
-    Size(u64, bool),
+    /// In the digits of a chunk size: its value, and how many there were.
+    Size(u64, u8),
     /// After the digits; the size, and how many bytes of blanks and extensions were skipped.
     Extension(u64, usize),
     /// The size line lacks only its LF.
@@ -75,7 +75,7 @@ impl Decoder {
         let state = match framing {
             Framing::None => State::Done,
             Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Size(0, false),
+            Framing::Chunked => State::Size(0, 0),
             Framing::Close => State::Close,
         };
         Decoder { state, trailers: Vec::new() }
@@ -150,14 +150,18 @@ impl Decoder {
     /// an error, as everywhere in the framing.
     fn step(&mut self, state: State, byte: u8) -> Result<State, Error> {
         Ok(match (state, byte) {
-            (State::Size(size, _), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+            (State::Size(_, MAX_SIZE_DIGITS..), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                return Err(Error::Malformed { what: "a chunk size of more than 32 digits" });
+            }
+            (State::Size(size, digits), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                // RFC 9112 7.1: a recipient must expect large sizes and not let them overflow.
                 let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
                 let size = size.checked_mul(16).and_then(|size| size.checked_add(digit));
-                State::Size(size.ok_or(Error::Malformed { what: "a chunk size that overflows" })?, true)
+                State::Size(size.ok_or(Error::Malformed { what: "a chunk size that overflows" })?, digits + 1)
             }
-            (State::Size(_, false), _) => return Err(Error::Malformed { what: "a bad chunk size" }),
-            (State::Size(size, true) | State::Extension(size, _), b'\r') => State::SizeLf(size),
-            (State::Size(size, true), b' ' | b'\t' | b';') => {
+            (State::Size(_, 0), _) => return Err(Error::Malformed { what: "a bad chunk size" }),
+            (State::Size(size, _) | State::Extension(size, _), b'\r') => State::SizeLf(size),
+            (State::Size(size, _), b' ' | b'\t' | b';') => {
                 State::Extension(size, usize::from(byte == b';'))
             }
             (State::Extension(size, 0), b' ' | b'\t') => State::Extension(size, 0),
@@ -169,7 +173,7 @@ impl Decoder {
             (State::SizeLf(0), b'\n') => State::Trailers,
             (State::SizeLf(size), b'\n') => State::Data(size),
             (State::DataCr, b'\r') => State::DataLf,
-            (State::DataLf, b'\n') => State::Size(0, false),
+            (State::DataLf, b'\n') => State::Size(0, 0),
             (State::Trailers, b'\r') => State::EndLf,
             (State::EndLf, b'\n') => State::Done,
             (State::Trailers | State::TrailerField, _) => return self.trailer(byte),
@@ -189,6 +193,9 @@ impl Decoder {
         Ok(if self.trailers.ends_with(b"\r\n\r\n") { State::Done } else { State::TrailerField })
     }
 }
+
+/// Most digits of a chunk size. Sixteen can mean something; some servers pad theirs with zeros.
+const MAX_SIZE_DIGITS: u8 = 32;
 
 /// Largest chunk extension in bytes. Nobody uses them; one of any size would be a way to send without end.
 const MAX_EXTENSION: usize = 4 << 10;
@@ -266,6 +273,9 @@ mod tests {
             assert_eq!(chunked(bad), Err("a bad chunk size"), "{bad:?}");
         }
         assert_eq!(chunked("10000000000000000\r\n"), Err("a chunk size that overflows"));
+        let padded = format!("{}5\r\nhello\r\n0\r\n\r\n", "0".repeat(31));
+        assert_eq!(data(&padded), "hello");
+        assert_eq!(chunked(&format!("0{padded}")), Err("a chunk size of more than 32 digits"));
         assert_eq!(chunked("2\r\nabc"), Err("a chunk that is longer than its size"));
         assert_eq!(chunked("2\r\nab\n"), Err("a chunk that is longer than its size"));
         let long = format!("5;{}\r\n", "x".repeat(MAX_EXTENSION));
