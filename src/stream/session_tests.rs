@@ -478,7 +478,7 @@ fn a_coded_stream_is_decoded_and_a_corrupt_one_fails() {
 fn a_bomb_comes_out_in_small_pieces_and_ends_at_its_bound() {
     use std::io::Write;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(&b"data: \n\n".repeat(1 << 20)).unwrap();
+    encoder.write_all(&b"data: \n\n".repeat(1 << 19)).unwrap();
     let bomb = encoder.finish().unwrap();
     let now = Instant::now();
     let mut session =
@@ -542,9 +542,9 @@ fn bounds_hold_also_for_an_upstream_that_never_pauses() {
 #[test]
 fn memory_of_a_coding_counts_as_held_back() {
     use std::io::Write;
-    let budget = Arc::new(Budget::new(1 << 20));
+    let budget = Arc::new(Budget::new(256 << 10));
     let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
-    let text: Vec<u8> = (0..400_000_u32).flat_map(|number| format!("data: {number}\n\n").into_bytes()).collect();
+    let text: Vec<u8> = (0..60_000_u32).flat_map(|number| format!("data: {number}\n\n").into_bytes()).collect();
     encoder.write_all(&text).unwrap();
     encoder.flush().unwrap();
     let plan = Plan { coding: codings("br"), share: budget.share(), ..plan(Mode::Reframe(&SSE)) };
