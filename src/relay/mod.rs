@@ -207,7 +207,7 @@ impl Relay {
                 Ok(Read::End) => self.session.upstream_ended(now, out),
                 Err(error) => self.session.upstream_failed(proxy::failure(&error), now, out),
             }
-            if out.end.is_some() || !source.is_end() {
+            if out.end.is_some() || self.session.is_behind() || !source.is_end() {
                 return Poll::Ready(());
             }
         }

@@ -24,6 +24,7 @@ pub mod outcome {
     pub const TRUNCATED: &str = "upstream:truncated";
     pub const CLOSED_BEFORE_HEAD: &str = "upstream:closed_before_head";
     pub const MALFORMED: &str = "upstream:malformed";
+    pub const CODING_RATIO: &str = "upstream:coding_ratio";
     pub const EVENT_TOO_LARGE: &str = "upstream:event_too_large";
     pub const DRAIN: &str = "tidegate:drain";
 }
