@@ -8,7 +8,7 @@ use crate::support::certs::Certs;
 use crate::support::client::{Call, Request, Rest};
 use crate::support::tidegate::{Launch, Tidegate, config};
 use crate::support::upstream::{Exchange, Speaks, Upstream};
-use crate::support::within;
+use crate::support::{security, within};
 
 /// What the client asks for.
 #[derive(Clone, Copy, PartialEq)]
@@ -683,6 +683,24 @@ async fn hostile_upstream_gets_a_clear_refusal_or_a_truthful_end_and_the_process
     assert!(proxy.is_running());
     assert!(!proxy.log().contains("panicked"), "{}", proxy.log());
     assert!(faults.is_empty(), "\n{faults}");
+}
+
+#[test]
+fn security_page_shows_every_case() {
+    let rows: Vec<String> = CASES
+        .iter()
+        .map(|case| {
+            let gets = match case.gets {
+                Refusal(code) => format!("502 `{code}`"),
+                Whole(status, _) => format!("{status}, whole"),
+                Cut(status, _) => format!("{status}, cut"),
+                ErrorEvent(_, code) => format!("the events so far, then an error event, `{code}`"),
+            };
+            let kept = if case.connection == Kept { "yes" } else { "no" };
+            format!("| {} | {gets} | `{}` | {kept} | {} |", case.name, case.outcome, security::rfc(case.rfc))
+        })
+        .collect();
+    security::assert_rows("| from an HTTP/1.1 upstream | the client gets | outcome | used again | RFC |", &rows);
 }
 
 fn expected(case: &Case) -> String {

@@ -27,6 +27,8 @@ mod auth;
 mod outcomes;
 // HTTP/1.1 upstreams that are hostile or odd: one table.
 mod hostile_upstreams;
+// HTTP/2 upstreams that are hostile: one table, frame by frame.
+mod hostile_upstreams_h2;
 // Content codings that came unasked: decoded per flush, bounded, or passed.
 mod encodings;
 // Clients that leave, and upstreams that are left within 100 ms.

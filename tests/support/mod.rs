@@ -6,6 +6,8 @@
 pub mod access;
 pub mod certs;
 pub mod client;
+pub mod frames;
+pub mod security;
 pub mod sse;
 pub mod tidegate;
 pub mod upstream;

@@ -10,7 +10,7 @@ use crate::upstream::error::Error;
 
 /// Where a body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// There is none.
     None,
     /// After this many bytes; never 0.
@@ -23,7 +23,7 @@ pub(super) enum Framing {
 
 /// Takes the framing off.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub struct Decoder {
     state: State,
     /// The trailer section so far; empty, and never allocated, where there is none.
     trailers: Vec<u8>,
@@ -55,23 +55,25 @@ enum State {
 
 /// What one read held.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Decoded {
+pub struct Decoded {
     /// Body bytes, now at the front of the buffer.
-    pub(super) data: usize,
+    pub data: usize,
     /// Bytes of the buffer that belonged to the body and its framing; less than all only at its end.
-    pub(super) used: usize,
+    pub used: usize,
 }
 
 /// What one read held before its framing went wrong.
 #[derive(Debug)]
-pub(super) struct Broken {
+pub struct Broken {
     /// Body bytes, now at the front of the buffer: they came before, and are good.
-    pub(super) data: usize,
-    pub(super) error: Error,
+    pub data: usize,
+    /// What is wrong behind them.
+    pub error: Error,
 }
 
 impl Decoder {
-    pub(super) fn new(framing: Framing) -> Self {
+    /// A decoder at the start of a body that is framed like this.
+    pub fn new(framing: Framing) -> Self {
         let state = match framing {
             Framing::None => State::Done,
             Framing::Length(length) => State::Length(length),
@@ -82,12 +84,12 @@ impl Decoder {
     }
 
     /// Whether the body is complete.
-    pub(super) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
     /// How many bytes of the body, at most, may be read without reading past it.
-    pub(super) fn room(&self) -> usize {
+    pub fn room(&self) -> usize {
         match self.state {
             State::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
             _ => usize::MAX,
@@ -95,7 +97,7 @@ impl Decoder {
     }
 
     /// The connection ended. Whether the body is complete by that.
-    pub(super) fn end_of_file(&mut self) -> bool {
+    pub fn end_of_file(&mut self) -> bool {
         if self.state == State::Close {
             self.state = State::Done;
         }
@@ -103,13 +105,19 @@ impl Decoder {
     }
 
     /// The trailer section, once the body is complete.
-    pub(super) fn take_trailers(&mut self) -> Result<Option<HeaderMap>, Error> {
+    ///
+    /// # Errors
+    /// It is not one.
+    pub fn take_trailers(&mut self) -> Result<Option<HeaderMap>, Error> {
         let bytes = std::mem::take(&mut self.trailers);
         if bytes.is_empty() { Ok(None) } else { parse_trailers(&bytes).map(Some) }
     }
 
     /// Takes the framing off what has just been read.
-    pub(super) fn decode(&mut self, buffer: &mut [u8]) -> Result<Decoded, Broken> {
+    ///
+    /// # Errors
+    /// The framing is broken; see [`Broken`]. Not to be called again.
+    pub fn decode(&mut self, buffer: &mut [u8]) -> Result<Decoded, Broken> {
         let mut decoded = Decoded::default();
         while decoded.used < buffer.len() && !self.is_done() {
             let available = buffer.len() - decoded.used;

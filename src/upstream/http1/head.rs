@@ -9,7 +9,7 @@ use crate::upstream::error::Error;
 
 /// How the body of a request is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RequestFraming {
+pub enum RequestFraming {
     /// There is none.
     None,
     /// `Content-Length`; this many bytes are still to come.
@@ -20,15 +20,17 @@ pub(super) enum RequestFraming {
 
 /// A final response head, and what it says about the connection.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) parts: response::Parts,
-    pub(super) framing: Framing,
+pub struct Head {
+    /// Status and fields, as they came but for what RFC 9112 wants mended.
+    pub parts: response::Parts,
+    /// Where the body ends.
+    pub framing: Framing,
     /// Whether the connection may carry another request once the body is through.
-    pub(super) keep_alive: bool,
+    pub keep_alive: bool,
 }
 
 /// Writes a request head. Its framing comes from the `size` of the body, not from `head`'s own fields.
-pub(super) fn encode(head: &request::Parts, size: Option<u64>) -> (Vec<u8>, RequestFraming) {
+pub fn encode(head: &request::Parts, size: Option<u64>) -> (Vec<u8>, RequestFraming) {
     let framing = match size {
         // RFC 9110 8.6: no Content-Length where the method gives a body no meaning and there is none.
         Some(0) if !matches!(head.method, Method::POST | Method::PUT | Method::PATCH) => RequestFraming::None,
@@ -69,7 +71,7 @@ fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 /// Finds the final response head in what has arrived so far, in pieces of any size.
 #[derive(Debug, Default)]
-pub(super) struct HeadReader {
+pub struct HeadReader {
     buffer: Vec<u8>,
     /// No end of the head begins before this offset: bytes are searched once, however they come.
     searched: usize,
@@ -80,19 +82,22 @@ pub(super) struct HeadReader {
 
 impl HeadReader {
     /// Where to append what arrives, and how much of it at most.
-    pub(super) fn space(&mut self) -> (&mut Vec<u8>, usize) {
+    pub fn space(&mut self) -> (&mut Vec<u8>, usize) {
         let room = MAX_HEAD_BYTES.saturating_sub(self.buffer.len());
         (&mut self.buffer, room)
     }
 
     /// What arrived after the head.
-    pub(super) fn into_rest(mut self) -> Vec<u8> {
+    pub fn into_rest(mut self) -> Vec<u8> {
         self.buffer.shrink_to_fit();
         self.buffer
     }
 
     /// The final head, once it is all there; `None` if more is needed. Interim responses are dropped.
-    pub(super) fn next(&mut self, method: &Method) -> Result<Option<Head>, Error> {
+    ///
+    /// # Errors
+    /// What arrived is no HTTP/1 response, is not framed clearly (RFC 9112 6.3), or is past a bound.
+    pub fn next(&mut self, method: &Method) -> Result<Option<Head>, Error> {
         loop {
             self.drop_blank_lines()?;
             // RFC 9112 2.3: what does not begin like this is no HTTP/1, and is not worth waiting for.

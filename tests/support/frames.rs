@@ -1,0 +1,147 @@
+//! HTTP/2 frames by hand, for upstreams that write what no library would: a server that reads a request as far as it must
+//! know it, and leaves every byte of the answer to the test.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::within;
+
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PUSH_PROMISE: u8 = 5;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
+
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+pub const PADDED: u8 = 8;
+
+/// One frame (RFC 9113 4.1).
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a frame is small").to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A header block of literal fields, none of which is remembered (RFC 7541 6.2.2).
+pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            // RFC 7541 5.1: a prefix of seven bits, and the rest in groups of seven.
+            let mut length = text.len();
+            if length < 127 {
+                block.push(length as u8);
+            } else {
+                block.push(127);
+                length -= 127;
+                while length >= 128 {
+                    block.push((length % 128) as u8 | 128);
+                    length /= 128;
+                }
+                block.push(length as u8);
+            }
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    block
+}
+
+/// HEADERS with these fields.
+pub fn headers(flags: u8, stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | flags, stream, &block(fields))
+}
+
+/// A listening server.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    accepted: usize,
+}
+
+/// A connection on which a request has come.
+#[derive(Debug)]
+pub struct Connection {
+    /// From 0.
+    pub number: usize,
+    /// The stream of the last request.
+    pub stream: u32,
+    pub tcp: TcpStream,
+}
+
+impl Server {
+    /// Without TLS, HTTP/2 by prior knowledge.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        Server { listener, accepted: 0 }
+    }
+
+    /// Its table in a config file.
+    pub fn table(&self, name: &str) -> String {
+        let address = self.listener.local_addr().expect("a bound socket has an address");
+        format!("[upstream.{name}]\nurl = \"http://{address}\"\nhttp = \"2\"\n")
+    }
+
+    /// The next connection and the request on it; ours have been told `settings`.
+    pub async fn request(&mut self, settings: &[u8]) -> Connection {
+        let accepted = within("a connection at the upstream", self.listener.accept()).await;
+        let (mut tcp, _) = accepted.expect("a listener accepts");
+        let number = self.accepted;
+        self.accepted += 1;
+        let mut preface = [0; 24];
+        within("the preface", tcp.read_exact(&mut preface)).await.expect("a preface");
+        tcp.write_all(&frame(SETTINGS, 0, 0, settings)).await.expect("the peer reads");
+        let mut connection = Connection { number, stream: 0, tcp };
+        connection.stream = connection.next_request().await.expect("a request");
+        connection
+    }
+}
+
+impl Connection {
+    /// The stream of the next request, its body read as far as it comes unasked; `None` if the connection ends before.
+    pub async fn next_request(&mut self) -> Option<u32> {
+        loop {
+            let (kind, flags, stream) = within("a frame", self.frame()).await?;
+            match kind {
+                SETTINGS if flags == 0 => self.write(&frame(SETTINGS, 1, 0, b"")).await?,
+                PING if flags == 0 => self.write(&frame(PING, 1, 0, &[0; 8])).await?,
+                HEADERS => {
+                    self.stream = stream;
+                    return Some(stream);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn frame(&mut self) -> Option<(u8, u8, u32)> {
+        let mut head = [0; 9];
+        self.tcp.read_exact(&mut head).await.ok()?;
+        let mut payload = vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
+        self.tcp.read_exact(&mut payload).await.ok()?;
+        Some((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]])))
+    }
+
+    /// Writes all, while whatever comes is thrown away: no flood waits for its own answers. `None` if the peer is gone.
+    pub async fn write(&mut self, bytes: &[u8]) -> Option<()> {
+        let (mut reader, mut writer) = self.tcp.split();
+        let mut void = [0; 16 << 10];
+        let write = writer.write_all(bytes);
+        tokio::pin!(write);
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut write => return result.ok(),
+                read = reader.read(&mut void) => if !matches!(read, Ok(1..)) { return None },
+            }
+        }
+    }
+}
