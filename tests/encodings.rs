@@ -23,14 +23,17 @@ const EVENTS: [&str; 3] = [
 /// `pieces`, each as it is on the wire when it was flushed, and the end.
 fn coded(coding: &str, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
     match coding {
-        "gzip" => flushed(GzEncoder::new(Vec::new(), Compression::default()), pieces, GzEncoder::get_mut, |it| {
-            it.finish().expect("memory takes all")
-        }),
-        "deflate" => {
-            flushed(ZlibEncoder::new(Vec::new(), Compression::default()), pieces, ZlibEncoder::get_mut, |it| {
+        "gzip" => {
+            flushed(GzEncoder::new(Vec::new(), Compression::default()), pieces, GzEncoder::get_mut, |it| {
                 it.finish().expect("memory takes all")
             })
         }
+        "deflate" => flushed(
+            ZlibEncoder::new(Vec::new(), Compression::default()),
+            pieces,
+            ZlibEncoder::get_mut,
+            |it| it.finish().expect("memory takes all"),
+        ),
         "zstd" => {
             let encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).expect("level 3 exists");
             flushed(encoder, pieces, zstd::stream::write::Encoder::get_mut, |it| {
@@ -78,7 +81,13 @@ fn coded_events(coding: &str) -> Vec<Vec<u8>> {
 }
 
 /// A stream request, answered with a head that names a coding.
-async fn answered(proxy: &Tidegate, upstream: &mut Upstream, path: &str, kind: &str, coding: &str) -> (Call, Exchange) {
+async fn answered(
+    proxy: &Tidegate,
+    upstream: &mut Upstream,
+    path: &str,
+    kind: &str,
+    coding: &str,
+) -> (Call, Exchange) {
     let request = Request::stream(path).field("accept-encoding", "gzip, br, zstd");
     let call = Call::start(&proxy.http(), &request).await;
     let mut exchange = upstream.request().await;
@@ -141,7 +150,8 @@ async fn coded_stream_that_is_cut_or_corrupt_ends_with_an_error() {
             ("corrupt", "upstream_malformed", outcome::MALFORMED),
         ] {
             let path = format!("{CHAT}/{how}-{coding}");
-            let (mut call, mut exchange) = answered(&proxy, &mut upstream, &path, "text/event-stream", coding).await;
+            let (mut call, mut exchange) =
+                answered(&proxy, &mut upstream, &path, "text/event-stream", coding).await;
             let pieces = coded_events(coding);
             exchange.chunk(&pieces[0]).await;
             assert_eq!(call.piece().await.data, EVENTS[0].as_bytes());
@@ -162,10 +172,14 @@ async fn unknown_coding_passes_unframed() {
     let mut upstream = Upstream::start().await;
     let proxy = Tidegate::before(&upstream, "").await;
     for coding in ["compress", "aes128gcm", "gzip, br, zstd", "gzip, unknown"] {
-        let (mut call, mut exchange) = answered(&proxy, &mut upstream, CHAT, "text/event-stream", coding).await;
+        let (mut call, mut exchange) =
+            answered(&proxy, &mut upstream, CHAT, "text/event-stream", coding).await;
         let head = call.head().await;
         assert_eq!(head.one("content-encoding"), Some(coding));
-        assert_eq!((head.one("content-type"), head.one("etag")), (Some("text/event-stream"), Some("\"coded\"")));
+        assert_eq!(
+            (head.one("content-type"), head.one("etag")),
+            (Some("text/event-stream"), Some("\"coded\""))
+        );
         exchange.chunk(b"\x1f\x9d\x90data: not text\r\n\xff").await;
         exchange.end().await;
         assert_eq!(call.body().await, b"\x1f\x9d\x90data: not text\r\n\xff");
@@ -198,11 +212,15 @@ async fn bomb_ends_with_the_name_of_its_bound() {
     let events = [b"data: ".as_slice(), &[b'x'; 4000], b"\n\n"].concat().repeat(1000);
     for coding in ["gzip", "br", "zstd", "gzip, gzip"] {
         let path = format!("{CHAT}/{coding}").replace(", ", "-");
-        let (mut call, mut exchange) = answered(&proxy, &mut upstream, &path, "text/event-stream", coding).await;
+        let (mut call, mut exchange) =
+            answered(&proxy, &mut upstream, &path, "text/event-stream", coding).await;
         exchange.chunk(&coded(coding, &[&events]).concat()).await;
         let body = call.body().await;
         let rest = String::from_utf8_lossy(&body[body.len() - 300..]);
-        assert!(rest.contains("event: error\n") && rest.contains("upstream_coding_ratio"), "{coding}: {rest}");
+        assert!(
+            rest.contains("event: error\n") && rest.contains("upstream_coding_ratio"),
+            "{coding}: {rest}"
+        );
         assert!(rest.contains("256 times its size"), "{coding}: {rest}");
         assert!(body.len() < events.len(), "{coding}: {} bytes", body.len());
         proxy.access(&path).await.assert_ended(outcome::CODING_RATIO, "body");
@@ -236,7 +254,8 @@ async fn slow_reader_of_coded_streams_costs_no_memory() {
     let mut held = Vec::new();
     let before = proxy.rss();
     for _ in 0..20 {
-        let (mut call, mut exchange) = answered(&proxy, &mut upstream, CHAT, "text/event-stream", "gzip").await;
+        let (mut call, mut exchange) =
+            answered(&proxy, &mut upstream, CHAT, "text/event-stream", "gzip").await;
         call.head().await;
         exchange.chunk(&body).await;
         held.push((call, exchange));

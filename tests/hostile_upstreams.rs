@@ -106,7 +106,10 @@ const CASES: &[Case] = &[
     Case {
         name: "endless bytes without a line end",
         ask: Get,
-        says: Endless("HTTP/1.1 200 OK\r\nX: ", "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
+        says: Endless(
+            "HTTP/1.1 200 OK\r\nX: ",
+            "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
+        ),
         gets: Refusal("upstream_malformed"),
         fields: &[],
         outcome: outcome::MALFORMED,
@@ -137,7 +140,10 @@ const CASES: &[Case] = &[
     Case {
         name: "endless header fields",
         ask: Get,
-        says: Endless("HTTP/1.1 200 OK\r\n", "X-Padding: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n"),
+        says: Endless(
+            "HTTP/1.1 200 OK\r\n",
+            "X-Padding: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n",
+        ),
         gets: Refusal("upstream_malformed"),
         fields: &[],
         outcome: outcome::MALFORMED,
@@ -300,7 +306,9 @@ const CASES: &[Case] = &[
     Case {
         name: "a redirect: passed, never followed",
         ask: Get,
-        says: Then("HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:1/else\r\nContent-Length: 0\r\n\r\n"),
+        says: Then(
+            "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:1/else\r\nContent-Length: 0\r\n\r\n",
+        ),
         gets: Whole(307, ""),
         fields: &[("location", "http://127.0.0.1:1/else")],
         outcome: outcome::DONE,
@@ -310,7 +318,9 @@ const CASES: &[Case] = &[
     Case {
         name: "a redirect to a stream request: passed, never followed",
         ask: Stream,
-        says: Then("HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"),
+        says: Then(
+            "HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>",
+        ),
         gets: Whole(302, "<html>"),
         fields: &[("location", "/login")],
         outcome: outcome::DONE,
@@ -372,7 +382,9 @@ const CASES: &[Case] = &[
     Case {
         name: "`Content-Length` beside chunks: the chunks count",
         ask: Get,
-        says: Then("HTTP/1.1 200 OK\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        says: Then(
+            "HTTP/1.1 200 OK\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ),
         gets: Whole(200, "ok"),
         fields: &[("content-length", "")],
         outcome: outcome::DONE,
@@ -382,7 +394,9 @@ const CASES: &[Case] = &[
     Case {
         name: "more bytes than `Content-Length` says: left out",
         ask: Get,
-        says: Then("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"),
+        says: Then(
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+        ),
         gets: Whole(200, "ok"),
         fields: &[],
         outcome: outcome::DONE,
@@ -455,7 +469,9 @@ const CASES: &[Case] = &[
     Case {
         name: "chunks in HTTP/1.0: read as such",
         ask: Get,
-        says: Then("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        says: Then(
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ),
         gets: Whole(200, "ok"),
         fields: &[],
         outcome: outcome::DONE,
@@ -544,7 +560,9 @@ const CASES: &[Case] = &[
     Case {
         name: "bytes after the last chunk",
         ask: Get,
-        says: Then("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"),
+        says: Then(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        ),
         gets: Whole(200, "ok"),
         fields: &[],
         outcome: outcome::DONE,
@@ -700,7 +718,10 @@ fn security_page_shows_every_case() {
             format!("| {} | {gets} | `{}` | {kept} | {} |", case.name, case.outcome, security::rfc(case.rfc))
         })
         .collect();
-    security::assert_rows("| from an HTTP/1.1 upstream | the client gets | outcome | used again | RFC |", &rows);
+    security::assert_rows(
+        "| from an HTTP/1.1 upstream | the client gets | outcome | used again | RFC |",
+        &rows,
+    );
 }
 
 fn expected(case: &Case) -> String {
@@ -797,7 +818,10 @@ async fn see(case: &Case, call: &mut Call) -> String {
     if let Some((body, error)) = text.split_once("event: error\ndata: ") {
         let error: serde_json::Value = serde_json::from_str(error).unwrap_or_default();
         let code = error["error"]["code"].as_str().unwrap_or_default();
-        return format!("{status} {} {body:?} then {code}{fields}", if cut.is_some() { "cut" } else { "whole" });
+        return format!(
+            "{status} {} {body:?} then {code}{fields}",
+            if cut.is_some() { "cut" } else { "whole" }
+        );
     }
     format!("{status} {} {text:?}{fields}", if cut.is_some() { "cut" } else { "whole" })
 }

@@ -300,7 +300,8 @@ impl Session {
             _ => 0,
         };
         if !self.share.hold(carried + self.coded.as_ref().map_or(0, Decoder::held)) {
-            let message = "what is held back for all streams (unfinished events, coded bodies) exceeds max_carry_total";
+            let message =
+                "what is held back for all streams (unfinished events, coded bodies) exceeds max_carry_total";
             self.fail(Failure::new(Who::Tidegate, "carry_exhausted", message), now, out);
         }
     }

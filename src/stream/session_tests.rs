@@ -481,8 +481,7 @@ fn a_bomb_comes_out_in_small_pieces_and_ends_at_its_bound() {
     encoder.write_all(&b"data: \n\n".repeat(1 << 19)).unwrap();
     let bomb = encoder.finish().unwrap();
     let now = Instant::now();
-    let mut session =
-        Session::new(Plan { coding: codings("gzip"), ..plan(Mode::Reframe(&SSE)) }, now);
+    let mut session = Session::new(Plan { coding: codings("gzip"), ..plan(Mode::Reframe(&SSE)) }, now);
     let (mut out, mut total) = (Out::default(), 0);
     for bite in bomb.chunks(session.bite()) {
         session.input(bite, now, &mut out);
@@ -544,7 +543,8 @@ fn memory_of_a_coding_counts_as_held_back() {
     use std::io::Write;
     let budget = Arc::new(Budget::new(256 << 10));
     let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
-    let text: Vec<u8> = (0..60_000_u32).flat_map(|number| format!("data: {number}\n\n").into_bytes()).collect();
+    let text: Vec<u8> =
+        (0..60_000_u32).flat_map(|number| format!("data: {number}\n\n").into_bytes()).collect();
     encoder.write_all(&text).unwrap();
     encoder.flush().unwrap();
     let plan = Plan { coding: codings("br"), share: budget.share(), ..plan(Mode::Reframe(&SSE)) };

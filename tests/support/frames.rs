@@ -64,14 +64,11 @@ pub fn headers(flags: u8, stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
-    accepted: usize,
 }
 
 /// A connection on which a request has come.
 #[derive(Debug)]
 pub struct Connection {
-    /// From 0.
-    pub number: usize,
     /// The stream of the last request.
     pub stream: u32,
     pub tcp: TcpStream,
@@ -81,7 +78,7 @@ impl Server {
     /// Without TLS, HTTP/2 by prior knowledge.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        Server { listener, accepted: 0 }
+        Server { listener }
     }
 
     /// Its table in a config file.
@@ -91,15 +88,13 @@ impl Server {
     }
 
     /// The next connection and the request on it; ours have been told `settings`.
-    pub async fn request(&mut self, settings: &[u8]) -> Connection {
+    pub async fn request(&self, settings: &[u8]) -> Connection {
         let accepted = within("a connection at the upstream", self.listener.accept()).await;
         let (mut tcp, _) = accepted.expect("a listener accepts");
-        let number = self.accepted;
-        self.accepted += 1;
         let mut preface = [0; 24];
         within("the preface", tcp.read_exact(&mut preface)).await.expect("a preface");
         tcp.write_all(&frame(SETTINGS, 0, 0, settings)).await.expect("the peer reads");
-        let mut connection = Connection { number, stream: 0, tcp };
+        let mut connection = Connection { stream: 0, tcp };
         connection.stream = connection.next_request().await.expect("a request");
         connection
     }
@@ -125,7 +120,8 @@ impl Connection {
     async fn frame(&mut self) -> Option<(u8, u8, u32)> {
         let mut head = [0; 9];
         self.tcp.read_exact(&mut head).await.ok()?;
-        let mut payload = vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
+        let mut payload =
+            vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
         self.tcp.read_exact(&mut payload).await.ok()?;
         Some((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]])))
     }

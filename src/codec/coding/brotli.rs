@@ -36,7 +36,14 @@ impl Coder for Brotli {
         let (mut room, mut given, mut total) = (output.len(), 0, 0);
         let state = &mut self.state;
         let result = BrotliDecompressStream(
-            &mut unread, &mut taken, input, &mut room, &mut given, output, &mut total, state,
+            &mut unread,
+            &mut taken,
+            input,
+            &mut room,
+            &mut given,
+            output,
+            &mut total,
+            state,
         );
         self.begun |= taken > 0;
         match result {

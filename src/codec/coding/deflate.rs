@@ -38,9 +38,8 @@ impl Deflate {
     fn tell(&mut self, first: u8, second: u8, output: &mut [u8]) -> Result<Step, Error> {
         // RFC 1950 2.2: method 8, a window of at most 32 KiB, and a multiple of 31. As bare DEFLATE the first byte
         // would be a stored block with padding that is not 0, which no encoder makes.
-        let zlib = first & 0x0f == 8
-            && first >> 4 <= 7
-            && u16::from_be_bytes([first, second]).is_multiple_of(31);
+        let zlib =
+            first & 0x0f == 8 && first >> 4 <= 7 && u16::from_be_bytes([first, second]).is_multiple_of(31);
         self.state = State::Running(Box::new(Decompress::new(zlib)), true);
         let step = self.run(&[first, second], output)?;
         // The first of them was taken before.
@@ -51,8 +50,7 @@ impl Deflate {
         let State::Running(inflate, begun) = &mut self.state else { return Ok(Step::default()) };
         let (taken, given) = (inflate.total_in(), inflate.total_out());
         // Sync: all that the input holds comes out now.
-        let status =
-            inflate.decompress(input, output, FlushDecompress::Sync).map_err(|_| Error::Corrupt)?;
+        let status = inflate.decompress(input, output, FlushDecompress::Sync).map_err(|_| Error::Corrupt)?;
         let length = |now: u64, before: u64| usize::try_from(now - before).map_err(|_| Error::Corrupt);
         let step =
             Step { taken: length(inflate.total_in(), taken)?, given: length(inflate.total_out(), given)? };

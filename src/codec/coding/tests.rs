@@ -184,7 +184,11 @@ fn what_follows_the_end_and_is_no_member_is_left_out() {
     for name in ENCODERS {
         for garbage in ["\0\0\0\0", "\r\n<!-- 3 ms -->"] {
             let body = [whole(name, b"one").as_slice(), garbage.as_bytes()].concat();
-            assert_eq!(decode(name, [body.as_slice()]).unwrap(), (b"one".to_vec(), true), "{name} {garbage:?}");
+            assert_eq!(
+                decode(name, [body.as_slice()]).unwrap(),
+                (b"one".to_vec(), true),
+                "{name} {garbage:?}"
+            );
             assert_eq!(decode(name, body.chunks(1)).unwrap(), (b"one".to_vec(), true), "{name} {garbage:?}");
         }
     }
@@ -194,7 +198,8 @@ fn what_follows_the_end_and_is_no_member_is_left_out() {
 fn two_codings_come_off_in_the_order_opposite_to_their_list() {
     for first in ENCODERS {
         for second in ENCODERS {
-            let names = format!("{}, {}", first.trim_start_matches("bare "), second.trim_start_matches("bare "));
+            let names =
+                format!("{}, {}", first.trim_start_matches("bare "), second.trim_start_matches("bare "));
             let inner = flushes(first, &EVENTS);
             let inner: Vec<&[u8]> = inner.iter().map(Vec::as_slice).collect();
             let outer = flushes(second, &inner);
@@ -262,7 +267,8 @@ fn window_past_its_bound_is_refused_by_name() {
 #[test]
 fn memory_that_is_held_is_told() {
     let text: Vec<u8> = (0..60_000_u32).flat_map(|number| format!("{number:x} ").into_bytes()).collect();
-    for (name, least, most) in [("gzip", 32 << 10, 64 << 10), ("br", 256 << 10, 1 << 20), ("zstd", 400 << 10, 1 << 20)]
+    for (name, least, most) in
+        [("gzip", 32 << 10, 64 << 10), ("br", 256 << 10, 1 << 20), ("zstd", 400 << 10, 1 << 20)]
     {
         let body = whole(name, &text);
         let (mut decoder, mut held) = (decoder(name), 0);
@@ -284,7 +290,10 @@ fn codings_are_read_from_all_fields_and_at_most_two() {
     assert_eq!(of(&["identity, br,"]), one(Coding::Brotli));
     let two = Ok(Some(Codings { first: Coding::Gzip, second: Some(Coding::Zstd) }));
     assert_eq!((of(&["gzip, zstd"]), of(&["gzip", "zstd"])), (two, two));
-    assert_eq!((of(&["gzip, br, zstd"]), of(&["compress"]), of(&["gzip, aes128gcm"])), (Err(Unknown), Err(Unknown), Err(Unknown)));
+    assert_eq!(
+        (of(&["gzip, br, zstd"]), of(&["compress"]), of(&["gzip, aes128gcm"])),
+        (Err(Unknown), Err(Unknown), Err(Unknown))
+    );
 }
 
 proptest! {

@@ -53,8 +53,7 @@ impl Coder for Zstd {
                 _ => Error::Corrupt,
             }
         })?;
-        self.place =
-            if progress.status == DecoderStatus::Finished { Place::Between } else { Place::Inside };
+        self.place = if progress.status == DecoderStatus::Finished { Place::Between } else { Place::Inside };
         Ok(Step { taken: progress.consumed, given: progress.produced })
     }
 

@@ -169,9 +169,7 @@ impl Decoder {
             }
             (State::Size(_, 0), _) => return Err(Error::Malformed { what: "a bad chunk size" }),
             (State::Size(size, _) | State::Extension(size, _), b'\r') => State::SizeLf(size),
-            (State::Size(size, _), b' ' | b'\t' | b';') => {
-                State::Extension(size, usize::from(byte == b';'))
-            }
+            (State::Size(size, _), b' ' | b'\t' | b';') => State::Extension(size, usize::from(byte == b';')),
             (State::Extension(size, 0), b' ' | b'\t') => State::Extension(size, 0),
             (State::Extension(size, 0), b';') => State::Extension(size, 1),
             (State::Extension(_, MAX_EXTENSION..), _) => {
