@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 
 use crate::log::Access;
@@ -183,6 +184,8 @@ impl Relay {
             if self.worker.phase.get() == Phase::Ending {
                 self.session.drain(Instant::now().into_std(), out);
             } else if self.session.is_behind() {
+                // What blows up inside one read must not keep the worker from its other streams.
+                ready!(coop::poll_proceed(cx)).made_progress();
                 self.session.go_on(Instant::now().into_std(), out);
             } else if self.read(cx, input, out).is_pending() {
                 ready!(self.poll_timer(cx, out));
