@@ -281,7 +281,7 @@ pub struct Limits {
     pub max_headers: usize,
     /// Client connections of the process. Default 16384.
     pub max_connections: usize,
-    /// Bytes of unfinished events in the whole process. Default 512 MiB.
+    /// Bytes of unfinished events and decoders of coded bodies in the whole process. Default 512 MiB.
     pub max_carry_total: usize,
 }
 
