@@ -40,7 +40,7 @@ fn files_below(path: &Path, files: &mut Vec<PathBuf>) {
             files_below(&entry.expect("an entry can be read").path(), files);
         }
     } else if path.extension().is_some_and(|extension| extension == "rs")
-        && !path.ends_with("session_tests.rs")
+        && !path.to_string_lossy().ends_with("tests.rs")
     {
         files.push(path.to_owned());
     }

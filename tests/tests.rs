@@ -43,6 +43,12 @@ mod duplex;
 mod trailers;
 // Interim responses: what becomes of 1xx.
 mod informational;
+// HTTP/1.1 upstreams that are hostile or odd: one table.
+mod hostile_upstreams;
+// HTTP/2 upstreams that are hostile: one table, frame by frame.
+mod hostile_upstreams_h2;
+// Content codings that came unasked: decoded per flush, bounded, or passed.
+mod encodings;
 // Clients that leave, and upstreams that are left within 100 ms.
 mod disconnect;
 // Signals: streams finish, or end with an error when the time is up.

@@ -289,7 +289,7 @@ pub struct Limits {
     pub max_connections_per_client: usize,
     /// Request body bytes per second that a client must come to; 0 = no bound. Default 256.
     pub min_body_rate: u64,
-    /// Bytes of unfinished events in the whole process. Default 512 MiB.
+    /// Bytes of unfinished events and decoders of coded bodies in the whole process. Default 512 MiB.
     pub max_carry_total: usize,
 }
 

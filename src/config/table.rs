@@ -728,7 +728,7 @@ pub static KEYS: &[Key] = &[
         "limits.max_carry_total",
         Kind::Size { min: "1MiB", max: "1TiB" },
         Default(r#""512MiB""#),
-        "Most memory for unfinished events, all streams together.",
+        "Most memory for unfinished events and the decoders of coded bodies, all streams together.",
         "Past it the stream that asks for more ends with an error event.",
     )
     .example(r#""2GiB""#)

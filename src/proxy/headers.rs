@@ -111,15 +111,10 @@ fn is_ours(name: &HeaderName) -> bool {
         || matches!(text, "content-length" | "forwarded" | "host" | "via" | "x-real-ip" | "x-request-id")
 }
 
-/// Removes `X-Accel-*` of a request: only a server in front of tidegate may steer nginx.
+/// Removes `X-Accel-*`: of a request, since only a server in front of tidegate may steer nginx; of a response, since an
+/// upstream must not send an nginx in front of tidegate to files of its own, nor say how it buffers.
 pub(super) fn remove_accel(headers: &mut HeaderMap) {
     remove_if(headers, |name| name.starts_with("x-accel-"));
-}
-
-/// Removes `X-Accel-*` of a response, but for `X-Accel-Buffering`: an nginx in front of tidegate must hear that the
-/// response is a stream, but not be sent to files of its own.
-pub(super) fn remove_accel_of_upstream(headers: &mut HeaderMap) {
-    remove_if(headers, |name| name.starts_with("x-accel-") && name != "x-accel-buffering");
 }
 
 /// Whether the request was here before: `Via` has the name of this very process.
@@ -479,15 +474,11 @@ mod tests {
     }
 
     #[test]
-    fn accel_fields_are_removed_but_buffering_of_the_upstream() {
-        let all =
+    fn accel_fields_are_removed() {
+        let mut fields =
             headers(&[("x-accel-redirect", "/etc"), ("x-accel-buffering", "no"), ("x-accelerate", "1")]);
-        let mut fields = all.clone();
         remove_accel(&mut fields);
         assert_eq!(list(&fields), ["x-accelerate: 1"]);
-        let mut fields = all;
-        remove_accel_of_upstream(&mut fields);
-        assert_eq!(list(&fields), ["x-accel-buffering: no", "x-accelerate: 1"]);
     }
 
     #[test]

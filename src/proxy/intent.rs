@@ -13,7 +13,7 @@ use memchr::memchr2;
 
 /// Watches one body. See the module.
 #[derive(Debug, Clone)]
-pub(super) struct Scanner {
+pub struct Scanner {
     state: State,
     /// Objects and arrays that are open inside the top-level object.
     depth: u64,
@@ -63,7 +63,7 @@ impl Default for Scanner {
 
 impl Scanner {
     /// A scanner that has seen nothing.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Scanner {
             state: State::Start,
             depth: 0,
@@ -75,12 +75,12 @@ impl Scanner {
     }
 
     /// What the body says so far; `None` if it says nothing, or nothing that is a boolean, or is not a JSON object.
-    pub(super) fn verdict(&self) -> Option<bool> {
+    pub fn verdict(&self) -> Option<bool> {
         self.verdict
     }
 
     /// Reads the next bytes, cut anywhere.
-    pub(super) fn push(&mut self, mut input: &[u8]) {
+    pub fn push(&mut self, mut input: &[u8]) {
         while !input.is_empty() {
             let skipped = match self.state {
                 State::Over => return,

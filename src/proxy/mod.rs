@@ -6,7 +6,7 @@
 
 mod error;
 mod headers;
-mod intent;
+pub mod intent;
 mod plan;
 mod request;
 mod response;

@@ -8,7 +8,7 @@ use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode, response};
 
 use super::{headers, request};
-use crate::codec::coding::Coding;
+use crate::codec::coding::{Codings, Unknown};
 use crate::config::{FormatSetting, StreamSettings};
 use crate::dialect::Dialect;
 use crate::format::{Format, SSE, essence};
@@ -36,7 +36,7 @@ enum Accept {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Decision {
     pub(super) mode: Mode,
-    pub(super) coding: Option<Coding>,
+    pub(super) coding: Option<Codings>,
     /// By path, body flag or setting, this is the stream of an AI upstream.
     pub(super) known_ai: bool,
 }
@@ -109,17 +109,10 @@ fn mode(settings: &StreamSettings, ask: &Ask, intent: Option<bool>, headers: &He
     }
 }
 
-/// The one coding that the body has, if any; an error for what cannot be taken off.
-fn coding(headers: &HeaderMap) -> Result<Option<Coding>, ()> {
-    let mut codings = headers
-        .get_all(CONTENT_ENCODING)
-        .into_iter()
-        .filter(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().ok().and_then(Coding::from_header).map(Some).ok_or(()),
-        (Some(_), Some(_)) => Err(()),
-    }
+/// The codings that the body has, if any; an error for what cannot be taken off.
+fn coding(headers: &HeaderMap) -> Result<Option<Codings>, Unknown> {
+    let fields = headers.get_all(CONTENT_ENCODING).into_iter();
+    Codings::from_fields(fields.map(|value| value.to_str().unwrap_or("?")))
 }
 
 /// Whether a body with this media type may be a mislabelled text stream. Pictures, sound, archives and binary
@@ -236,10 +229,13 @@ mod tests {
                 &[("content-type", "text/event-stream"), ("content-encoding", value)],
             )
         };
-        assert_eq!((of("gzip").mode, of("gzip").coding), (Mode::Reframe(&SSE), Some(Coding::Gzip)));
+        for known in ["gzip", "br", "deflate, zstd", "identity, GZIP"] {
+            assert_eq!((of(known).mode, of(known).coding.is_some()), (Mode::Reframe(&SSE), true), "{known}");
+        }
         assert_eq!((of("identity").mode, of("identity").coding), (Mode::Reframe(&SSE), None));
-        assert_eq!(of("br").mode, Mode::PassThrough);
-        assert_eq!(of("gzip, br").mode, Mode::PassThrough);
+        for unknown in ["compress", "gzip, x-own", "gzip, br, zstd", "\u{e4}"] {
+            assert_eq!((of(unknown).mode, of(unknown).coding), (Mode::PassThrough, None), "{unknown}");
+        }
     }
 
     #[test]

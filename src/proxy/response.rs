@@ -23,7 +23,7 @@ pub(super) fn pass(mut head: Parts, id: &RequestId, secrets: &[Vec<u8>]) -> Part
         head.headers.remove(header::CONTENT_LENGTH);
     }
     headers::remove_hop_by_hop(&mut head.headers);
-    headers::remove_accel_of_upstream(&mut head.headers);
+    headers::remove_accel(&mut head.headers);
     // The upstream's other addresses would lead past tidegate (RFC 7838).
     head.headers.remove(header::ALT_SVC);
     hide(&mut head.headers, secrets);
@@ -187,7 +187,6 @@ mod tests {
                 "set-cookie: c=d",
                 "trailer: x-checksum",
                 "via: 1.0 tidegate",
-                "x-accel-buffering: no",
                 "x-request-id: our-id",
             ]
         );

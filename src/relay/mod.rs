@@ -15,6 +15,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 
 use crate::log::Access;
@@ -121,7 +122,8 @@ impl Relay {
     pub async fn commit(&mut self) -> Commit {
         std::future::poll_fn(|cx| {
             loop {
-                let is_empty = self.source.as_ref().is_some_and(upstream::Body::is_end);
+                let is_end = self.source.as_ref().is_some_and(upstream::Body::is_end);
+                let is_empty = is_end && !self.session.is_behind();
                 if let Some(commit) = self.session.commit().filter(|_| !is_empty) {
                     // From here on there may be heartbeats, which are earlier than what was slept for.
                     self.timer = Timer::Unset;
@@ -185,6 +187,10 @@ impl Relay {
             self.member.watch(cx);
             if self.worker.phase.get() == Phase::Ending {
                 self.session.drain(Instant::now().into_std(), out);
+            } else if self.session.is_behind() {
+                // What blows up inside one read must not keep the worker from its other streams.
+                ready!(coop::poll_proceed(cx)).made_progress();
+                self.session.go_on(Instant::now().into_std(), out);
             } else if self.read(cx, input, out).is_pending() {
                 ready!(self.poll_timer(cx, out));
             }
@@ -208,7 +214,7 @@ impl Relay {
                 Ok(Read::End) => self.session.upstream_ended(now, out),
                 Err(error) => self.session.upstream_failed(proxy::failure(&error), now, out),
             }
-            if out.end.is_some() || !source.is_end() {
+            if out.end.is_some() || self.session.is_behind() || !source.is_end() {
                 return Poll::Ready(());
             }
         }

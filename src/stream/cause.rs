@@ -166,6 +166,10 @@ causes! {
     UpstreamReset: Upstream "reset", Nothing, "Look at the server's log.";
     /// One event is larger than `stream.max_event_bytes`.
     UpstreamEventTooLarge: Upstream "event_too_large", status(StatusCode::BAD_GATEWAY), "Raise the limit if such events are meant.";
+    /// A coded body says that it needs a larger window than tidegate gives it (8 MiB for zstd, 16 MiB for brotli).
+    UpstreamCodingWindow: Upstream "coding_window", status(StatusCode::BAD_GATEWAY), "Switch compression of streams off at the upstream, or choose a lower level.";
+    /// A coded body blows up to more than any honest stream does: a decompression bomb.
+    UpstreamCodingRatio: Upstream "coding_ratio", status(StatusCode::BAD_GATEWAY), "Do not trust this upstream.";
 
     /// The route's `client_key` cannot be read, so nobody is let in.
     TidegateClientKeyUnavailable: Tidegate "client_key_unavailable", status(StatusCode::SERVICE_UNAVAILABLE), "The log says why: an empty or missing file, mostly.";

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::codec::coding::Coding;
+use crate::codec::coding::Codings;
 use crate::codec::mask::Mask;
 use crate::dialect::Dialect;
 use crate::format::Format;
@@ -21,7 +21,7 @@ pub struct Plan {
     /// The route carries an AI stream, by path, body flag or setting: a broken one ends with an error event.
     pub known_ai: bool,
     /// Taken off before anything else looks at the bytes.
-    pub coding: Option<Coding>,
+    pub coding: Option<Codings>,
     /// Secrets that must not pass (bodies that pass only).
     pub mask: Option<Mask>,
     /// Silence towards the client after which a heartbeat is written (reframed streams only).

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::bridge::sse as bridge;
 use crate::codec::Decode;
-use crate::codec::coding::Inflate;
+use crate::codec::coding::{self, Decoder};
 use crate::codec::mask::Mask;
 use crate::dialect::Dialect;
 use crate::format::{Format, SSE};
@@ -21,7 +21,12 @@ pub struct Session {
     state: State,
     is_error: bool,
     writer: Writer,
-    inflate: Option<Inflate>,
+    /// Takes the codings of the body off.
+    coded: Option<Decoder>,
+    /// What was pushed into it may hold more: [`Session::go_on`] before more input.
+    behind: bool,
+    /// The body was complete while its decoding was behind.
+    ended: bool,
     mask: Option<Mask>,
     share: Share,
     bounds: Bounds,
@@ -60,7 +65,9 @@ impl Session {
             state,
             is_error: plan.is_error,
             writer: Writer::new(plan.dialect, plan.known_ai, now),
-            inflate: plan.coding.map(Inflate::new),
+            coded: plan.coding.map(Decoder::new),
+            behind: false,
+            ended: false,
             mask: plan.mask,
             share: plan.share,
             bounds: Bounds {
@@ -87,10 +94,10 @@ impl Session {
         }
     }
 
-    /// How many bytes [`Session::input`] should be given at the most: what a coded body blows up to (a thousandfold)
-    /// is written at once, so that a small bite is what bounds it.
+    /// How many bytes [`Session::input`] should be given at the most: those of a coded body are held until they are
+    /// decoded.
     pub fn bite(&self) -> usize {
-        if self.inflate.is_some() { CODED_BITE_BYTES } else { usize::MAX }
+        if self.coded.is_some() { CODED_BITE_BYTES } else { usize::MAX }
     }
 
     /// The upstream sent these body bytes.
@@ -100,13 +107,57 @@ impl Session {
         }
         self.note_gap(now);
         self.last_input = now;
-        let Some(mut inflate) = self.inflate.take() else { return self.take(bytes, now, out) };
-        let result = inflate.decode(bytes, &mut |piece| self.take(piece, now, out));
-        self.inflate = Some(inflate);
-        if result.is_err() {
-            let message = "the upstream's body does not decode as its content-encoding says";
-            self.fail(Failure::new(Cause::UpstreamMalformed, message), now, out);
+        if let Some(coded) = &mut self.coded {
+            coded.push(bytes);
+            self.behind = true;
+            return self.go_on(now, out);
         }
+        self.take(bytes, now, out);
+        self.enforce_bounds(now, out);
+    }
+
+    /// Whether [`Session::go_on`] is to be called before there is more input: once the client has taken what is there.
+    pub fn is_behind(&self) -> bool {
+        self.behind && self.outcome.is_none()
+    }
+
+    /// Decodes more of what a coded body has brought, 64 KiB at the most: so what it blows up to waits in its coding.
+    pub fn go_on(&mut self, now: Instant, out: &mut Out) {
+        let (mut piece, mut decoded) = ([0; PIECE_BYTES], 0);
+        while decoded < TURN_BYTES && self.is_behind() {
+            let Some(coded) = &mut self.coded else { return };
+            match coded.pull(&mut piece) {
+                Ok(0) => self.behind = false,
+                Ok(length) => {
+                    decoded += length;
+                    self.take(&piece[..length], now, out);
+                }
+                Err(error) => {
+                    let cause = match error {
+                        coding::Error::Corrupt => Cause::UpstreamMalformed,
+                        coding::Error::Window { .. } => Cause::UpstreamCodingWindow,
+                        coding::Error::Ratio => Cause::UpstreamCodingRatio,
+                    };
+                    self.fail(Failure::new(cause, error.to_string()), now, out);
+                }
+            }
+        }
+        self.enforce_bounds(now, out);
+        if self.ended && !self.behind {
+            self.upstream_ended(now, out);
+        }
+    }
+
+    /// An upstream that never pauses must not outlive a bound: ticks come only in its pauses.
+    fn enforce_bounds(&mut self, now: Instant, out: &mut Out) {
+        if let Some((cause, after)) = self.expired(now).filter(|_| self.outcome.is_none()) {
+            self.expire(cause, after, now, out);
+        }
+    }
+
+    fn expire(&mut self, cause: Cause, after: Duration, now: Instant, out: &mut Out) {
+        let name = cause.what().trim_start_matches("timeout_");
+        self.fail(Failure::new(cause, format!("timeout {name} ({after:?}) ran out")), now, out);
     }
 
     /// The upstream's body is complete by its own framing.
@@ -114,7 +165,11 @@ impl Session {
         if self.outcome.is_some() {
             return;
         }
-        if self.inflate.as_ref().is_some_and(|inflate| !inflate.is_whole()) {
+        if self.behind {
+            self.ended = true;
+            return;
+        }
+        if self.coded.as_ref().is_some_and(|coded| !coded.is_whole()) {
             let message = "the upstream's coded body ended in the middle";
             return self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
         }
@@ -155,8 +210,7 @@ impl Session {
             return None;
         }
         if let Some((cause, after)) = self.expired(now) {
-            let name = cause.what().trim_start_matches("timeout_");
-            self.fail(Failure::new(cause, format!("timeout {name} ({after:?}) ran out")), now, out);
+            self.expire(cause, after, now, out);
             return None;
         }
         if let (State::Reframing { .. }, Some(silence)) = (&self.state, self.bounds.heartbeat)
@@ -228,20 +282,32 @@ impl Session {
             }
             State::Reframing { decoder, .. } => {
                 let writer = &mut self.writer;
-                let result = decoder.decode(bytes, &mut |item| writer.item(item, now, out));
-                let held = decoder.held();
-                if let Err(too_large) = result {
+                if let Err(too_large) = decoder.decode(bytes, &mut |item| writer.item(item, now, out)) {
                     let message = format!(
                         "an event of the upstream is larger than max_event_bytes ({})",
                         too_large.limit
                     );
-                    self.fail(Failure::new(Cause::UpstreamEventTooLarge, message), now, out);
-                } else if !self.share.hold(held) {
-                    let message = "the unfinished events of all streams exceed max_carry_total";
-                    self.fail(Failure::new(Cause::TidegateCarryExhausted, message), now, out);
+                    return self.fail(Failure::new(Cause::UpstreamEventTooLarge, message), now, out);
                 }
             }
             State::Refused => {}
+        }
+        self.account(now, out);
+    }
+
+    /// Counts what is held back for this stream: an unfinished event, and what its codings need.
+    fn account(&mut self, now: Instant, out: &mut Out) {
+        if self.outcome.is_some() {
+            return;
+        }
+        let carried = match &self.state {
+            State::Reframing { decoder, .. } => decoder.held(),
+            _ => 0,
+        };
+        if !self.share.hold(carried + self.coded.as_ref().map_or(0, Decoder::held)) {
+            let message =
+                "what is held back for all streams (unfinished events, coded bodies) exceeds max_carry_total";
+            self.fail(Failure::new(Cause::TidegateCarryExhausted, message), now, out);
         }
     }
 
@@ -365,8 +431,14 @@ fn reframing(format: &'static Format, limit: usize) -> State {
     State::Reframing { format, decoder: (format.decoder)(limit) }
 }
 
-/// Input of a coded body that is taken at a time. DEFLATE makes at most 1032 bytes of one.
-const CODED_BITE_BYTES: usize = 4 << 10;
+/// Input of a coded body that is taken at a time.
+const CODED_BITE_BYTES: usize = 16 << 10;
+
+/// What is decoded of a coded body before the client must have taken what there is.
+const TURN_BYTES: usize = 64 << 10;
+
+/// What is decoded at a time.
+const PIECE_BYTES: usize = 8 << 10;
 
 #[cfg(test)]
 #[path = "session_tests.rs"]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::{Budget, Label};
 use super::*;
-use crate::codec::coding::Coding;
+use crate::codec::coding::Codings;
 use crate::dialect::{ANTHROPIC, OLLAMA, OPENAI_CHAT};
 use crate::format::NDJSON;
 
@@ -34,6 +34,10 @@ fn plan(mode: Mode) -> Plan {
     }
 }
 
+fn codings(names: &str) -> Option<Codings> {
+    Codings::from_fields([names].into_iter()).unwrap()
+}
+
 fn openai() -> Plan {
     Plan { dialect: Some(&OPENAI_CHAT), known_ai: true, ..plan(Mode::Reframe(&SSE)) }
 }
@@ -60,7 +64,11 @@ impl Rig {
     }
 
     fn input(&mut self, bytes: impl AsRef<[u8]>) -> String {
-        self.call(|session, now, out| session.input(bytes.as_ref(), now, out))
+        let mut sent = self.call(|session, now, out| session.input(bytes.as_ref(), now, out));
+        while self.session.is_behind() {
+            sent += &self.call(|session, now, out| session.go_on(now, out));
+        }
+        sent
     }
 
     fn ended(&mut self) -> String {
@@ -435,7 +443,7 @@ fn a_client_that_leaves_is_the_outcome_unless_there_is_one() {
 fn a_coded_stream_is_decoded_and_a_corrupt_one_fails() {
     use std::io::Write;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    let mut rig = Rig::new(Plan { coding: Some(Coding::Gzip), ..openai() });
+    let mut rig = Rig::new(Plan { coding: codings("gzip"), ..openai() });
     for event in [CONTENT, FINISH, DONE_EVENT] {
         encoder.write_all(event.as_bytes()).unwrap();
         encoder.flush().unwrap();
@@ -446,14 +454,14 @@ fn a_coded_stream_is_decoded_and_a_corrupt_one_fails() {
     assert_eq!(rig.outcome(), "done@end");
 
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    let mut cut = Rig::new(Plan { coding: Some(Coding::Gzip), ..plan(Mode::Reframe(&SSE)) });
+    let mut cut = Rig::new(Plan { coding: codings("gzip"), ..plan(Mode::Reframe(&SSE)) });
     encoder.write_all(b"data: x\n\n").unwrap();
     encoder.flush().unwrap();
     cut.input(std::mem::take(encoder.get_mut()));
     cut.ended();
     assert_eq!((cut.end, cut.outcome().as_str()), (Some(End::Abort), "upstream:truncated@body"));
     let mut json = Rig::new(Plan {
-        coding: Some(Coding::Gzip),
+        coding: codings("gzip"),
         mode: Mode::Sniff(Label::Json, Wanted::Events),
         ..openai()
     });
@@ -463,30 +471,91 @@ fn a_coded_stream_is_decoded_and_a_corrupt_one_fails() {
     json.input(std::mem::take(encoder.get_mut()));
     json.ended();
     assert_eq!((json.end, json.outcome().as_str()), (Some(End::Abort), "upstream:truncated@body"));
-    let mut rig = Rig::new(Plan { coding: Some(Coding::Gzip), ..openai() });
+    let mut rig = Rig::new(Plan { coding: codings("gzip"), ..openai() });
     assert!(rig.input("data: plain\n\n").contains("upstream_malformed"));
 }
 
 /// What a 64 KiB read of a bomb blew up to was 64 MiB for the stream, and as much kept by the worker for ever.
 #[test]
-fn a_bomb_is_taken_in_small_bites_and_its_room_is_given_back() {
+fn a_bomb_comes_out_in_small_pieces_and_ends_at_its_bound() {
     use std::io::Write;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(&vec![b'\n'; 8 << 20]).unwrap();
+    encoder.write_all(&b"data: \n\n".repeat(1 << 19)).unwrap();
     let bomb = encoder.finish().unwrap();
-    let passing = Mode::Sniff(Label::Json, Wanted::AsSent);
-    let mut session = Session::new(Plan { coding: Some(Coding::Gzip), ..plan(passing) }, Instant::now());
+    let now = Instant::now();
+    let mut session = Session::new(Plan { coding: codings("gzip"), ..plan(Mode::Reframe(&SSE)) }, now);
     let (mut out, mut total) = (Out::default(), 0);
     for bite in bomb.chunks(session.bite()) {
-        out.clear();
-        session.input(bite, Instant::now(), &mut out);
-        assert!(out.bytes.len() <= 5 << 20, "{} bytes at once", out.bytes.len());
-        total += out.bytes.len();
+        session.input(bite, now, &mut out);
+        loop {
+            assert!(out.bytes.len() <= TURN_BYTES + PIECE_BYTES, "{} bytes at once", out.bytes.len());
+            total += out.bytes.len();
+            out.clear();
+            if !session.is_behind() {
+                break;
+            }
+            session.go_on(now, &mut out);
+        }
     }
-    assert_eq!(total, 8 << 20);
-    out.clear();
-    assert_eq!(out.bytes.capacity(), 0);
-    assert_eq!(Session::new(plan(Mode::PassThrough), Instant::now()).bite(), usize::MAX);
+    assert_eq!(session.outcome().unwrap().to_string(), "upstream:coding_ratio");
+    assert!((1 << 20..4 << 20).contains(&total), "{total}");
+    assert_eq!(Session::new(plan(Mode::PassThrough), now).bite(), usize::MAX);
+}
+
+#[test]
+fn the_end_of_a_coded_body_waits_until_all_of_it_is_decoded() {
+    use std::io::Write;
+    let text = b"data: 0123456789\n\n".repeat(20_000);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(&text).unwrap();
+    let coded = encoder.finish().unwrap();
+    let mut session =
+        Session::new(Plan { coding: codings("gzip"), ..plan(Mode::Reframe(&SSE)) }, Instant::now());
+    let (mut out, mut sent, now) = (Out::default(), Vec::new(), Instant::now());
+    session.input(&coded, now, &mut out);
+    session.upstream_ended(now, &mut out);
+    while session.is_behind() {
+        assert_eq!(out.end, None);
+        sent.append(&mut out.bytes);
+        out.clear();
+        session.go_on(now, &mut out);
+    }
+    sent.append(&mut out.bytes);
+    assert_eq!((sent, out.end), (text, Some(End::Clean)));
+}
+
+/// Ticks come only when the upstream pauses: one that sent comments without end had no bound.
+#[test]
+fn bounds_hold_also_for_an_upstream_that_never_pauses() {
+    for (total, name) in [(None, "timeout_first_event"), (Some(60), "timeout_total")] {
+        let now = Instant::now();
+        let total = total.map(|seconds| (now + Duration::from_secs(seconds), Duration::from_secs(seconds)));
+        let mut rig = Rig::new(Plan { total, ..openai() });
+        rig.now = now;
+        while rig.end.is_none() && rig.now < now + Duration::from_secs(3600) {
+            rig.now += Duration::from_secs(1);
+            rig.input(": still here\n");
+        }
+        assert!(rig.outcome().contains(name), "{} and not {name}", rig.outcome());
+    }
+}
+
+#[test]
+fn memory_of_a_coding_counts_as_held_back() {
+    use std::io::Write;
+    let budget = Arc::new(Budget::new(256 << 10));
+    let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
+    let text: Vec<u8> =
+        (0..60_000_u32).flat_map(|number| format!("data: {number}\n\n").into_bytes()).collect();
+    encoder.write_all(&text).unwrap();
+    encoder.flush().unwrap();
+    let plan = Plan { coding: codings("br"), share: budget.share(), ..plan(Mode::Reframe(&SSE)) };
+    let mut rig = Rig::new(plan);
+    for bite in encoder.into_inner().chunks(4096) {
+        rig.input(bite);
+    }
+    assert_eq!(rig.outcome(), "tidegate:carry_exhausted@body");
+    assert!(rig.session.failure().unwrap().message().contains("max_carry_total"));
 }
 
 #[test]

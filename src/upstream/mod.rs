@@ -13,7 +13,7 @@
 mod connect;
 mod deadline;
 mod error;
-mod http1;
+pub mod http1;
 mod http2;
 mod io;
 mod pool;

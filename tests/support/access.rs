@@ -23,7 +23,9 @@ pub mod outcome {
     pub const EMPTY: &str = "upstream:empty";
     pub const TRUNCATED: &str = "upstream:truncated";
     pub const CLOSED_BEFORE_HEAD: &str = "upstream:closed_before_head";
+    pub const HTTP2_ERROR: &str = "upstream:http2_error";
     pub const MALFORMED: &str = "upstream:malformed";
+    pub const CODING_RATIO: &str = "upstream:coding_ratio";
     pub const EVENT_TOO_LARGE: &str = "upstream:event_too_large";
     pub const DRAIN: &str = "tidegate:drain";
     pub const RESET: &str = "upstream:reset";

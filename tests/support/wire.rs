@@ -256,19 +256,21 @@ impl Wire {
         while written < most {
             self.write(&[0; 16 << 10]).await;
             written += 16 << 10;
-            let unread = async {
-                let mut look = tokio::time::interval(Duration::from_millis(1));
-                while self.underway() != (0, 0) {
-                    look.tick().await;
-                }
-            };
-            if tokio::time::timeout(patience, unread).await.is_err() {
+            if tokio::time::timeout(patience, self.until_read()).await.is_err() {
                 let (ours, theirs) = self.underway();
                 assert!(ours == 0 && theirs > 0, "{ours} bytes wait here, {theirs} at the peer");
                 return;
             }
         }
         panic!("the peer took {written} bytes");
+    }
+
+    /// Waits until the peer has read all that was written. TCP over IPv4 on this machine only.
+    pub async fn until_read(&self) {
+        let mut look = tokio::time::interval(Duration::from_millis(1));
+        while self.underway() != (0, 0) {
+            look.tick().await;
+        }
     }
 
     /// What waits between the two ends: bytes that the peer's kernel has not confirmed, and bytes that it has and

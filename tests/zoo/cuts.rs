@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::any;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
-use tidegate::codec::coding::Coding;
+use tidegate::codec::coding::Codings;
 use tidegate::dialect::Dialect;
 use tidegate::format::{Format, NDJSON, SSE};
 use tidegate::stream::{Budget, Mode, Out, Plan, Session};
@@ -26,7 +26,7 @@ fn plan(case: &Case, format: &'static Format) -> Plan {
         is_error: false,
         dialect: Dialect::hinted(&case.request.path),
         known_ai: true,
-        coding: Coding::from_header(field("content-encoding")),
+        coding: Codings::from_fields([field("content-encoding")].into_iter()).expect("a known coding"),
         mask: None,
         heartbeat: Some(Duration::from_secs(15)),
         first_event: None,
@@ -53,6 +53,10 @@ fn said<'b>(plan: Plan, pieces: impl IntoIterator<Item = &'b [u8]>) -> Said {
     for piece in pieces {
         session.input(piece, now, &mut out);
         note(&mut out);
+        while session.is_behind() {
+            session.go_on(now, &mut out);
+            note(&mut out);
+        }
     }
     session.upstream_ended(now, &mut out);
     note(&mut out);

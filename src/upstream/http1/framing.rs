@@ -10,7 +10,7 @@ use crate::upstream::error::Error;
 
 /// Where a body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// There is none.
     None,
     /// After this many bytes; never 0.
@@ -23,7 +23,7 @@ pub(super) enum Framing {
 
 /// Takes the framing off.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub struct Decoder {
     state: State,
     /// The trailer section so far; empty, and never allocated, where there is none.
     trailers: Vec<u8>,
@@ -34,8 +34,8 @@ enum State {
     /// So many bytes are still to come.
     Length(u64),
     Close,
-    /// In the digits of a chunk size: its value, and whether there was a digit.
-    Size(u64, bool),
+    /// In the digits of a chunk size: its value, and how many there were.
+    Size(u64, u8),
     /// After the digits; the size, and how many bytes of blanks and extensions were skipped.
     Extension(u64, usize),
     /// The size line lacks only its LF.
@@ -55,39 +55,41 @@ enum State {
 
 /// What one read held.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Decoded {
+pub struct Decoded {
     /// Body bytes, now at the front of the buffer.
-    pub(super) data: usize,
+    pub data: usize,
     /// Bytes of the buffer that belonged to the body and its framing; less than all only at its end.
-    pub(super) used: usize,
+    pub used: usize,
 }
 
 /// What one read held before its framing went wrong.
 #[derive(Debug)]
-pub(super) struct Broken {
+pub struct Broken {
     /// Body bytes, now at the front of the buffer: they came before, and are good.
-    pub(super) data: usize,
-    pub(super) error: Error,
+    pub data: usize,
+    /// What is wrong behind them.
+    pub error: Error,
 }
 
 impl Decoder {
-    pub(super) fn new(framing: Framing) -> Self {
+    /// A decoder at the start of a body that is framed like this.
+    pub fn new(framing: Framing) -> Self {
         let state = match framing {
             Framing::None => State::Done,
             Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Size(0, false),
+            Framing::Chunked => State::Size(0, 0),
             Framing::Close => State::Close,
         };
         Decoder { state, trailers: Vec::new() }
     }
 
     /// Whether the body is complete.
-    pub(super) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
     /// How many bytes of the body, at most, may be read without reading past it.
-    pub(super) fn room(&self) -> usize {
+    pub fn room(&self) -> usize {
         match self.state {
             State::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
             _ => usize::MAX,
@@ -95,7 +97,7 @@ impl Decoder {
     }
 
     /// The connection ended. Whether the body is complete by that.
-    pub(super) fn end_of_file(&mut self) -> bool {
+    pub fn end_of_file(&mut self) -> bool {
         if self.state == State::Close {
             self.state = State::Done;
         }
@@ -103,13 +105,19 @@ impl Decoder {
     }
 
     /// The trailer section, once the body is complete.
-    pub(super) fn take_trailers(&mut self) -> Result<Option<HeaderMap>, Error> {
+    ///
+    /// # Errors
+    /// It is not one.
+    pub fn take_trailers(&mut self) -> Result<Option<HeaderMap>, Error> {
         let bytes = std::mem::take(&mut self.trailers);
         if bytes.is_empty() { Ok(None) } else { parse_trailers(&bytes).map(Some) }
     }
 
     /// Takes the framing off what has just been read.
-    pub(super) fn decode(&mut self, buffer: &mut [u8]) -> Result<Decoded, Broken> {
+    ///
+    /// # Errors
+    /// The framing is broken; see [`Broken`]. Not to be called again.
+    pub fn decode(&mut self, buffer: &mut [u8]) -> Result<Decoded, Broken> {
         let mut decoded = Decoded::default();
         while decoded.used < buffer.len() && !self.is_done() {
             let available = buffer.len() - decoded.used;
@@ -150,16 +158,18 @@ impl Decoder {
     /// an error, as everywhere in the framing.
     fn step(&mut self, state: State, byte: u8) -> Result<State, Error> {
         Ok(match (state, byte) {
-            (State::Size(size, _), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+            (State::Size(_, MAX_SIZE_DIGITS..), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                return Err(Error::Malformed { what: "a chunk size of more than 32 digits" });
+            }
+            (State::Size(size, digits), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                // RFC 9112 7.1: a recipient must expect large sizes and not let them overflow.
                 let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
                 let size = size.checked_mul(16).and_then(|size| size.checked_add(digit));
-                State::Size(size.ok_or(Error::Malformed { what: "a chunk size that overflows" })?, true)
+                State::Size(size.ok_or(Error::Malformed { what: "a chunk size that overflows" })?, digits + 1)
             }
-            (State::Size(_, false), _) => return Err(Error::Malformed { what: "a bad chunk size" }),
-            (State::Size(size, true) | State::Extension(size, _), b'\r') => State::SizeLf(size),
-            (State::Size(size, true), b' ' | b'\t' | b';') => {
-                State::Extension(size, usize::from(byte == b';'))
-            }
+            (State::Size(_, 0), _) => return Err(Error::Malformed { what: "a bad chunk size" }),
+            (State::Size(size, _) | State::Extension(size, _), b'\r') => State::SizeLf(size),
+            (State::Size(size, _), b' ' | b'\t' | b';') => State::Extension(size, usize::from(byte == b';')),
             (State::Extension(size, 0), b' ' | b'\t') => State::Extension(size, 0),
             (State::Extension(size, 0), b';') => State::Extension(size, 1),
             (State::Extension(_, MAX_EXTENSION..), _) => {
@@ -169,7 +179,7 @@ impl Decoder {
             (State::SizeLf(0), b'\n') => State::Trailers,
             (State::SizeLf(size), b'\n') => State::Data(size),
             (State::DataCr, b'\r') => State::DataLf,
-            (State::DataLf, b'\n') => State::Size(0, false),
+            (State::DataLf, b'\n') => State::Size(0, 0),
             (State::Trailers, b'\r') => State::EndLf,
             (State::EndLf, b'\n') => State::Done,
             (State::Trailers | State::TrailerField, _) => return self.trailer(byte),
@@ -189,6 +199,9 @@ impl Decoder {
         Ok(if self.trailers.ends_with(b"\r\n\r\n") { State::Done } else { State::TrailerField })
     }
 }
+
+/// Most digits of a chunk size. Sixteen can mean something; some servers pad theirs with zeros.
+const MAX_SIZE_DIGITS: u8 = 32;
 
 /// Largest chunk extension in bytes. Nobody uses them; one of any size would be a way to send without end.
 const MAX_EXTENSION: usize = 4 << 10;
@@ -266,6 +279,9 @@ mod tests {
             assert_eq!(chunked(bad), Err("a bad chunk size"), "{bad:?}");
         }
         assert_eq!(chunked("10000000000000000\r\n"), Err("a chunk size that overflows"));
+        let padded = format!("{}5\r\nhello\r\n0\r\n\r\n", "0".repeat(31));
+        assert_eq!(data(&padded), "hello");
+        assert_eq!(chunked(&format!("0{padded}")), Err("a chunk size of more than 32 digits"));
         assert_eq!(chunked("2\r\nabc"), Err("a chunk that is longer than its size"));
         assert_eq!(chunked("2\r\nab\n"), Err("a chunk that is longer than its size"));
         let long = format!("5;{}\r\n", "x".repeat(MAX_EXTENSION));

@@ -9,7 +9,7 @@ use crate::upstream::error::Error;
 
 /// How the body of a request is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RequestFraming {
+pub enum RequestFraming {
     /// There is none.
     None,
     /// `Content-Length`; this many bytes are still to come.
@@ -20,15 +20,17 @@ pub(super) enum RequestFraming {
 
 /// A final response head, and what it says about the connection.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) parts: response::Parts,
-    pub(super) framing: Framing,
+pub struct Head {
+    /// Status and fields, as they came but for what RFC 9112 wants mended.
+    pub parts: response::Parts,
+    /// Where the body ends.
+    pub framing: Framing,
     /// Whether the connection may carry another request once the body is through.
-    pub(super) keep_alive: bool,
+    pub keep_alive: bool,
 }
 
 /// Writes a request head. Its framing comes from the `size` of the body, not from `head`'s own fields.
-pub(super) fn encode(head: &request::Parts, size: Option<u64>) -> (Vec<u8>, RequestFraming) {
+pub fn encode(head: &request::Parts, size: Option<u64>) -> (Vec<u8>, RequestFraming) {
     let framing = match size {
         // RFC 9110 8.6: no Content-Length where the method gives a body no meaning and there is none.
         Some(0) if !matches!(head.method, Method::POST | Method::PUT | Method::PATCH) => RequestFraming::None,
@@ -85,10 +87,12 @@ fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 /// Finds the final response head in what has arrived so far, in pieces of any size.
 #[derive(Debug, Default)]
-pub(super) struct HeadReader {
+pub struct HeadReader {
     buffer: Vec<u8>,
     /// No end of the head begins before this offset: bytes are searched once, however they come.
     searched: usize,
+    /// Bytes of empty lines in front of heads that were dropped.
+    blank: usize,
     interim: usize,
     /// Whether the request asked for an upgrade, so that 101 is an answer.
     may_switch: bool,
@@ -101,13 +105,13 @@ impl HeadReader {
     }
 
     /// Where to append what arrives, and how much of it at most.
-    pub(super) fn space(&mut self) -> (&mut Vec<u8>, usize) {
+    pub fn space(&mut self) -> (&mut Vec<u8>, usize) {
         let room = MAX_HEAD_BYTES.saturating_sub(self.buffer.len());
         (&mut self.buffer, room)
     }
 
     /// What arrived after the head.
-    pub(super) fn into_rest(mut self) -> Vec<u8> {
+    pub fn into_rest(mut self) -> Vec<u8> {
         self.buffer.shrink_to_fit();
         self.buffer
     }
@@ -115,11 +119,17 @@ impl HeadReader {
     /// The final head, once it is all there; `None` if more is needed. Interim responses (1xx but 101) are dropped:
     /// hyper's server cannot send them on, and of a gateway, which is an origin server to its clients, nobody expects
     /// them (RFC 9110 3.7, 15.2).
-    pub(super) fn next(&mut self, method: &Method) -> Result<Option<Head>, Error> {
+    ///
+    /// # Errors
+    /// What arrived is no HTTP/1 response, is not framed clearly (RFC 9112 6.3), or is past a bound.
+    pub fn next(&mut self, method: &Method) -> Result<Option<Head>, Error> {
         loop {
-            // RFC 9112 2.2: empty lines before a message, left over from a body, mean nothing.
-            let blank = self.buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-            self.buffer.drain(..blank);
+            self.drop_blank_lines()?;
+            // RFC 9112 2.3: what does not begin like this is no HTTP/1, and is not worth waiting for.
+            let begun = self.buffer.len().min(PROTOCOL.len());
+            if self.buffer[..begun] != PROTOCOL[..begun] {
+                return Err(Error::Malformed { what: NOT_HTTP });
+            }
             if !self.has_end() {
                 return match self.buffer.len() {
                     MAX_HEAD_BYTES.. => Err(Error::Malformed { what: "its head is larger than 64 KiB" }),
@@ -144,6 +154,17 @@ impl HeadReader {
         }
     }
 
+    /// RFC 9112 2.2 lets a server ignore empty lines in front of a request; some servers leave one behind a body, too.
+    fn drop_blank_lines(&mut self) -> Result<(), Error> {
+        let blank = self.buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        self.buffer.drain(..blank);
+        self.blank += blank;
+        if self.blank > MAX_BLANK {
+            return Err(Error::Malformed { what: "more than 32 bytes of empty lines before its head" });
+        }
+        Ok(())
+    }
+
     /// Whether an empty line has arrived; remembers how far it has looked.
     fn has_end(&mut self) -> bool {
         for end in memchr::memchr_iter(b'\n', &self.buffer[self.searched..]) {
@@ -163,7 +184,11 @@ type Parsed = (usize, Version, StatusCode, HeaderMap);
 fn parse(buffer: &[u8]) -> Result<Parsed, Error> {
     let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut slots);
-    let length = match parsed.parse(buffer) {
+    let mut parser = httparse::ParserConfig::default();
+    // RFC 9112 5.1: a proxy takes blanks between a name and its colon out. (5.2: of folded lines it may refuse the
+    // response, and 2.2: it must not pass a bare CR; httparse refuses both.)
+    parser.allow_spaces_after_header_name_in_responses(true);
+    let length = match parser.parse_response(&mut parsed, buffer) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Err(Error::Malformed { what: "its head ends too early" }),
         Err(error) => return Err(Error::Malformed { what: named(error) }),
@@ -209,7 +234,7 @@ fn named(error: httparse::Error) -> &'static str {
         httparse::Error::HeaderName => "a bad header name",
         httparse::Error::HeaderValue => "a bad header value",
         httparse::Error::Status => "a bad status line",
-        httparse::Error::Version => "it does not start with HTTP/1.0 or HTTP/1.1",
+        httparse::Error::Version => NOT_HTTP,
         httparse::Error::NewLine => "a bad line end in its head",
         httparse::Error::Token => "a bad byte in its head",
     }
@@ -219,12 +244,18 @@ fn final_head(
     method: &Method,
     version: Version,
     status: StatusCode,
-    headers: HeaderMap,
+    mut headers: HeaderMap,
 ) -> Result<Head, Error> {
     let chunked = is_chunked(&headers)?;
     let length = content_length(&headers)?;
+    if let Some(length) = length {
+        // RFC 9110 8.6: a list of the same number is forwarded as that number.
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
     // RFC 9112 6.3, in its order of precedence.
     let bodyless = method == Method::HEAD || matches!(status.as_u16(), 101 | 204 | 304);
+    // RFC 9112 6.1, RFC 9110 8.6: 204 must not announce a body. Whether one comes, nobody can know.
+    let doubtful = status == StatusCode::NO_CONTENT && (chunked || length.is_some_and(|length| length > 0));
     let framing = match length {
         _ if bodyless => Framing::None,
         _ if chunked => Framing::Chunked,
@@ -234,6 +265,7 @@ fn final_head(
     };
     let keep_alive = version == Version::HTTP_11
         && framing != Framing::Close
+        && !doubtful
         // RFC 9112 6.3 rule 3: both is an attempt at smuggling, or a bug.
         && !(chunked && length.is_some())
         && !says_close(&headers);
@@ -242,8 +274,10 @@ fn final_head(
     Ok(Head { parts, framing, keep_alive })
 }
 
-/// Whether the body is chunked. The only transfer coding that is known; the same field twice is a common slip
-/// of servers behind a framework that adds its own, and means the same.
+/// Whether the body is chunked. The only transfer coding that is known, since no other is asked for (RFC 9112 7.4);
+/// the same field twice is a common slip of servers behind a framework that adds its own, and means the same. In
+/// HTTP/1.0, where it must not be (RFC 9112 6.1), it is what simple servers send that write chunks by hand: it is
+/// read as strictly as ever, and the connection is not used again.
 fn is_chunked(headers: &HeaderMap) -> Result<bool, Error> {
     let mut chunked = false;
     for coding in headers.get_all(header::TRANSFER_ENCODING) {
@@ -286,6 +320,14 @@ fn says_close(headers: &HeaderMap) -> bool {
         headers.get_all(header::CONNECTION).iter().flat_map(|field| field.as_bytes().split(|b| *b == b','));
     options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
+
+/// How every response begins.
+const PROTOCOL: &[u8] = b"HTTP/1.";
+
+const NOT_HTTP: &str = "it does not start with HTTP/1.0 or HTTP/1.1";
+
+/// Most bytes of empty lines before a head, those of interim responses included.
+const MAX_BLANK: usize = 32;
 
 /// Largest response head, interim responses and what came in the same read not counted twice.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -394,10 +436,41 @@ mod tests {
         let bytes = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
         let (head, _) = read(&Method::HEAD, [bytes.as_bytes()]).unwrap().unwrap();
         assert_eq!((head.framing, head.keep_alive), (Framing::None, true));
-        for status in [204, 304] {
-            let head = whole(&format!("HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\n\r\n")).unwrap();
-            assert_eq!((head.framing, head.keep_alive), (Framing::None, true));
+        for (status, fields, kept) in [
+            (204, "", true),
+            (204, "Content-Length: 0\r\n", true),
+            (204, "Content-Length: 1\r\n", false),
+            (204, "Transfer-Encoding: chunked\r\n", false),
+            (304, "Content-Length: 1\r\n", true),
+            (304, "Transfer-Encoding: chunked\r\n", true),
+        ] {
+            let head = whole(&format!("HTTP/1.1 {status}\r\n{fields}\r\n")).unwrap();
+            assert_eq!((head.framing, head.keep_alive), (Framing::None, kept), "{status} {fields}");
         }
+    }
+
+    #[test]
+    fn length_that_was_repeated_is_told_once() {
+        let head = whole("HTTP/1.1 200 OK\r\nContent-Length: 5, 05\r\nContent-Length: 5\r\n\r\n").unwrap();
+        let lengths: Vec<_> = head.parts.headers.get_all("content-length").iter().collect();
+        assert_eq!(lengths, ["5"]);
+    }
+
+    #[test]
+    fn blanks_before_a_colon_are_taken_out() {
+        let head = whole("HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\nX\t: y\r\n\r\n").unwrap();
+        assert_eq!((head.framing, &head.parts.headers["x"]), (Framing::Chunked, &"y".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_cannot_become_a_head_is_refused_at_once() {
+        for bad in ["S", "HTTP/2", "http/1.1", "HTTX", " HTTP/1.1", "\u{15}\u{3}\u{3}", "{"] {
+            let error = read(&Method::GET, [bad.as_bytes()]).unwrap_err();
+            assert!(matches!(error, Error::Malformed { what: NOT_HTTP }), "{bad:?}");
+        }
+        let blank = "\r\n".repeat(MAX_BLANK / 2);
+        assert!(whole(&format!("{blank}HTTP/1.1 200 OK\r\n\r\n")).is_ok());
+        assert!(read(&Method::GET, [blank.as_bytes(), b"\n"]).is_err());
     }
 
     #[test]

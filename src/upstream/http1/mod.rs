@@ -4,8 +4,8 @@
 //! response go at the same time: whoever waits for the head or reads the body also drives the request body up.
 //! A connection goes back to the pool only after [`Read::End`], and only if nothing is left unsent or unread.
 
-mod framing;
-mod head;
+pub mod framing;
+pub mod head;
 mod sender;
 
 use std::future::poll_fn;

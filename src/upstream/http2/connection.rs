@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::feed::{Feed, Shared};
+use super::flood::Ledger;
 use super::translate_error;
 use crate::upstream::error::Error;
 use crate::upstream::io::Io;
@@ -29,7 +30,7 @@ pub(in crate::upstream) struct Connection {
     /// Polled by a task of its own; here to be asked how many streams the upstream allows. `None` once the
     /// connection has ended: only when it is dropped do requests that wait in it come back.
     driver: Rc<RefCell<Option<Driver>>>,
-    written: Rc<Cell<u64>>,
+    meter: Rc<Meter>,
     streams: Cell<usize>,
     limit: Cell<usize>,
     unused_since: Cell<Option<Instant>>,
@@ -42,9 +43,9 @@ impl Connection {
     /// # Errors
     /// [`Error::Http2`] or [`Error::ClosedBeforeHead`] if the preface could not be sent.
     pub(in crate::upstream) async fn start(io: Io) -> Result<Rc<Self>, Error> {
-        let written = Rc::new(Cell::new(0));
+        let meter = Rc::new(Meter::default());
         let spawner = Spawner::default();
-        let io = TokioIo::new(Metered { io, written: Rc::clone(&written) });
+        let io = TokioIo::new(Metered { io, meter: Rc::clone(&meter) });
         let handshake = builder(spawner.clone()).handshake(io).await;
         let (sender, driver) = handshake
             .map_err(|error| translate_error(&error, |source| Error::ClosedBeforeHead { source }))?;
@@ -54,7 +55,7 @@ impl Connection {
             sender,
             spawner,
             driver,
-            written,
+            meter,
             streams: Cell::new(0),
             limit: Cell::new(MAX_STREAMS),
             unused_since: Cell::new(None),
@@ -73,7 +74,7 @@ impl Connection {
 
     /// Bytes that the socket took, of all streams.
     pub(super) fn written(&self) -> u64 {
-        self.written.get()
+        self.meter.written.get()
     }
 
     /// Whether new streams may be opened, as far as is known.
@@ -162,6 +163,7 @@ impl Lease {
     pub(in crate::upstream) fn new(connection: Rc<Connection>, pool: Weak<Pool>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
         connection.unused_since.set(None);
+        connection.meter.ledger.borrow_mut().asked();
         Lease { connection, pool }
     }
 
@@ -206,15 +208,24 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Spawner {
     }
 }
 
-/// Counts the bytes that the socket took: if there were none since a request was handed over, none was of it.
+/// What went over a socket.
+#[derive(Debug, Default)]
+struct Meter {
+    /// Bytes that the socket took: if there were none since a request was handed over, none was of it.
+    written: Cell<u64>,
+    ledger: RefCell<Ledger>,
+}
+
+/// A socket, counted.
 struct Metered {
     io: Io,
-    written: Rc<Cell<u64>>,
+    meter: Rc<Meter>,
 }
 
 impl Metered {
     fn count(&self, written: usize) -> Poll<io::Result<usize>> {
-        self.written.set(self.written.get() + written as u64);
+        self.meter.written.set(self.meter.written.get() + written as u64);
+        self.meter.ledger.borrow_mut().wrote(written);
         Poll::Ready(Ok(written))
     }
 }
@@ -225,7 +236,13 @@ impl AsyncRead for Metered {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+        if self.meter.ledger.borrow_mut().read(&buffer.filled()[before..]) {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Ready(Err(FLOODED.into()))
+        }
     }
 }
 
@@ -256,6 +273,9 @@ impl AsyncWrite for Metered {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
+
+/// How [`translate_error`] knows that it was a flood; no socket says this.
+pub(super) const FLOODED: io::ErrorKind = io::ErrorKind::QuotaExceeded;
 
 /// Most streams on one connection: bounds what its unread streams can hold to 4 MiB, and how many requests one
 /// broken connection takes with it.

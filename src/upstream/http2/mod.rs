@@ -7,6 +7,7 @@
 mod body;
 mod connection;
 mod feed;
+mod flood;
 
 use std::error::Error as _;
 use std::future::{Future, poll_fn};
@@ -171,14 +172,11 @@ fn rejection(error: &hyper::Error) -> Option<Rejection> {
 }
 
 fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
-    let mut source = error.source();
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return Some(error);
-        }
-        source = error.source();
-    }
-    None
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+fn causes(error: &hyper::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |cause: &&(dyn std::error::Error + 'static)| (*cause).source())
 }
 
 /// An error in our words. `closed` makes it when the connection just ended.
@@ -186,10 +184,17 @@ fn translate_error(error: &hyper::Error, closed: impl FnOnce(Option<io::Error>) 
     if error.is_timeout() {
         return Error::Http2 { what: "connection: no answer to a ping".to_owned() };
     }
-    let Some(error) = h2_error(error) else { return closed(None) };
-    if let Some(socket) = error.get_io() {
+    let of_h2 = h2_error(error);
+    // hyper takes the socket's error out of that of h2, but not always.
+    let socket = of_h2.and_then(h2::Error::get_io).or_else(|| causes(error).find_map(|it| it.downcast_ref()));
+    if let Some(socket) = socket {
+        if socket.kind() == connection::FLOODED {
+            let what = "connection ended: the upstream floods it with frames that carry nothing";
+            return Error::Http2 { what: what.to_owned() };
+        }
         return closed(Some(io::Error::new(socket.kind(), socket.to_string())));
     }
+    let Some(error) = of_h2 else { return closed(None) };
     let (what, by) = match (error.is_go_away(), error.is_remote()) {
         (false, true) => ("stream reset", " by the upstream"),
         (false, false) => ("stream reset", ""),
