@@ -357,7 +357,8 @@ async fn nine_thousand_idle_connections_cost_little_and_hold_nobody_up() {
     println!("used: {used} bytes each");
     assert!(used <= USED, "an idle connection that was used once costs {used} bytes");
     let start = Instant::now();
-    drop(idle);
+    // Reset, so that the kernel does not keep 9,000 closed connections for a minute.
+    idle.into_iter().for_each(Wire::reset);
     crate::support::eventually(Duration::from_secs(20), "all to be closed", || {
         let open = proxy.fds().saturating_sub(files);
         if open < 100 { Ok(()) } else { Err(format!("{open} are open")) }
