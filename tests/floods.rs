@@ -150,6 +150,38 @@ async fn streams_that_are_opened_and_reset_end_the_connection() {
     assert!(asked < 1_000, "the upstream was asked {asked} times");
 }
 
+/// The same by a client that waits until the upstream is at work, so that nothing is reset before it was looked at.
+#[tokio::test]
+async fn streams_that_are_reset_when_the_upstream_works_end_the_connection() {
+    let _alone = alone().await;
+    let mut upstream = Upstream::start().await;
+    let proxy = one_worker(&upstream, "").await;
+    let mut client = RawHttp2::connect(&proxy.http(), &[]).await;
+    let mut asked = 0;
+    let start = Instant::now();
+    loop {
+        let stream = 2 * asked + 1;
+        if client.try_write(&request(stream, &get("/flood"))).await.is_err() {
+            break;
+        }
+        let exchange = tokio::select! {
+            biased;
+            exchange = upstream.request() => exchange,
+            () = async { while client.next().await.is_some() {} } => break,
+        };
+        asked += 1;
+        if client.try_write(&frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])).await.is_err() {
+            break;
+        }
+        drop(exchange);
+    }
+    // 400, and 40 for each second.
+    let most = 450 + 40 * start.elapsed().as_secs() as u32;
+    assert!((300..most).contains(&asked), "the upstream was asked {asked} times");
+    proxy.logged("client:flooded").await;
+    served(&proxy.http(), &mut upstream).await;
+}
+
 /// What h2 refuses costs the upstream nothing, but the log a line each.
 #[tokio::test]
 async fn requests_with_faults_end_the_connection() {
@@ -357,7 +389,8 @@ async fn nine_thousand_idle_connections_cost_little_and_hold_nobody_up() {
     println!("used: {used} bytes each");
     assert!(used <= USED, "an idle connection that was used once costs {used} bytes");
     let start = Instant::now();
-    drop(idle);
+    // Reset, so that the kernel does not keep 9,000 closed connections for a minute.
+    idle.into_iter().for_each(Wire::reset);
     crate::support::eventually(Duration::from_secs(20), "all to be closed", || {
         let open = proxy.fds().saturating_sub(files);
         if open < 100 { Ok(()) } else { Err(format!("{open} are open")) }

@@ -3,7 +3,8 @@
 //! TLS handshake, then the first bytes (is it HTTP/2?), then hyper with every limit set, driven by
 //! [`Driver`]. Each step has its timeout. Nothing here knows what a request is about: that is the
 //! [`Handler`], which in production is [`crate::proxy::handle`]. What hyper refuses before the handler sees
-//! it gets its access line here.
+//! it gets its access line here: over HTTP/1.1 hyper says so when the connection ends, over HTTP/2 nobody does, and
+//! the frames that passed are counted ([`super::frames`]).
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -26,7 +27,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::client::Client;
 use super::driver::{Driver, End};
-use super::io::{ClientIo, Metered, Opening, Socket, Wire, is_blank};
+use super::io::{ClientIo, Opening, Socket, Wire, is_blank};
+use super::metered::Metered;
 use super::registry::Member;
 use super::stall::{self, Streams};
 use super::tunnel::{self, Http1End, Upgrades};
@@ -247,7 +249,9 @@ impl<H: Handler> Connection<H> {
         let driver = Driver::new(&self.client, &wire, &self.worker, &self.member, Some(streams.clone()));
         let end = driver.run(pin!(http)).await;
         match end {
-            End::Done(Ok(())) => drop(self.http2_ended(&wire, Cause::ClientMalformed)),
+            End::Done(Ok(())) => {
+                self.http2_ended(&wire, Cause::ClientMalformed);
+            }
             End::Done(Err(error)) => {
                 let cause = match reason(&error) {
                     _ if wire.is_flooded() => Cause::ClientFlooded,

@@ -1,8 +1,7 @@
 //! Between hyper and the client's socket.
 //!
-//! [`Metered`] sits on the raw socket, under TLS, and keeps [`Client::write_blocked`] true to what the kernel
-//! takes. [`Wire`] sits above TLS, between hyper ([`ClientIo`]) and the connection that drives hyper. It adds no
-//! copy and no system call to what hyper does, with one exception: hyper stops reading while it holds bytes that
+//! [`Wire`] sits above TLS, between hyper ([`ClientIo`]) and the connection that drives hyper. It adds no copy and no
+//! system call to what hyper does, with one exception: hyper stops reading while it holds bytes that
 //! it cannot use yet (a pipelined request, a stray line end, a request body that nobody takes), and is then
 //! blind to a client that goes away. [`Wire::poll_ahead`] goes on reading in its place, into a bounded stash
 //! that hyper is served from later. Once the stash is full, [`Wire::poll_hangup`] asks the kernel instead.
@@ -23,7 +22,6 @@ use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
@@ -50,12 +48,6 @@ impl Socket for UnixStream {
     }
 }
 
-impl<S: Socket> Socket for Metered<S> {
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.fd()
-    }
-}
-
 impl<S: Socket> Socket for TlsStream<S> {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.get_ref().0.fd()
@@ -67,13 +59,6 @@ impl Socket for tokio::io::DuplexStream {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         None
     }
-}
-
-/// A raw socket that notes in [`Client`] whether the kernel takes what is written.
-#[derive(Debug)]
-pub(super) struct Metered<S> {
-    socket: S,
-    client: Rc<Client>,
 }
 
 /// A client's byte stream, shared by hyper and the connection that drives hyper.
@@ -346,70 +331,6 @@ impl hyper::rt::Write for ClientIo {
     }
 }
 
-impl<S> Metered<S> {
-    /// `socket`, whose writes are noted in `client`.
-    pub(super) fn new(socket: S, client: Rc<Client>) -> Self {
-        Metered { socket, client }
-    }
-
-    fn note(&self, wanted: usize, poll: &Poll<io::Result<usize>>) {
-        let client = &self.client;
-        match poll {
-            Poll::Ready(Ok(written)) if *written == wanted => client.write_blocked.set(false),
-            Poll::Ready(Ok(0) | Err(_)) => {}
-            Poll::Ready(Ok(_)) => {
-                client.wrote_at.set(Instant::now());
-                client.write_blocked.set(true);
-            }
-            Poll::Pending => {
-                if !client.write_blocked.replace(true) {
-                    client.wrote_at.set(Instant::now());
-                }
-            }
-        }
-    }
-}
-
-impl<S: Socket> AsyncRead for Metered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buffer)
-    }
-}
-
-impl<S: Socket> AsyncWrite for Metered<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.note(bytes.len(), &poll);
-        poll
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
-        self.note(slices.iter().map(|slice| slice.len()).sum(), &poll);
-        poll
-    }
-}
-
 /// Whether `bytes` begin with the preface of HTTP/2; `None` while that is open.
 fn is_preface(bytes: &[u8]) -> Option<bool> {
     let common = bytes.len().min(PREFACE.len());
@@ -448,23 +369,6 @@ mod tests {
         assert_eq!(is_preface(b"G"), Some(false));
         assert_eq!(is_preface(b"PRI * HTTP/2.0\r\n\r\nSX"), Some(false));
         assert_eq!(is_preface(b"PRI * HTTP/1.1\r\n\r\n"), Some(false));
-    }
-
-    #[tokio::test]
-    async fn write_that_is_not_taken_whole_blocks_until_one_is() {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let client = Rc::new(Client::new(None, None, false));
-        let (mut end, socket) = tokio::io::duplex(4);
-        let mut metered = Metered::new(socket, Rc::clone(&client));
-        assert_eq!(metered.write(b"abc").await.expect("written"), 3);
-        assert!(!client.write_blocked.get());
-        assert_eq!(metered.write(b"de").await.expect("written"), 1);
-        assert!(client.write_blocked.get(), "a short write");
-        let pending = tokio::time::timeout(std::time::Duration::ZERO, metered.write(b"e")).await;
-        assert!(pending.is_err() && client.write_blocked.get());
-        end.read_exact(&mut [0; 4]).await.expect("read");
-        assert_eq!(metered.write(b"e").await.expect("written"), 1);
-        assert!(!client.write_blocked.get());
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ mod frames;
 mod hangup;
 mod io;
 mod listener;
+mod metered;
 pub mod registry;
 mod report;
 pub mod stall;

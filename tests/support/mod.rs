@@ -18,6 +18,7 @@ pub mod tidegate;
 pub mod upstream;
 pub mod wire;
 
+use std::fs::File;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,10 +56,18 @@ pub async fn eventually(limit: Duration, what: &str, mut check: impl FnMut() -> 
     }
 }
 
-/// Tests that load the machine and tests that measure time take this, so that none runs beside another.
-pub async fn alone() -> MutexGuard<'static, ()> {
+/// Tests that load the machine and tests that measure time take this, so that none runs beside another, be it a thread
+/// of the same process or, as some runners have it, a process of its own.
+pub async fn alone() -> (MutexGuard<'static, ()>, File) {
     static ONE: Mutex<()> = Mutex::const_new(());
-    ONE.lock().await
+    let one = ONE.lock().await;
+    let locked = tokio::task::spawn_blocking(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("alone");
+        let file = File::create(path).expect("a file can be made");
+        file.lock().expect("a file can be locked");
+        file
+    });
+    (one, locked.await.expect("no panic"))
 }
 
 /// A directory of its own, removed with everything in it when dropped.
