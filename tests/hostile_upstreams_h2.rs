@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use crate::support::access::outcome;
 use crate::support::client::{Call, Request};
 use crate::support::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PRIORITY, PUSH_PROMISE, RST_STREAM,
-    SETTINGS, WINDOW_UPDATE, block, frame,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PRIORITY, PUSH_PROMISE,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame,
 };
 use crate::support::http2_upstream::{Connection, Server, headers};
 use crate::support::tidegate::{Launch, Tidegate};

@@ -147,7 +147,10 @@ fn pseudo_fields() -> Vec<Case> {
         ended("Pseudo-header field that does not exist", with(&[(":x", "y")]), "RFC 9113 8.3"),
         refused(
             "CONNECT with a :protocol that is no WebSocket",
-            request(OWN, &[&get("/p")[1..], &[(":method", "CONNECT"), (":protocol", "connect-udp")]].concat()),
+            request(
+                OWN,
+                &[&get("/p")[1..], &[(":method", "CONNECT"), (":protocol", "connect-udp")]].concat(),
+            ),
             501,
             "client:method_not_implemented",
             "RFC 8441 4",

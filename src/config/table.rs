@@ -715,7 +715,9 @@ pub static KEYS: &[Key] = &[
         Default("4096"),
         "Most connections of one client address at a time; of an IPv6 address, the whole /64 counts as one.",
         "Past it new ones are closed at once. Not for trusted_proxies and Unix sockets.",
-    ),
+    )
+    .example("64")
+    .see(&["server.trusted_proxies"]),
     key(
         "limits.min_body_rate",
         Kind::Size { min: "0B", max: "1GiB" },
@@ -723,7 +725,10 @@ pub static KEYS: &[Key] = &[
         "What a client must send of a request body each second on average, for the time that it is waited for. It may \
          be timeouts.request_body_idle behind.",
         "Less gets 408. \"0B\" asks for nothing.",
-    ),
+    )
+    .example(r#""4KiB""#)
+    .see(&["timeouts.request_body_idle"])
+    .causes(&[Cause::ClientRequestBodyTooSlow]),
     key(
         "limits.max_carry_total",
         Kind::Size { min: "1MiB", max: "1TiB" },

@@ -573,7 +573,7 @@ mod tests {
         let mut other = connect();
         assert_eq!(get(&mut other, "/").expect("an answer"), "HTTP/1.1 502");
         assert!(get(&mut connect(), "/panic").is_err(), "the connection of the request is closed");
-        read_until(&mut other, "}}");
+        read_until(&mut other, "\"type\":\"error\"}");
         assert_eq!(get(&mut other, "/").expect("an answer"), "HTTP/1.1 502");
         assert_eq!(get(&mut connect(), "/").expect("an answer"), "HTTP/1.1 502");
         stopper.end_now();

@@ -58,7 +58,6 @@ pub enum Error {
     Ratio,
 }
 
-
 /// One coding, taken off.
 trait Coder: Debug {
     /// Decodes from `input` into `output`, neither of which need be used up. If it takes nothing and gives nothing,
