@@ -310,7 +310,11 @@ fn normalised() -> Vec<Case> {
         body("Chunk extensions", "3;a=b\r\nabc\r\n0;x\r\n\r\n", "RFC 9112 7.1.1: dropped"),
         body("Chunk size with zeros in front", "0003\r\nabc\r\n000\r\n\r\n", "RFC 9112 7.1"),
         body("Space behind a chunk size", "3 \r\nabc\r\n0\r\n\r\n", "RFC 9112 7.1.1: dropped"),
-        body("Trailers", "3\r\nabc\r\n0\r\ncontent-length: 5\r\n\r\n", "RFC 9110 6.5.1: dropped"),
+        body(
+            "Content-Length as a trailer",
+            "3\r\nabc\r\n0\r\ncontent-length: 5\r\n\r\n",
+            "RFC 9110 6.5.1: dropped",
+        ),
     ]
 }
 

@@ -289,7 +289,7 @@ pub fn acceptances() -> Vec<Case> {
             "abc",
             "RFC 9110 8.6: one goes up",
         ),
-        accepted("Trailers", post(&[], 0, &trailers), "abc", "RFC 9110 6.5.1: dropped"),
+        accepted("Content-Length as a trailer", post(&[], 0, &trailers), "abc", "RFC 9110 6.5.1: dropped"),
         accepted(
             "Cookie in pieces",
             with(&[("cookie", "a=b"), ("cookie", "c=d")]),

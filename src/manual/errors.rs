@@ -36,7 +36,7 @@ fn what_a_client_reads(out: &mut String) {
     paragraph(
         out,
         "Every request ends in exactly one way: its outcome. The access line has it as `outcome`; a client reads the \
-         same word as `code`. What an upstream answers itself, 4xx and 5xx too, passes as it is.",
+         same word as `code`, with `_` for `:` and without `client:`. What an upstream answers itself, 4xx and 5xx too, passes as it is.",
     );
     let failure =
         Failure::new(Cause::UpstreamTruncated, "the upstream closed the connection inside the response body");

@@ -79,7 +79,8 @@ causes! {
     /// The request head is not HTTP, or larger than `limits.max_head_bytes` or `limits.max_headers` allow. The client
     /// gets 400, 414 or 431 without a body.
     ClientMalformed: Client "malformed", Nothing, "Look at what the client sends; raise the limit if its headers are meant.";
-    /// The head of a request did not come within `timeouts.request_head`. The connection is closed.
+    /// The head of a request did not come within `timeouts.request_head`. The connection is closed; a client of HTTP/1.1
+    /// that has sent a part of the head gets 408 without a body first.
     ClientTimeoutRequestHead: Client "timeout_request_head", Nothing, "Nothing, if it was a scanner; else look at the client's network.";
     /// CONNECT or TRACE.
     ClientMethodNotImplemented: Client "method_not_implemented", status(StatusCode::NOT_IMPLEMENTED), "Use another method; tidegate is no tunnel.";

@@ -17,6 +17,7 @@ export async function chat({ url, key, request, signal, show }) {
     const blocks = (rest + decoder.decode(value, { stream: true })).split("\n\n");
     rest = blocks.pop(); // not whole yet
     for (const data of blocks.map(dataOf)) {
+      if (data === undefined) continue; // a block without data
       if (data === "[DONE]") return reader.cancel();
       const chunk = JSON.parse(data);
       if (chunk.error) throw Object.assign(new Error(chunk.error.message), chunk.error);
