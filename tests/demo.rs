@@ -65,10 +65,21 @@ fn cuts(rest: &Rest, end: &[u8]) -> (usize, usize) {
     (events, characters)
 }
 
+/// Takes the port for this test. The other demos of this file let go of it soon; what holds it for longer is a
+/// program of this machine, and keeps it.
+async fn taken(port: u16) -> Option<TcpListener> {
+    for _ in 0..300 {
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(listener) => return Some(listener),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+    None
+}
+
 #[tokio::test]
 async fn free_ports_are_taken_when_the_usual_are_not_free() {
-    // Whether this test or another program has them does not matter.
-    let _taken = [8080, 8081].map(|port| TcpListener::bind(("127.0.0.1", port)));
+    let _taken = [taken(8080).await, taken(8081).await];
     let demo = Launch::flags(&["demo"]).start().await;
     let (front, raw) = (&demo.addresses[0], raw_url(&demo));
     for address in [front, &raw] {
