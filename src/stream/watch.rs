@@ -1,15 +1,17 @@
-//! Watches the events of a stream for signs of how it ends.
+//! Watches the events of a stream for its first content and for signs of how it ends.
 
 use crate::codec::Event;
-use crate::dialect::{Dialect, GENERIC, Sign};
+use crate::dialect::{DIALECTS, Dialect, GENERIC, Sign, is_blank};
 
 /// What has been seen of the dialect.
 #[derive(Debug)]
 pub(super) struct Watch {
+    /// What the events are read as: what was hinted at, until the first event says otherwise.
     dialect: Option<&'static Dialect>,
     standing: Standing,
     /// The route is known to carry an AI stream, whatever its dialect.
     known_ai: bool,
+    content: bool,
     finish: bool,
     last: bool,
     /// Some event was an error.
@@ -20,20 +22,23 @@ pub(super) struct Watch {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// By path or setting; no event yet.
+    /// By path, header or setting, or not at all; no event yet.
     Hinted,
     /// The first event was one of the dialect.
     Confirmed,
-    /// It was not.
+    /// It was not, nor is another evident.
     Refuted,
 }
 
 impl Watch {
     pub(super) fn new(dialect: Option<&'static Dialect>, known_ai: bool) -> Self {
+        // Who says "generic" wants nothing judged.
+        let is_generic = dialect == Some(&GENERIC);
         Watch {
-            dialect,
-            standing: Standing::Hinted,
+            dialect: dialect.or(known_ai.then_some(&GENERIC)),
+            standing: if is_generic { Standing::Confirmed } else { Standing::Hinted },
             known_ai,
+            content: false,
             finish: false,
             last: false,
             error: false,
@@ -41,13 +46,16 @@ impl Watch {
         }
     }
 
-    /// Looks at an event that goes to the client. Once the last sign was seen, no further event is searched.
+    /// Looks at an event that goes to the client. Once the last sign was seen, no further event is searched; once
+    /// content was seen, none is searched for that.
     pub(super) fn event(&mut self, event: &Event<'_>) {
         if self.last {
             return;
         }
-        let hinted = self.dialect.filter(|_| self.standing != Standing::Refuted);
-        let Some(dialect) = hinted.or(self.known_ai.then_some(&GENERIC)) else { return };
+        if self.standing == Standing::Hinted {
+            self.settle(event);
+        }
+        let Some(dialect) = self.dialect else { return };
         let sign = (dialect.sign)(event);
         match sign {
             Sign::Plain | Sign::Error => self.error_last = sign == Sign::Error,
@@ -55,16 +63,38 @@ impl Watch {
             Sign::Last => (self.finish, self.last) = (true, true),
         }
         self.error |= self.error_last;
-        if self.standing == Standing::Hinted {
-            // An error or an end is no refutation: either may come first.
-            let confirmed = (dialect.confirms)(event) || self.finish || self.error;
-            self.standing = if confirmed { Standing::Confirmed } else { Standing::Refuted };
+        if !self.content && sign != Sign::Error {
+            self.content = dialect.has_content(event);
         }
+    }
+
+    /// Holds what was hinted at against the first event. Pings and ids alone say nothing.
+    fn settle(&mut self, event: &Event<'_>) {
+        if is_blank(event) {
+            return;
+        }
+        // An error or an end is no refutation: either may come first.
+        let is_one = |dialect: &Dialect| (dialect.confirms)(event) || (dialect.sign)(event) != Sign::Plain;
+        let hinted = self.dialect.filter(|dialect| **dialect != GENERIC && is_one(dialect));
+        let evident = || DIALECTS.iter().copied().find(|dialect| (dialect.evident)(event));
+        let found = hinted.or_else(evident);
+        self.standing = if found.is_some() { Standing::Confirmed } else { Standing::Refuted };
+        self.dialect = found.or(self.known_ai.then_some(&GENERIC));
     }
 
     /// The dialect as far as it is known: confirmed, or hinted while no event has said otherwise.
     pub(super) fn dialect(&self) -> Option<&'static Dialect> {
-        self.dialect.filter(|_| self.standing != Standing::Refuted).or(self.known_ai.then_some(&GENERIC))
+        self.dialect
+    }
+
+    /// Content has been seen.
+    pub(super) fn has_content(&self) -> bool {
+        self.content
+    }
+
+    /// There was no content yet, and it would be known if it came.
+    pub(super) fn awaits_content(&self) -> bool {
+        self.dialect.is_some() && !self.content && !self.finish && !self.error
     }
 
     /// Nothing of the answer can follow.
