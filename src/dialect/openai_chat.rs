@@ -118,7 +118,8 @@ mod tests {
         assert!(content(r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#));
         assert!(content(r#"{"choices":[{"delta":{"content":[{"type":"thinking"}]}}]}"#));
         for empty in [r#"{"role":"assistant","content":""}"#, r#"{"role":"assistant","content":null}"#, "{}"] {
-            assert!(!content(&format!(r#"{{"choices":[{{"delta":{empty},"finish_reason":null}}]}}"#)), "{empty}");
+            let data = format!(r#"{{"choices":[{{"delta":{empty},"finish_reason":null}}]}}"#);
+            assert!(!super::super::testing::content(&OPENAI_CHAT, None, &data), "{empty}");
         }
         assert!(!content(r#"{"choices":[],"usage":{"content":"x"}}"#));
         assert!(!content("[DONE]"));
