@@ -22,6 +22,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tidegate::codec::repair::Repairs;
 use tidegate::config::{self, Config};
 use tidegate::format::{Format, NDJSON, SSE};
 use tidegate::server::{Server, Stopper};
@@ -63,6 +64,8 @@ fn session_allocations(format: &'static Format, inputs: &[&[u8]]) -> usize {
         dialect: tidegate::dialect::Dialect::named("openai-chat"),
         known_ai: true,
         coding: None,
+        charset: None,
+        repairs: Repairs::auto(true),
         mask: None,
         heartbeat: Some(Duration::from_secs(15)),
         first_event: None,

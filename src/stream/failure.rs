@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::StatusCode;
 
 use super::{Outcome, Phase, Who};
+use crate::codec;
 
 /// A broken stream, or a request that never became one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,25 @@ impl Failure {
             Who::Client => StatusCode::BAD_REQUEST,
             Who::Tidegate | Who::Nobody if self.what.starts_with("timeout_") => StatusCode::GATEWAY_TIMEOUT,
             Who::Tidegate | Who::Nobody => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl From<codec::Error> for Failure {
+    fn from(error: codec::Error) -> Self {
+        match error {
+            codec::Error::TooLarge { limit } => {
+                let message = format!("an event of the upstream is larger than max_event_bytes ({limit})");
+                Failure::new(Who::Upstream, "event_too_large", message)
+            }
+            codec::Error::Malformed { what } => Failure::new(
+                Who::Upstream,
+                "malformed",
+                format!("the upstream sent what cannot be decoded: {what}"),
+            ),
+            codec::Error::Truncated => {
+                Failure::new(Who::Upstream, "truncated", "the upstream's stream ended in the middle")
+            }
         }
     }
 }

@@ -1,15 +1,18 @@
 //! One response on its way from an upstream to a client.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::bridge::sse as bridge;
-use crate::codec::Decode;
+use crate::codec::charset::{Charset, Transcode};
 use crate::codec::coding::Inflate;
 use crate::codec::mask::Mask;
+use crate::codec::{Decode, Options};
 use crate::dialect::Dialect;
 use crate::format::{Format, SSE};
 
-use super::gate::{Gate, Verdict};
+use super::gate::{Gate, Label, Verdict};
+use super::times::Times;
+use super::watch::Watch;
 use super::writer::Writer;
 use super::{Commit, End, Failure, Mode, Out, Outcome, Phase, Plan, Share, Stats, Wanted, Who};
 
@@ -24,54 +27,41 @@ pub struct Session {
     inflate: Option<Inflate>,
     mask: Option<Mask>,
     share: Share,
-    bounds: Bounds,
-    started: Instant,
-    last_input: Instant,
+    options: Options,
+    charset: Option<Charset>,
+    times: Times,
     outcome: Option<Outcome>,
     failure: Option<Failure>,
 }
 
 #[derive(Debug)]
 enum State {
-    Sniffing { gate: Gate, wanted: Wanted },
+    Sniffing { gate: Gate, label: Label, wanted: Wanted },
     Passing,
     Reframing { format: &'static Format, decoder: Box<dyn Decode> },
     Refused,
 }
 
-#[derive(Debug)]
-struct Bounds {
-    heartbeat: Option<Duration>,
-    first_event: Option<Duration>,
-    event_gap: Option<Duration>,
-    total: Option<(Instant, Duration)>,
-    max_event_bytes: usize,
-}
-
 impl Session {
     /// A session at the response head.
     pub fn new(plan: Plan, now: Instant) -> Self {
+        let options = Options { limit: plan.max_event_bytes, repairs: plan.repairs };
+        let times = Times::new(&plan, now);
         let state = match plan.mode {
             Mode::PassThrough => State::Passing,
-            Mode::Reframe(format) => reframing(format, plan.max_event_bytes),
-            Mode::Sniff(label, wanted) => State::Sniffing { gate: Gate::new(label), wanted },
+            Mode::Reframe(format) => reframing(format, options, plan.charset),
+            Mode::Sniff(label, wanted) => State::Sniffing { gate: Gate::new(label), label, wanted },
         };
         Session {
             state,
             is_error: plan.is_error,
-            writer: Writer::new(plan.dialect, plan.known_ai, now),
+            writer: Writer::new(Watch::new(plan.dialect, plan.known_ai), plan.repairs, now),
             inflate: plan.coding.map(Inflate::new),
             mask: plan.mask,
             share: plan.share,
-            bounds: Bounds {
-                heartbeat: plan.heartbeat,
-                first_event: plan.first_event,
-                event_gap: plan.event_gap,
-                total: plan.total,
-                max_event_bytes: plan.max_event_bytes,
-            },
-            started: now,
-            last_input: now,
+            options,
+            charset: plan.charset,
+            times,
             outcome: None,
             failure: None,
         }
@@ -80,7 +70,7 @@ impl Session {
     /// What head the client is to be given; `None` while that is open.
     pub fn commit(&self) -> Option<Commit> {
         match &self.state {
-            State::Sniffing { .. } => None,
+            State::Sniffing { .. } => self.promised().map(Commit::Reframe),
             State::Passing => Some(Commit::PassThrough),
             State::Reframing { format, .. } => Some(Commit::Reframe(format)),
             State::Refused => self.failure.clone().map(Commit::Refuse),
@@ -99,7 +89,7 @@ impl Session {
             return;
         }
         self.note_gap(now);
-        self.last_input = now;
+        self.times.input(now);
         let Some(mut inflate) = self.inflate.take() else { return self.take(bytes, now, out) };
         let result = inflate.decode(bytes, &mut |piece| self.take(piece, now, out));
         self.inflate = Some(inflate);
@@ -119,7 +109,7 @@ impl Session {
             return self.fail(Failure::new(Who::Upstream, "truncated", message), now, out);
         }
         if let State::Sniffing { gate, .. } = &self.state {
-            if gate.text().is_empty() {
+            if gate.text().is_empty() && self.promised().is_none() {
                 let message = "the upstream answered a stream request with an empty body";
                 return self.fail(Failure::new(Who::Upstream, "empty", message), now, out);
             }
@@ -135,42 +125,52 @@ impl Session {
         }
         if let State::Reframing { decoder, .. } = &mut self.state {
             let writer = &mut self.writer;
-            decoder.finish(&mut |item| writer.tail(item, now, out));
-            self.judge_clean_end(now, out);
+            match decoder.finish(&mut |item| writer.tail(item, now, out)) {
+                Ok(()) => self.judge_clean_end(now, out),
+                Err(error) => self.fail(Failure::from(error), now, out),
+            }
         }
     }
 
     /// The upstream's body broke off, or a bound of tidegate's ended it.
     pub fn upstream_failed(&mut self, failure: Failure, now: Instant, out: &mut Out) {
         if self.outcome.is_none() {
+            self.flush(now, out);
             self.fail(failure, now, out);
         }
     }
 
     /// Time has come to `now`: writes a heartbeat, or ends the stream, if one is due. Returns when to call
     /// again at the latest. Any other call may move that later, never earlier, but the one that
-    /// [commits](Session::commit): call again then.
+    /// [commits](Session::commit), or leaves an event [ripe](Session::is_ripening): call again then.
     pub fn tick(&mut self, now: Instant, out: &mut Out) -> Option<Instant> {
         if self.outcome.is_some() {
             return None;
         }
-        if let Some((name, who, after)) = self.expired(now) {
+        if self.times.ripe_at.is_some_and(|at| now >= at) {
+            self.flush(now, out);
+        }
+        if let Some((name, who, after)) = self.times.expired(now, self.awaits_event()) {
             let message = format!("timeout {} ({after:?}) ran out", name.trim_start_matches("timeout_"));
             self.fail(Failure::new(who, name, message), now, out);
             return None;
         }
-        if let (State::Reframing { .. }, Some(silence)) = (&self.state, self.bounds.heartbeat)
-            && now >= self.writer.last_write + silence
-        {
+        if self.is_reframed() && self.times.wants_heartbeat(now, self.writer.last_write) {
             out.bytes.extend_from_slice(bridge::HEARTBEAT);
             self.writer.wrote(now, out);
         }
-        self.deadline()
+        self.times.deadline(self.awaits_event(), self.is_reframed().then_some(self.writer.last_write))
+    }
+
+    /// Whether an event is held back that lacks only a sign that it is over, and leaves soon without one.
+    pub fn is_ripening(&self) -> bool {
+        self.times.ripe_at.is_some()
     }
 
     /// Running streams must end now: the `drain` timeout ran out, or tidegate was told not to wait for it.
     pub fn drain(&mut self, now: Instant, out: &mut Out) {
         if self.outcome.is_none() {
+            self.flush(now, out);
             let message = "the proxy is shutting down and could not wait for the end of the stream";
             self.fail(Failure::new(Who::Tidegate, "drain", message), now, out);
         }
@@ -196,17 +196,39 @@ impl Session {
 
     /// The dialect as far as it is known; `None` for a body that passes.
     pub fn dialect(&self) -> Option<&'static Dialect> {
-        matches!(self.state, State::Reframing { .. }).then(|| self.writer.watch.dialect()).flatten()
+        self.is_reframed().then(|| self.writer.watch.dialect()).flatten()
+    }
+
+    /// The format that the upstream's stream is in; `None` for a body that passes.
+    pub fn format(&self) -> Option<&'static Format> {
+        if let State::Reframing { format, .. } = &self.state { Some(format) } else { self.promised() }
     }
 
     /// Counts so far.
     pub fn stats(&self) -> Stats {
-        self.writer.stats
+        let mut stats = self.writer.stats;
+        if let State::Reframing { decoder, .. } = &self.state {
+            stats.repaired = stats.repaired.plus(decoder.repaired());
+        }
+        stats
     }
 
     fn note_gap(&mut self, now: Instant) {
-        let gap = now.saturating_duration_since(self.last_input);
-        self.writer.stats.longest_gap = self.writer.stats.longest_gap.max(gap);
+        self.writer.stats.longest_gap = self.writer.stats.longest_gap.max(self.times.gap(now));
+    }
+
+    /// The format that the label promises, while the bytes have not said otherwise: whatever they are, the client gets
+    /// events.
+    fn promised(&self) -> Option<&'static Format> {
+        match &self.state {
+            State::Sniffing { label: Label::Format(format), wanted: Wanted::Events, .. } => Some(format),
+            _ => None,
+        }
+    }
+
+    /// Whether the client is sent events.
+    fn is_reframed(&self) -> bool {
+        matches!(self.state, State::Reframing { .. }) || self.promised().is_some()
     }
 
     /// Decoded bytes of the body.
@@ -230,18 +252,23 @@ impl Session {
                 let writer = &mut self.writer;
                 let result = decoder.decode(bytes, &mut |item| writer.item(item, now, out));
                 let held = decoder.held();
-                if let Err(too_large) = result {
-                    let message = format!(
-                        "an event of the upstream is larger than max_event_bytes ({})",
-                        too_large.limit
-                    );
-                    self.fail(Failure::new(Who::Upstream, "event_too_large", message), now, out);
+                self.times.ripe(held > 0 && result.is_ok() && decoder.is_ripe(), now);
+                if let Err(error) = result {
+                    self.fail(Failure::from(error), now, out);
                 } else if !self.share.hold(held) {
                     let message = "the unfinished events of all streams exceed max_carry_total";
                     self.fail(Failure::new(Who::Tidegate, "carry_exhausted", message), now, out);
                 }
             }
             State::Refused => {}
+        }
+    }
+
+    /// Hands out the event that is ripe, if one is.
+    fn flush(&mut self, now: Instant, out: &mut Out) {
+        if let (Some(_), State::Reframing { decoder, .. }) = (self.times.ripe_at.take(), &mut self.state) {
+            let writer = &mut self.writer;
+            decoder.flush(&mut |item| writer.item(item, now, out));
         }
     }
 
@@ -253,14 +280,15 @@ impl Session {
                 let message = "the upstream answered a stream request with an HTML page";
                 return self.fail(Failure::new(Who::Upstream, "html", message), now, out);
             }
-            Verdict::Pass => None,
+            Verdict::Pass => self.promised(),
             Verdict::Stream(format) => Some(format),
         };
         let state = std::mem::replace(&mut self.state, State::Passing);
-        let State::Sniffing { gate, wanted } = state else { return self.state = state };
+        let State::Sniffing { gate, label, wanted } = state else { return self.state = state };
         match format.filter(|format| **format == SSE || wanted == Wanted::Events) {
             Some(format) => {
-                self.state = reframing(format, self.bounds.max_event_bytes);
+                self.writer.stats.lying_label = Some(label).filter(|label| !label.is_true_of(format));
+                self.state = reframing(format, self.options, self.charset);
                 self.take(gate.text(), now, out);
             }
             None => self.take(&gate.into_held(), now, out),
@@ -288,21 +316,21 @@ impl Session {
         self.note_gap(now);
         let mut outcome = failure.outcome(self.phase());
         let end = match &self.state {
-            State::Sniffing { .. } | State::Refused => {
+            State::Passing => End::Abort,
+            _ if !self.is_reframed() => {
                 self.state = State::Refused;
                 End::Abort
             }
-            State::Passing => End::Abort,
-            State::Reframing { .. } if self.writer.watch.told_error_last() => {
+            _ if self.writer.watch.told_error_last() => {
                 outcome = Outcome::upstream("error", Phase::End);
                 End::Clean
             }
             // The answer was whole before it broke; the failure stays as a note.
-            State::Reframing { .. } if self.writer.watch.is_over() => {
+            _ if self.writer.watch.is_over() => {
                 outcome = Outcome::DONE;
                 End::Clean
             }
-            State::Reframing { .. } => match self.writer.watch.dialect() {
+            _ => match self.writer.watch.dialect() {
                 Some(dialect) => {
                     bridge::error(&(dialect.error)(&failure), &mut out.bytes);
                     self.writer.wrote(now, out);
@@ -328,41 +356,15 @@ impl Session {
     fn awaits_event(&self) -> bool {
         !matches!(self.state, State::Passing) && self.writer.stats.first_event.is_none()
     }
-
-    fn expired(&self, now: Instant) -> Option<(&'static str, Who, Duration)> {
-        let since = |start: Instant, bound: Option<Duration>| bound.filter(|bound| now >= start + *bound);
-        if let Some((deadline, after)) = self.bounds.total
-            && now >= deadline
-        {
-            return Some(("timeout_total", Who::Tidegate, after));
-        }
-        if let Some(after) = since(self.last_input, self.bounds.event_gap) {
-            return Some(("timeout_event_gap", Who::Upstream, after));
-        }
-        if self.awaits_event()
-            && let Some(after) = since(self.started, self.bounds.first_event)
-        {
-            return Some(("timeout_first_event", Who::Upstream, after));
-        }
-        None
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        let reframing = matches!(self.state, State::Reframing { .. });
-        [
-            self.bounds.total.map(|(deadline, _)| deadline),
-            self.bounds.event_gap.map(|gap| self.last_input + gap),
-            self.bounds.first_event.filter(|_| self.awaits_event()).map(|bound| self.started + bound),
-            self.bounds.heartbeat.filter(|_| reframing).map(|silence| self.writer.last_write + silence),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
 }
 
-fn reframing(format: &'static Format, limit: usize) -> State {
-    State::Reframing { format, decoder: (format.decoder)(limit) }
+fn reframing(format: &'static Format, options: Options, charset: Option<Charset>) -> State {
+    let decoder = (format.decoder)(options);
+    let decoder = match charset {
+        Some(charset) => Box::new(Transcode::new(charset, decoder)),
+        None => decoder,
+    };
+    State::Reframing { format, decoder }
 }
 
 /// Input of a coded body that is taken at a time. DEFLATE makes at most 1032 bytes of one.

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod certs;
 pub mod client;
+pub mod session;
 pub mod sse;
 pub mod tidegate;
 pub mod upstream;
