@@ -361,7 +361,7 @@ fn system_calls_per_event_are_few() {
 #[cfg_attr(debug_assertions, ignore = "instructions are counted in release builds; tests/run does it")]
 fn user_instructions_per_event_are_few() {
     let _alone = alone();
-    for (batch, bound) in [(1, 7_600.0), (4, 3_900.0), (64, 2_900.0)] {
+    for (batch, bound) in [(1, 7_400.0), (4, 3_650.0), (64, 2_600.0)] {
         let figure = per_event(
             batch,
             200,
