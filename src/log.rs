@@ -19,6 +19,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;
 
+use crate::codec::repair::Tally;
 use crate::config::{Config, LogFormat};
 use crate::server::client::Client;
 use crate::server::stall::{self, StreamWatch};
@@ -65,12 +66,16 @@ pub struct Access {
     pub status: Option<StatusCode>,
     /// The format of the upstream's stream.
     pub format: Option<&'static str>,
+    /// What its media type said it was, if that is not so.
+    pub label: Option<&'static str>,
     /// Its dialect.
     pub dialect: Option<&'static str>,
     /// From the beginning to the upstream's response head.
     pub ttfb: Option<Duration>,
     /// From the beginning to the first event.
     pub first_event: Option<Duration>,
+    /// From the beginning to the first content.
+    pub first_content: Option<Duration>,
     /// Events sent to the client.
     pub events: u64,
     /// Body bytes sent to the client.
@@ -79,6 +84,8 @@ pub struct Access {
     pub bytes_up: Option<u64>,
     /// Longest silence of the upstream inside the body.
     pub longest_gap: Option<Duration>,
+    /// Events that were put right, and how.
+    pub repaired: Tally,
     /// What went wrong, in words. Nothing of the request or the response.
     pub error: Option<String>,
     /// How far it has come: the phase of the outcome if it is dropped now.
@@ -103,13 +110,16 @@ impl Access {
             upstream: None,
             status: None,
             format: None,
+            label: None,
             dialect: None,
             ttfb: None,
             first_event: None,
+            first_content: None,
             events: 0,
             bytes: 0,
             bytes_up: None,
             longest_gap: None,
+            repaired: Tally::default(),
             error: None,
             phase: Cell::new(Phase::Request),
             config,
@@ -154,6 +164,8 @@ impl Access {
         }
         let route = self.route.and_then(|index| self.config.routes.get(index));
         let upstream = self.upstream.and_then(|index| self.config.upstreams.get(index));
+        let repaired =
+            (self.repaired.count > 0).then(|| self.repaired.kinds.names().collect::<Vec<_>>().join(","));
         tracing::info!(
             target: "access",
             id = self.id,
@@ -165,13 +177,17 @@ impl Access {
             version = ?self.version,
             status = self.status.map(|status| status.as_u16()),
             format = self.format,
+            label = self.label,
             dialect = self.dialect,
             ttfb_ms = self.ttfb.map(milliseconds),
             first_event_ms = self.first_event.map(milliseconds),
+            first_content_ms = self.first_content.map(milliseconds),
             events = self.events,
             bytes = self.bytes,
             bytes_up = self.bytes_up,
             longest_gap_ms = self.longest_gap.map(milliseconds),
+            repaired = repaired.is_some().then_some(self.repaired.count),
+            repairs = repaired,
             duration_ms = milliseconds(self.elapsed()),
             outcome = %outcome,
             phase = outcome.phase.name(),
@@ -263,6 +279,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("dialect", "Its dialect, as far as the events confirmed it."),
     ("ttfb_ms", "From the request head to the upstream's response head, in milliseconds."),
     ("first_event_ms", "From the request head to the first event, in milliseconds."),
+    (
+        "first_content_ms",
+        "From the request head to the first event with content (text, reasoning, a tool call), in milliseconds.",
+    ),
     ("events", "Events sent to the client."),
     ("bytes", "Body bytes sent to the client; in a tunnel all bytes."),
     ("bytes_up", "Bytes that a tunnel took from the client to the upstream; of tunnels only."),
@@ -340,6 +360,7 @@ mod tests {
         access.dialect = Some("generic");
         access.ttfb = Some(Duration::from_micros(1_240));
         access.first_event = Some(Duration::from_millis(2));
+        access.first_content = Some(Duration::from_millis(3));
         access.longest_gap = Some(Duration::from_secs(1));
         access.events = 3;
         access.bytes = 120;
@@ -362,6 +383,7 @@ mod tests {
             "dialect=generic",
             "ttfb_ms=1.2 ",
             "first_event_ms=2",
+            "first_content_ms=3",
             "events=3",
             "bytes=120",
             "bytes_up=7",

@@ -241,11 +241,17 @@ pub(crate) mod fixture {
                 dialect: None,
                 intent: None,
                 heartbeat: None,
+                transcode: true,
+                repair: crate::config::RepairSetting {
+                    auto: true,
+                    named: crate::codec::repair::Repairs::NONE,
+                },
                 max_event_bytes: 1,
             },
             timeouts: RouteTimeouts {
                 response_head: None,
                 first_event: None,
+                first_content: None,
                 event_gap: None,
                 request_body_idle: None,
                 total: None,

@@ -6,7 +6,7 @@
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{COMMENT, Dialect, Manual, Place, Places, Sign, Told, by_type, object, pointer};
+use super::{Dialect, Manual, Place, Places, Sign, Told, by_type, object, pointer};
 
 /// Ends with `RUN_FINISHED` or `RUN_ERROR`.
 pub static AG_UI: Dialect = Dialect {
@@ -39,7 +39,7 @@ pub static AG_UI: Dialect = Dialect {
     },
     error,
     told: Some(Told::UNNAMED),
-    heartbeat: COMMENT,
+    heartbeat: None,
     manual: Manual { first: "the `type` `RUN_STARTED`", ends: "`RUN_FINISHED`", errors: "`RUN_ERROR`" },
 };
 

@@ -2,7 +2,7 @@
 
 use crate::codec::Event;
 
-use super::{COMMENT, Dialect, Manual, Place, Places, Sign, Told, by_name, common_error, object, pointer};
+use super::{Dialect, Manual, Place, Places, Sign, Told, by_name, common_error, object, pointer};
 
 /// Ends with `message_stop`; an `error` event ends it too.
 pub static ANTHROPIC: Dialect = Dialect {
@@ -32,7 +32,7 @@ pub static ANTHROPIC: Dialect = Dialect {
     },
     error: common_error,
     told: Some(Told::NAMED),
-    heartbeat: COMMENT,
+    heartbeat: None,
     manual: Manual { first: "`message_start`, or `ping`", ends: "`message_stop`", errors: "`error`" },
 };
 

@@ -6,7 +6,7 @@
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{COMMENT, Dialect, Manual, Place, Places, Sign, Told, by_name, object, pointer};
+use super::{Dialect, Manual, Place, Places, Sign, Told, by_name, object, pointer};
 
 /// Ends with `done`, after `conversation.chat.completed`.
 pub static COZE: Dialect = Dialect {
@@ -42,7 +42,7 @@ pub static COZE: Dialect = Dialect {
     },
     error,
     told: Some(Told::NAMED),
-    heartbeat: COMMENT,
+    heartbeat: None,
     manual: Manual {
         first: "an event whose name begins with `conversation.`, or one of a workflow",
         ends: "`conversation.chat.completed`, `conversation.chat.requires_action` or `done`; `Done` or `Interrupt` of a workflow",

@@ -11,7 +11,7 @@ use memchr::memmem::Finder;
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{COMMENT, Dialect, Manual, Place, Places, Sign, Told, no_kind, object, pointer, value_of};
+use super::{Dialect, Manual, Place, Places, Sign, Told, no_kind, object, pointer, value_of};
 
 /// Ends with a `finish_reason`; a running answer has the string `"null"` there.
 pub static DASHSCOPE: Dialect = Dialect {
@@ -40,7 +40,7 @@ pub static DASHSCOPE: Dialect = Dialect {
     },
     error,
     told: Some(Told { before: "event:error\ndata:", after: "\n\n" }),
-    heartbeat: COMMENT,
+    heartbeat: None,
     manual: Manual {
         first: "`output` in the data",
         ends: "a `finish_reason` that is not `\"null\"`",

@@ -6,7 +6,7 @@
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{COMMENT, Dialect, Manual, Place, Places, Sign, Told, object, pointer};
+use super::{Dialect, Manual, Place, Places, Sign, Told, object, pointer};
 
 /// Ends with `message_end` or `workflow_finished`, after which sound may follow.
 pub static DIFY: Dialect = Dialect {
@@ -41,7 +41,7 @@ pub static DIFY: Dialect = Dialect {
     },
     error,
     told: Some(Told::UNNAMED),
-    heartbeat: COMMENT,
+    heartbeat: None,
     manual: Manual {
         first: "`event` in the data",
         ends: "`message_end`, `workflow_finished`, `workflow_paused` or `tts_message_end`",

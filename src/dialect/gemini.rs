@@ -46,7 +46,7 @@ pub static GEMINI: Dialect = Dialect {
     },
     error,
     told: Some(Told { before: "", after: "\n" }),
-    heartbeat: "data: {}\n\n",
+    heartbeat: Some("data: {}\n\n"),
     manual: Manual {
         first: "`candidates`, `promptFeedback` or `usageMetadata` in the data",
         ends: "a `finishReason`, or a `blockReason` of the prompt",

@@ -1,6 +1,6 @@
 //! Any other stream of an AI upstream: nothing is known of its events, so nothing is judged by them.
 
-use super::{COMMENT, Dialect, Manual, Places, Sign, Told, common_error, no_kind};
+use super::{Dialect, Manual, Places, Sign, Told, common_error, no_kind};
 
 /// No finish sign: a clean end is complete. Errors are told in the common form.
 pub static GENERIC: Dialect = Dialect {
@@ -16,7 +16,7 @@ pub static GENERIC: Dialect = Dialect {
     places: Places { text: &[], other: &[], finish: &[], usage: &[] },
     error: common_error,
     told: Some(Told::NAMED),
-    heartbeat: COMMENT,
+    heartbeat: None,
     manual: Manual { first: "anything", ends: "nothing: a clean end is complete", errors: "an event `error`" },
 };
 

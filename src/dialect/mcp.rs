@@ -7,7 +7,7 @@
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{COMMENT, Dialect, Manual, Place, Places, Sign, no_kind, object, pointer};
+use super::{Dialect, Manual, Place, Places, Sign, no_kind, object, pointer};
 
 /// Ends with a JSON-RPC response; broken streams are cut.
 pub static MCP: Dialect = Dialect {
@@ -28,7 +28,7 @@ pub static MCP: Dialect = Dialect {
     },
     error,
     told: None,
-    heartbeat: COMMENT,
+    heartbeat: None,
     manual: Manual {
         first: "`\"jsonrpc\": \"2.0\"` in the data",
         ends: "a JSON-RPC response; a clean end without one is no fault: clients resume",

@@ -69,8 +69,8 @@ pub struct Dialect {
     pub error: fn(&Failure) -> String,
     /// How that line is written into a stream that breaks; `None`: it is cut instead.
     pub told: Option<Told>,
-    /// What is written in silence: a comment line, or an event that its clients make nothing of.
-    pub heartbeat: &'static str,
+    /// What is written in silence where its clients cannot bear a comment line: an event that says nothing to them.
+    pub heartbeat: Option<&'static str>,
     /// What the manual says of it.
     pub manual: Manual,
 }
@@ -165,6 +165,12 @@ impl Dialect {
             .find(|dialect| dialect.headers.iter().any(|name| headers.contains_key(*name)))
     }
 
+    /// The failure as it is written into a stream that breaks; `None`: the stream is cut instead.
+    pub fn told(&self, failure: &Failure) -> Option<String> {
+        let Told { before, after } = self.told?;
+        Some([before, &(self.error)(failure), after].concat())
+    }
+
     /// Whether an event has content in it: text, or what else makes up an answer. An event of a role, of an empty
     /// delta, of usage alone has none. Where nothing is known of the events, any data is content.
     pub fn has_content(&self, event: &Event<'_>) -> bool {
@@ -203,9 +209,6 @@ impl Told {
 pub fn is_blank(event: &Event<'_>) -> bool {
     matches!(event.data, Data::None | Data::Line(b""))
 }
-
-/// A comment line: no event, so no client should make anything of it.
-const COMMENT: &str = ":\n";
 
 fn no_kind<'a>(_: &Event<'a>) -> Option<&'a [u8]> {
     None
@@ -306,7 +309,6 @@ mod tests {
                 assert!(told.before.is_empty() || told.after == "\n\n", "{told:?}");
             }
             assert!(dialect.headers.iter().all(|name| seen.insert(name) && *name == name.to_lowercase()));
-            assert!(dialect.heartbeat.ends_with('\n'));
         }
         assert_eq!(Dialect::hinted("/v1/embeddings"), None);
     }

@@ -8,7 +8,7 @@ use crate::codec::Event;
 use crate::stream::Failure;
 
 use super::{
-    COMMENT, Dialect, Manual, Place, Places, Sign, Told, begins_with_key, no_kind, object, value_of,
+    Dialect, Manual, Place, Places, Sign, Told, begins_with_key, no_kind, object, value_of,
 };
 
 /// Ends with `"done":true`; an object with `error` ends it too.
@@ -35,7 +35,7 @@ pub static OLLAMA: Dialect = Dialect {
     },
     error,
     told: Some(Told::NAMED),
-    heartbeat: COMMENT,
+    heartbeat: None,
     manual: Manual {
         first: "`done` in the data",
         ends: "`\"done\": true`",

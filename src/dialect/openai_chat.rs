@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 use crate::codec::Event;
 
 use super::{
-    COMMENT, Dialect, Manual, Place, Places, Sign, Told, begins_with_key, common_error, no_kind, object, pointer,
+    Dialect, Manual, Place, Places, Sign, Told, begins_with_key, common_error, no_kind, object, pointer,
     value_of,
 };
 
@@ -42,7 +42,7 @@ pub static OPENAI_CHAT: Dialect = Dialect {
     },
     error: common_error,
     told: Some(Told::NAMED),
-    heartbeat: COMMENT,
+    heartbeat: None,
     manual: Manual {
         first: "`choices` in the data",
         ends: "a `finish_reason`, or `[DONE]`",

@@ -7,7 +7,7 @@
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{COMMENT, Dialect, Manual, Place, Places, Sign, Told, by_type, object, pointer};
+use super::{Dialect, Manual, Place, Places, Sign, Told, by_type, object, pointer};
 
 /// Ends with `response.completed` or `response.incomplete`; `response.failed` and `error` end it, too.
 pub static OPENAI_RESPONSES: Dialect = Dialect {
@@ -45,7 +45,7 @@ pub static OPENAI_RESPONSES: Dialect = Dialect {
     },
     error,
     told: Some(Told::NAMED),
-    heartbeat: COMMENT,
+    heartbeat: None,
     manual: Manual {
         first: "an event or a `type` that begins with `response.`",
         ends: "`response.completed`, `response.incomplete` or `response.cancelled`; `[DONE]` from those who add it",

@@ -8,7 +8,7 @@
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{COMMENT, Dialect, Manual, Place, Places, Sign, Told, by_type};
+use super::{Dialect, Manual, Place, Places, Sign, Told, by_type};
 
 /// Ends with `finish`, then `[DONE]`.
 pub static VERCEL_UI: Dialect = Dialect {
@@ -34,7 +34,7 @@ pub static VERCEL_UI: Dialect = Dialect {
     },
     error,
     told: Some(Told::UNNAMED),
-    heartbeat: COMMENT,
+    heartbeat: None,
     manual: Manual { first: "a `type` in the data", ends: "`finish`, `abort` or `[DONE]`", errors: "`error`" },
 };
 

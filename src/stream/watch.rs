@@ -11,6 +11,8 @@ pub(super) struct Watch {
     standing: Standing,
     /// The route is known to carry an AI stream, whatever its dialect.
     known_ai: bool,
+    /// Something was hinted at.
+    hinted: bool,
     content: bool,
     finish: bool,
     last: bool,
@@ -38,6 +40,7 @@ impl Watch {
             dialect: dialect.or(known_ai.then_some(&GENERIC)),
             standing: if is_generic { Standing::Confirmed } else { Standing::Hinted },
             known_ai,
+            hinted: dialect.is_some() || known_ai,
             content: false,
             finish: false,
             last: false,
@@ -50,6 +53,10 @@ impl Watch {
     /// content was seen, none is searched for that.
     pub(super) fn event(&mut self, event: &Event<'_>) {
         if self.last {
+            return;
+        }
+        if event.error {
+            (self.error, self.error_last) = (true, true);
             return;
         }
         if self.standing == Standing::Hinted {
@@ -92,9 +99,9 @@ impl Watch {
         self.content
     }
 
-    /// There was no content yet, and it would be known if it came.
+    /// There was no content yet, and it would be known if it came. Once `false`, so for ever.
     pub(super) fn awaits_content(&self) -> bool {
-        self.dialect.is_some() && !self.content && !self.finish && !self.error
+        self.hinted && self.dialect.is_some() && !self.content && !self.finish && !self.error
     }
 
     /// Nothing of the answer can follow.
