@@ -13,6 +13,8 @@ pub(super) struct Watch {
     known_ai: bool,
     /// Something was hinted at.
     hinted: bool,
+    /// Some event had data.
+    begun: bool,
     content: bool,
     finish: bool,
     last: bool,
@@ -41,6 +43,7 @@ impl Watch {
             standing: if is_generic { Standing::Confirmed } else { Standing::Hinted },
             known_ai,
             hinted: dialect.is_some() || known_ai,
+            begun: false,
             content: false,
             finish: false,
             last: false,
@@ -59,7 +62,7 @@ impl Watch {
             (self.error, self.error_last) = (true, true);
             return;
         }
-        if self.standing == Standing::Hinted {
+        if !self.begun {
             self.settle(event);
         }
         let Some(dialect) = self.dialect else { return };
@@ -77,7 +80,8 @@ impl Watch {
 
     /// Holds what was hinted at against the first event. Pings and ids alone say nothing.
     fn settle(&mut self, event: &Event<'_>) {
-        if is_blank(event) {
+        self.begun = !is_blank(event);
+        if !self.begun || self.standing == Standing::Confirmed {
             return;
         }
         // An error or an end is no refutation: either may come first.
@@ -125,8 +129,8 @@ impl Watch {
         confirmed && !self.finish && self.dialect.is_some_and(|dialect| dialect.has_finish)
     }
 
-    /// A stream without a single event would be no answer.
-    pub(super) fn expects_events(&self) -> bool {
-        self.known_ai
+    /// A clean end now would be an answer without a single event that says anything.
+    pub(super) fn lacks_everything(&self) -> bool {
+        self.known_ai && !self.begun
     }
 }
