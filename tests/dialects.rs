@@ -31,7 +31,9 @@ fn expected(capture: &Capture, events: usize, ending: Ending, whole: bool) -> (&
         Ending::Silence => ("upstream:timeout_event_gap", tells),
         Ending::Clean if capture.is_bracketed() && !whole => ("upstream:truncated", tells),
         Ending::Clean if events == 0 && tells => ("upstream:empty", true),
-        Ending::Clean if !capture.dialect.has_finish || events == 0 || reached(capture.finish) => ("done", false),
+        Ending::Clean if !capture.dialect.has_finish || events == 0 || reached(capture.finish) => {
+            ("done", false)
+        }
         Ending::Clean => ("upstream:truncated", tells),
     }
 }
@@ -77,7 +79,7 @@ fn a_stream_that_ends_at_any_byte_in_any_way_is_told_honestly_and_once() {
             for ending in [Ending::Clean, Ending::Reset, Ending::Silence] {
                 let said = capture.play(&capture.body[..cut], ending);
                 let events = complete(&said).len();
-                let whole = cut + 2 >= capture.body.len();
+                let whole = cut == 0 || capture.body[cut..].trim_ascii().is_empty();
                 let want = expected(capture, events, ending, whole);
                 assert_eq!(
                     faults(capture, &said, want),
@@ -95,7 +97,7 @@ fn a_stream_that_ends_at_any_byte_in_any_way_is_told_honestly_and_once() {
         }
         assert_eq!(last, capture.events.len(), "{}", capture.name);
     }
-    assert!(cuts > 30_000, "{cuts} cuts");
+    assert!(cuts > 25_000, "{cuts} cuts");
 }
 
 #[test]
@@ -222,18 +224,20 @@ async fn streams_of_every_dialect_end_honestly_through_the_program() {
             continue;
         }
         let route = format!("stream = {{ dialect = \"{}\" }}", capture.setting.as_deref().unwrap_or("auto"));
-        let mut upstream = Upstream::start().await;
-        let proxy = Tidegate::before(&upstream, &route).await;
         let boundary = capture.boundaries()[0] + 3;
-        for (ending, sent) in [
-            (Ending::Clean, capture.body.len()),
-            (Ending::Clean, boundary),
-            (Ending::Reset, boundary),
-        ] {
+        for (ending, sent) in
+            [(Ending::Clean, capture.body.len()), (Ending::Clean, boundary), (Ending::Reset, boundary)]
+        {
+            let mut upstream = Upstream::start().await;
+            let proxy = Tidegate::before(&upstream, &route).await;
             let (mut call, mut exchange) = begun(&capture, &proxy, &mut upstream).await;
             exchange.chunk(&capture.body[..sent]).await;
             let first = call.piece().await;
-            if ending == Ending::Clean { exchange.end().await } else { exchange.reset() }
+            if ending == Ending::Clean {
+                exchange.end().await
+            } else {
+                exchange.reset()
+            }
             let mut rest = call.rest().await;
             rest.pieces.insert(0, first);
             let mut said = units(&rest);
@@ -275,7 +279,8 @@ async fn a_refusal_is_told_as_the_dialect_of_the_request_wants_it() {
 
 #[test]
 fn a_header_says_more_than_a_path() {
-    let vercel = capture::load().into_iter().find(|capture| capture.dialect.name == "vercel-ui").expect("one");
+    let vercel =
+        capture::load().into_iter().find(|capture| capture.dialect.name == "vercel-ui").expect("one");
     assert_eq!(Dialect::hinted(&vercel.path).map(|dialect| dialect.name), Some("ollama"));
     assert_eq!(vercel.hint(), Some(vercel.dialect));
 }

@@ -171,6 +171,11 @@ impl Dialect {
         Some([before, &(self.error)(failure), after].concat())
     }
 
+    /// Whether its clients see an error only where no space stands before its name.
+    pub fn tells_without_a_space(&self) -> bool {
+        self.told.is_some_and(|told| told.before.starts_with("event:error"))
+    }
+
     /// Whether an event has content in it: text, or what else makes up an answer. An event of a role, of an empty
     /// delta, of usage alone has none. Where nothing is known of the events, any data is content.
     pub fn has_content(&self, event: &Event<'_>) -> bool {
@@ -181,7 +186,8 @@ impl Dialect {
         let Some(json) = object(event) else { return false };
         let kind = (self.kind)(event);
         let holds = |places: &[Place], accepts: fn(&[u8]) -> bool| {
-            let mut places = places.iter().filter(|place| place.of.is_none_or(|of| kind == Some(of.as_bytes())));
+            let mut places =
+                places.iter().filter(|place| place.of.is_none_or(|of| kind == Some(of.as_bytes())));
             places.any(|place| pointer::find(json, place.at, accepts).is_some())
         };
         holds(text, pointer::is_text) || holds(other, pointer::is_something)

@@ -109,7 +109,10 @@ fn length(text: &[u8]) -> Option<usize> {
             json::Step::End(end) => Some(end),
             json::Step::More | json::Step::Broken(_) => None,
         },
-        _ => text.iter().position(|byte| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace()).or(Some(text.len())),
+        _ => text
+            .iter()
+            .position(|byte| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace())
+            .or(Some(text.len())),
     }
 }
 
@@ -117,7 +120,8 @@ fn length(text: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const JSON: &str = r#" {"a":"}\"]","b" : [ {"c":""}, {"c":"x","d":[1, 2]} ,7],"e":{}, "n":-1.5e3 ,"t":true} "#;
+    const JSON: &str =
+        r#" {"a":"}\"]","b" : [ {"c":""}, {"c":"x","d":[1, 2]} ,7],"e":{}, "n":-1.5e3 ,"t":true} "#;
 
     fn at<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
         find(json.as_bytes(), pointer, |_| true).map(|value| std::str::from_utf8(value).unwrap())
@@ -152,10 +156,15 @@ mod tests {
                 let whole = at(JSON, pointer);
                 let cut = at(&JSON[..end], pointer);
                 // A number or a literal may be cut and not show it.
-                assert!(cut.is_none() || cut == whole || pointer.ends_with(['*', 't']), "{end} {pointer} {cut:?}");
+                assert!(
+                    cut.is_none() || cut == whole || pointer.ends_with(['*', 't']),
+                    "{end} {pointer} {cut:?}"
+                );
             }
         }
-        for text in ["", "[", "{", "]", "[]", "{\"a\"", "{\"a\":", "{\"a\" 1}", "hello", "{]", "[}", "[1 2]", "{{}}"] {
+        for text in
+            ["", "[", "{", "]", "[]", "{\"a\"", "{\"a\":", "{\"a\" 1}", "hello", "{]", "[}", "[1 2]", "{{}}"]
+        {
             for pointer in ["/a", "/*", "/*/a", ""] {
                 at(text, pointer);
             }

@@ -334,7 +334,13 @@ mod tests {
         let decision = decide(&settings(), &ask, Some(true), &response.body(()).unwrap().into_parts().0);
         assert_eq!(
             decision,
-            Decision { mode: Mode::PassThrough, coding: None, charset: None, dialect: ask.dialect, known_ai: true }
+            Decision {
+                mode: Mode::PassThrough,
+                coding: None,
+                charset: None,
+                dialect: ask.dialect,
+                known_ai: true
+            }
         );
     }
 }

@@ -15,7 +15,8 @@ fn dialects_page_is_made_from_the_table() {
     let mut made = page.clone();
     for (name, table) in [("dialects", dialects()), ("places", places()), ("errors", errors())] {
         let (begin, end) = (format!("<!-- made: {name} -->\n"), "<!-- end -->");
-        let (before, rest) = made.split_once(&begin).unwrap_or_else(|| panic!("no place for {name} in {PATH}"));
+        let (before, rest) =
+            made.split_once(&begin).unwrap_or_else(|| panic!("no place for {name} in {PATH}"));
         let (_, after) = rest.split_once(end).expect("the place has an end");
         made = format!("{before}{begin}\n{table}\n{end}{after}");
     }
@@ -35,14 +36,19 @@ fn dialects() -> String {
         let paths = paths.iter().map(|path| format!("`…{path}`"));
         let hints: Vec<String> = paths.chain(headers.iter().map(|name| format!("`{name}:`"))).collect();
         let hints = if hints.is_empty() { "–".to_owned() } else { hints.join(" ") };
-        let _ = writeln!(table, "| `{name}` | {hints} | {} | {} | {} |", manual.first, manual.ends, manual.errors);
+        let _ = writeln!(
+            table,
+            "| `{name}` | {hints} | {} | {} | {} |",
+            manual.first, manual.ends, manual.errors
+        );
     }
     table
 }
 
 fn places() -> String {
     let mut table =
-        "| `dialect` | text | other content | why it ended | usage |\n| --- | --- | --- | --- | --- |\n".to_owned();
+        "| `dialect` | text | other content | why it ended | usage |\n| --- | --- | --- | --- | --- |\n"
+            .to_owned();
     for dialect in DIALECTS {
         let places = &dialect.places;
         let cells = [places.text, places.other, places.finish, places.usage].map(listed);
@@ -70,7 +76,8 @@ fn errors() -> String {
     let failure = Failure::new(Cause::UpstreamTruncated, "the upstream closed the connection");
     let mut text = String::new();
     for dialect in DIALECTS {
-        let event = dialect.told(&failure).unwrap_or_else(|| "(the connection or stream is cut)\n".to_owned());
+        let event =
+            dialect.told(&failure).unwrap_or_else(|| "(the connection or stream is cut)\n".to_owned());
         let _ = write!(text, "`{}`\n\n```text\n{}\n```\n\n", dialect.name, event.trim_end());
     }
     text.trim_end().to_owned() + "\n"
