@@ -15,7 +15,7 @@ use crate::support::session::{Ending, Said};
 use crate::support::sse;
 use crate::support::tidegate::Tidegate;
 use crate::support::upstream::{Exchange, Upstream};
-use capture::{Capture, complete, told};
+use capture::{Capture, complete};
 
 /// What must come of a stream that had `events` complete events and then ended so: the outcome, and whether the
 /// client is told of a break.
@@ -31,7 +31,7 @@ fn expected(capture: &Capture, events: usize, ending: Ending, whole: bool) -> (&
         Ending::Silence => ("upstream:timeout_event_gap", tells),
         Ending::Clean if capture.is_bracketed() && !whole => ("upstream:truncated", tells),
         Ending::Clean if events == 0 && tells => ("upstream:empty", true),
-        Ending::Clean if !capture.dialect.has_finish || events == 0 || reached(capture.finish) => {
+        Ending::Clean if events == 0 || capture.finish.is_none() || reached(capture.finish) => {
             ("done", false)
         }
         Ending::Clean => ("upstream:truncated", tells),
@@ -45,11 +45,10 @@ fn faults(capture: &Capture, said: &Said, want: (&str, bool)) -> Vec<String> {
     if said.outcome != outcome {
         faults.push(format!("outcome {} and not {outcome}", said.outcome));
     }
-    let told = told(said);
+    let told = said.told().map(String::from_utf8_lossy);
     if told.is_some() != tells {
         faults.push(format!("told: {told:?}"));
     }
-    let own = usize::from(told.is_some());
     if let (Some(told), Some(form)) = (told, capture.dialect.told) {
         let json = told.strip_prefix(form.before).and_then(|rest| rest.strip_suffix(form.after));
         if json.is_none_or(|json| serde_json::from_str::<serde_json::Value>(json).is_err()) {
@@ -64,7 +63,7 @@ fn faults(capture: &Capture, said: &Said, want: (&str, bool)) -> Vec<String> {
     if !capture.events.starts_with(&events) {
         faults.push(format!("events that never were: {events:?}"));
     }
-    faults.extend(sse::faults(said.units[..said.units.len() - own].iter().map(Vec::as_slice)));
+    faults.extend(sse::faults(said.theirs().iter().map(Vec::as_slice)));
     faults
 }
 
@@ -104,7 +103,7 @@ fn a_stream_that_ends_at_any_byte_in_any_way_is_told_honestly_and_once() {
 fn a_whole_stream_is_done() {
     for capture in capture::load() {
         let said = capture.play(&capture.body, Ending::Clean);
-        assert_eq!((said.outcome.as_str(), told(&said)), ("done", None), "{}", capture.name);
+        assert_eq!((said.outcome.as_str(), said.told()), ("done", None), "{}", capture.name);
         assert!(!capture.events.is_empty(), "{}", capture.name);
     }
 }

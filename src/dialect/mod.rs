@@ -59,8 +59,9 @@ pub struct Dialect {
     pub evident: fn(&Event<'_>) -> bool,
     /// What an event says about how the stream goes on.
     pub sign: fn(&Event<'_>) -> Sign,
-    /// Whether a complete answer always shows [`Sign::Finish`] or [`Sign::Last`], so that a clean end without it is a truncation.
-    pub has_finish: bool,
+    /// Whether a stream with this first event always shows [`Sign::Finish`] or [`Sign::Last`] when it is complete, so that
+    /// a clean end without it is a truncation.
+    pub finishes: fn(&Event<'_>) -> bool,
     /// What kind of event this is, where [`Place::of`] tells them apart.
     pub kind: for<'a> fn(&Event<'a>) -> Option<&'a [u8]>,
     /// Where things stand in the data.
@@ -282,6 +283,10 @@ mod testing {
 
     pub(super) fn evident(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {
         (dialect.evident)(&event(name, data))
+    }
+
+    pub(super) fn finishes(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {
+        (dialect.finishes)(&event(name, data))
     }
 
     pub(super) fn content(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {

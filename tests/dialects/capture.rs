@@ -160,15 +160,7 @@ impl Capture {
     }
 }
 
-/// The event of tidegate's own that tells of the break, if the last unit is one.
-pub fn told(said: &Said) -> Option<String> {
-    let last = String::from_utf8(said.units.last()?.clone()).expect("UTF-8");
-    let codes = ["upstream_truncated", "upstream_timeout_event_gap", "upstream_empty"];
-    codes.iter().any(|code| last.contains(code)).then_some(last)
-}
-
 /// The upstream's events that came out.
 pub fn complete(said: &Said) -> Vec<Event> {
-    let own = usize::from(told(said).is_some());
-    sse::parse(&said.units[..said.units.len() - own].concat())
+    sse::parse(&said.theirs().concat())
 }

@@ -20,6 +20,18 @@ pub struct Said {
 }
 
 impl Said {
+    /// The unit that tells the client how the stream broke, if there is one: in whatever form, it names the outcome.
+    pub fn told(&self) -> Option<&[u8]> {
+        let (who, what) = self.outcome.split_once(':')?;
+        let code = format!("{who}_{what}");
+        self.units.last().map(Vec::as_slice).filter(|unit| String::from_utf8_lossy(unit).contains(&code))
+    }
+
+    /// The units of the upstream's own.
+    pub fn theirs(&self) -> &[Vec<u8>] {
+        &self.units[..self.units.len() - usize::from(self.told().is_some())]
+    }
+
     /// The whole body.
     pub fn body(&self) -> Vec<u8> {
         self.units.concat()
