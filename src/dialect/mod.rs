@@ -7,7 +7,7 @@
 //!
 //! Nothing here parses JSON. Signs are found by a byte search: in valid JSON the bytes `"name"` with both quotes
 //! unescaped can only be a string token, so a search finds keys without being fooled by text. Where the place of a
-//! key matters, [`pointer`] walks there.
+//! key matters, [`mod@pointer`] walks there.
 
 mod ag_ui;
 mod anthropic;
@@ -107,7 +107,7 @@ pub struct Places {
 pub struct Place {
     /// The [kind](Dialect::kind) of event; `None` = any.
     pub of: Option<&'static str>,
-    /// A [pointer].
+    /// A pointer: see [`mod@pointer`].
     pub at: &'static str,
 }
 
