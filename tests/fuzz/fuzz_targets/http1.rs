@@ -110,14 +110,16 @@ fn naive(mut wire: &[u8]) -> Body {
         }
         let there = size.min(wire.len());
         body.data.extend_from_slice(&wire[..there]);
-        if wire.len() < size + 2 {
+        wire = &wire[there..];
+        // A chunk that is not all there has nothing behind it.
+        if wire.len() < 2 {
             return body;
         }
-        if &wire[size..size + 2] != b"\r\n" {
+        if !wire.starts_with(b"\r\n") {
             body.end = End::Broken;
             return body;
         }
-        wire = &wire[size + 2..];
+        wire = &wire[2..];
     }
     // The trailer section ends with an empty line.
     let end = if wire.starts_with(b"\r\n") {

@@ -8,7 +8,9 @@ use libfuzzer_sys::fuzz_target;
 use tidegate::codec::coding::Codings;
 use tidegate::dialect::Dialect;
 use tidegate::format::{NDJSON, SSE};
-use tidegate::stream::{Budget, Cause, Commit, End, Failure, Label, Mode, Out, Outcome, Plan, Session, Wanted};
+use tidegate::stream::{
+    Budget, Cause, Commit, End, Failure, Label, Mode, Out, Outcome, Plan, Session, Wanted,
+};
 use tidegate_fuzz::{Owned, cuts, events};
 
 const EVENT_BYTES: usize = 2048;
