@@ -19,6 +19,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;
 
+use crate::codec::repair::Tally;
 use crate::config::{Config, LogFormat};
 use crate::server::client::Client;
 use crate::server::stall::{self, StreamWatch};
@@ -65,6 +66,8 @@ pub struct Access {
     pub status: Option<StatusCode>,
     /// The format of the upstream's stream.
     pub format: Option<&'static str>,
+    /// What its media type said it was, if that is not so.
+    pub label: Option<&'static str>,
     /// Its dialect.
     pub dialect: Option<&'static str>,
     /// From the beginning to the upstream's response head.
@@ -79,6 +82,8 @@ pub struct Access {
     pub bytes_up: Option<u64>,
     /// Longest silence of the upstream inside the body.
     pub longest_gap: Option<Duration>,
+    /// Events that were put right, and how.
+    pub repaired: Tally,
     /// What went wrong, in words. Nothing of the request or the response.
     pub error: Option<String>,
     /// How far it has come: the phase of the outcome if it is dropped now.
@@ -103,6 +108,7 @@ impl Access {
             upstream: None,
             status: None,
             format: None,
+            label: None,
             dialect: None,
             ttfb: None,
             first_event: None,
@@ -110,6 +116,7 @@ impl Access {
             bytes: 0,
             bytes_up: None,
             longest_gap: None,
+            repaired: Tally::default(),
             error: None,
             phase: Cell::new(Phase::Request),
             config,
@@ -154,6 +161,8 @@ impl Access {
         }
         let route = self.route.and_then(|index| self.config.routes.get(index));
         let upstream = self.upstream.and_then(|index| self.config.upstreams.get(index));
+        let repaired =
+            (self.repaired.count > 0).then(|| self.repaired.kinds.names().collect::<Vec<_>>().join(","));
         tracing::info!(
             target: "access",
             id = self.id,
@@ -165,6 +174,7 @@ impl Access {
             version = ?self.version,
             status = self.status.map(|status| status.as_u16()),
             format = self.format,
+            label = self.label,
             dialect = self.dialect,
             ttfb_ms = self.ttfb.map(milliseconds),
             first_event_ms = self.first_event.map(milliseconds),
@@ -172,6 +182,8 @@ impl Access {
             bytes = self.bytes,
             bytes_up = self.bytes_up,
             longest_gap_ms = self.longest_gap.map(milliseconds),
+            repaired = repaired.is_some().then_some(self.repaired.count),
+            repairs = repaired,
             duration_ms = milliseconds(self.elapsed()),
             outcome = %outcome,
             phase = outcome.phase.name(),

@@ -241,6 +241,11 @@ pub(crate) mod fixture {
                 dialect: None,
                 intent: None,
                 heartbeat: None,
+                transcode: true,
+                repair: crate::config::RepairSetting {
+                    auto: true,
+                    named: crate::codec::repair::Repairs::NONE,
+                },
                 max_event_bytes: 1,
             },
             timeouts: RouteTimeouts {

@@ -17,6 +17,8 @@ mod flush;
 mod tls;
 // What upstreams in the field really send, and what a client must see of it.
 mod zoo;
+// Every upstream format: captures, cuts, and the page that is made from them.
+mod formats;
 // What is no stream: byte for byte, in constant memory, at the pace of the slower side.
 mod passthrough;
 // Heads both ways: hop-by-hop fields, who is told what, routes and paths.

@@ -15,7 +15,7 @@ use crate::support::upstream::Upstream;
 const GROUPS: [&str; 4] = ["framing", "content-type", "passthrough", "transport"];
 
 /// Backends that must be right as they come; the others are reported.
-const BACKENDS: [&str; 14] = [
+const BACKENDS: [&str; 16] = [
     "openai-chat-clean",
     "anthropic-messages-clean",
     "anthropic-error-midstream",
@@ -24,6 +24,8 @@ const BACKENDS: [&str; 14] = [
     "ollama-ndjson-passthrough",
     "ollama-ndjson-error-line",
     "llamacpp-done-without-blank-line",
+    "llamacpp-error-field",
+    "zhipu-v3-meta-field",
     "tgi-no-space-keepalive",
     "bedrock-eventstream-passthrough",
     "dashscope-native",
@@ -70,7 +72,8 @@ fn report(results: &[(String, Verdict)]) -> String {
 async fn every_case_without_settings_holds() {
     let cases = case::load();
     assert_eq!(cases.len(), 56, "the zoo is not all there");
-    let chosen = cases.into_iter().filter(|case| GROUPS.contains(&case.group.as_str()) && !case.has_config);
+    let chosen =
+        cases.into_iter().filter(|case| GROUPS.contains(&case.group.as_str()) && case.config.is_empty());
     let chosen: Vec<_> = chosen.map(|case| (case, "")).collect();
     assert_eq!(chosen.len(), 24);
     let results = run_all(chosen).await;
@@ -87,9 +90,72 @@ async fn heartbeat_case_holds() {
     assert!(results[0].1.is_ok(), "{}", report(&results));
 }
 
+/// The settings that a case's knobs stand for; `None` if it needs what there is not.
+fn route(case: &Case) -> Option<String> {
+    let mut keys = Vec::new();
+    for (knob, value) in &case.config {
+        keys.push(match (knob.as_str(), value.as_str()) {
+            ("decode", Some("raw-text")) => "format = \"text\"".to_owned(),
+            ("decode", Some(format)) => format!("format = {format:?}"),
+            // What can do no harm is on; gluing must be asked for.
+            ("json_repair", Some("auto")) => "repair = [\"auto\", \"glued\"]".to_owned(),
+            ("transcode", _) => "charset = \"declared\"".to_owned(),
+            _ => return None,
+        });
+    }
+    Some(format!("stream = {{ {} }}", keys.join(", ")))
+}
+
+#[tokio::test]
+async fn cases_hold_with_their_knobs_as_settings() {
+    let with_knobs = case::load().into_iter().filter(|case| !case.config.is_empty());
+    let (known, unknown): (Vec<_>, Vec<_>) = with_knobs.partition(|case| route(case).is_some());
+    let unknown: Vec<String> = unknown.into_iter().map(|case| case.name).collect();
+    assert_eq!(
+        unknown,
+        [
+            "sglang-cumulative-to-delta",
+            "spring-flux-string-literal",
+            "missing-done-ensure",
+            "sentinel-mapped",
+            "slow-first-token-heartbeat",
+            "slow-headers-prelude",
+        ],
+        "the heartbeat has a test of its own"
+    );
+    let mut results = Vec::new();
+    for case in known {
+        let route = route(&case).expect("its knobs are known");
+        results.extend(run_all(vec![(case, route.as_str())]).await);
+    }
+    assert_eq!(results.len(), 9);
+    let report = report(&results);
+    let wrong = results.iter().filter(|(_, result)| result.is_err()).count();
+    assert_eq!(wrong, 0, "{wrong} of {} are wrong:\n{report}", results.len());
+}
+
+/// What needs no setting where the path says that events are JSON, or where the client accepts events.
+#[tokio::test]
+async fn knobs_are_not_needed_where_nothing_can_go_wrong() {
+    let names = [
+        "gemini-json-array-to-sse",
+        "bedrock-eventstream-decode",
+        "single-newline-json",
+        "pretty-json-without-prefix",
+        "data-data-double-prefix",
+        "gbk-charset",
+    ];
+    let chosen = case::load().into_iter().filter(|case| names.contains(&case.name.as_str()));
+    let chosen: Vec<_> = chosen.map(|case| (case, "")).collect();
+    assert_eq!(chosen.len(), names.len());
+    let results = run_all(chosen).await;
+    let report = report(&results);
+    assert!(results.iter().all(|(_, result)| result.is_ok()), "{report}");
+}
+
 #[tokio::test]
 async fn backends_hold_as_they_come() {
-    let chosen = case::load().into_iter().filter(|case| case.group == "backend" && !case.has_config);
+    let chosen = case::load().into_iter().filter(|case| case.group == "backend" && case.config.is_empty());
     let chosen: Vec<_> = chosen.map(|case| (case, "")).collect();
     assert_eq!(chosen.len(), 17);
     assert!(BACKENDS.iter().all(|name| chosen.iter().any(|(case, _)| case.name == *name)));

@@ -2,11 +2,11 @@
 //!
 //! LF only; fields in the order event, id, retry, data, one space after the colon; lines that the standard does
 //! not define stand before the data; one blank line ends a block; a comment is one line with no blank line
-//! after it, since a block without data breaks real clients. JSON that came on several `data` lines leaves on
-//! one, its tokens untouched; text keeps its lines.
+//! after it, since a block without data breaks real clients. Data of several lines keeps its lines.
 
+use crate::codec::lines::pieces;
 use crate::codec::sse::{data_lines, unknown_lines};
-use crate::codec::{Data, Event, json};
+use crate::codec::{Data, Event};
 
 use super::Bridge;
 
@@ -37,8 +37,8 @@ pub fn event(event: &Event<'_>, out: &mut Vec<u8>) {
     match event.data {
         Data::None => {}
         Data::Line(line) => field("data", line, out),
-        Data::Block(block) if one_line(block, out) => {}
         Data::Block(block) => data_lines(block).for_each(|line| field("data", line, out)),
+        Data::Text(text) => pieces(text).for_each(|line| field("data", line, out)),
     }
     out.push(b'\n');
 }
@@ -57,27 +57,6 @@ pub fn error(data: &str, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Writes JSON that came on several lines as one; `false`, and nothing, if it is not JSON: text keeps its lines,
-/// also where its brackets match.
-fn one_line(block: &[u8], out: &mut Vec<u8>) -> bool {
-    if !json::is_whole(data_lines(block)) {
-        return false;
-    }
-    let from = out.len();
-    out.extend_from_slice(b"data:");
-    for line in data_lines(block) {
-        // A line end between tokens is white space (RFC 8259 2); so is the space that replaces it.
-        out.push(b' ');
-        out.extend_from_slice(line);
-    }
-    out.push(b'\n');
-    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&out[from + b"data:".len()..]).is_ok();
-    if !is_json {
-        out.truncate(from);
-    }
-    is_json
-}
-
 fn field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
@@ -88,11 +67,12 @@ fn field(name: &str, value: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{Decode, Item, sse::Sse};
+    use crate::codec::repair::Repairs;
+    use crate::codec::{Decode, Item, Options, sse::Sse};
 
     fn rewritten(input: &str) -> String {
         let mut out = Vec::new();
-        Sse::new(1 << 20)
+        Sse::new(Options { limit: 1 << 20, repairs: Repairs::NONE })
             .decode(input.as_bytes(), &mut |item| match item {
                 Item::Event(item) => event(&item, &mut out),
                 Item::Comment(text) => comment(text, &mut out),
@@ -108,14 +88,22 @@ mod tests {
             ("data\n\n", "data: \n\n"),
             ("data: x\nretry:1\nid:2\nevent:e\n\n", "event: e\nid: 2\nretry: 1\ndata: x\n\n"),
             ("data:a\ndata: b\n\n", "data: a\ndata: b\n\n"),
-            ("data: {\ndata:   \"a\": 1\ndata: }\n\n", "data: {   \"a\": 1 }\n\n"),
-            ("data: {\ndata: let x = 1;\ndata: }\n\n", "data: {\ndata: let x = 1;\ndata: }\n\n"),
-            ("data: [a\ndata: link](u)\n\n", "data: [a\ndata: link](u)\n\n"),
             ("data: x\nmeta:{\"a\":1}\n\n", "meta:{\"a\":1}\ndata: x\n\n"),
             ("event:ping\n\n\n\n", "event: ping\n\n"),
             (": hi\n\ndata: x\n\n", ": hi\ndata: x\n\n"),
         ] {
             assert_eq!(rewritten(input), want, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn text_keeps_its_lines() {
+        for (text, want) in
+            [("a", "data: a\n\n"), ("a\r\n", "data: a\ndata: \n\n"), ("\n b", "data: \ndata:  b\n\n")]
+        {
+            let mut out = Vec::new();
+            event(&Event { data: Data::Text(text.as_bytes()), ..Event::default() }, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), want, "{text:?}");
         }
     }
 

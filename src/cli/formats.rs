@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::auth::INJECTORS;
 use crate::bridge::BRIDGES;
+use crate::codec::repair::{Auto, REPAIRS};
 use crate::dialect::DIALECTS;
 use crate::format::FORMATS;
 
@@ -12,6 +13,17 @@ pub fn formats() -> String {
     let mut out = String::new();
     let formats = FORMATS.iter().map(|format| (format.name, format.doc));
     list(&mut out, "formats: what an upstream sends (stream.format)", formats);
+    for (auto, title) in [
+        (Auto::Always, "repairs: what is put right in event streams (stream.repair); \"auto\" makes these"),
+        (
+            Auto::ForJson,
+            "repairs that \"auto\" makes where the path or stream.dialect says that every event is JSON",
+        ),
+        (Auto::Never, "repairs that are made only where they are named"),
+    ] {
+        let repairs = REPAIRS.iter().filter(|entry| entry.auto == auto);
+        list(&mut out, title, repairs.map(|entry| (entry.name, entry.doc)));
+    }
     let dialects = DIALECTS.iter().map(|dialect| (dialect.name, dialect.doc));
     list(&mut out, "dialects: what the events mean (stream.dialect)", dialects);
     let bridges = BRIDGES.iter().map(|bridge| (bridge.name, bridge.doc));
@@ -26,7 +38,7 @@ fn list(out: &mut String, title: &str, entries: impl Iterator<Item = (&'static s
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{gap}{title}");
     for (name, doc) in entries {
-        let _ = writeln!(out, "  {name:<14} {doc}");
+        let _ = writeln!(out, "  {name:<15} {doc}");
     }
 }
 
@@ -38,6 +50,7 @@ mod tests {
     fn every_entry_of_every_table_is_listed() {
         let text = formats();
         let names = FORMATS.iter().map(|entry| (entry.name, entry.doc));
+        let names = names.chain(REPAIRS.iter().map(|entry| (entry.name, entry.doc)));
         let names = names.chain(DIALECTS.iter().map(|entry| (entry.name, entry.doc)));
         let names = names.chain(BRIDGES.iter().map(|entry| (entry.name, entry.doc)));
         let names = names.chain(INJECTORS.iter().map(|entry| (entry.name, entry.doc)));

@@ -6,19 +6,38 @@
 //! * any split is fine: one byte, empty, inside a UTF-8 character, inside CRLF; the items are the same;
 //! * work is O(bytes) for every split: nothing is searched twice;
 //! * items borrow from the input where they lie in it whole; only what straddles two inputs is copied, once;
-//! * what is held back is bounded by the `limit` it was made with: [`TooLarge`] otherwise;
+//! * what is held back is bounded by the `limit` it was made with: [`Error::TooLarge`] otherwise;
 //! * no policy: what to do with an item is the [session](crate::stream)'s business.
+//!
+//! [`text`] alone has no items of its own: it makes one of each input.
 //!
 //! Not here: IO, clocks, logs, panics. Formats ([`crate::format`]) choose a decoder, bridges
 //! ([`crate::bridge`]) write items for a client.
 
+pub mod aws_eventstream;
+mod bom;
+pub mod charset;
 pub mod coding;
 pub mod json;
 pub mod lines;
 pub mod mask;
+pub mod repair;
 pub mod sse;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod text;
+pub mod values;
+
+use repair::{Repairs, Tally};
+
+/// What a decoder is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Longest item, in bytes.
+    pub limit: usize,
+    /// What is put right.
+    pub repairs: Repairs,
+}
 
 /// What a decoder yields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +65,8 @@ pub struct Event<'a> {
     pub canonical: Option<&'a [u8]>,
     /// `false` for what stood at the end of the stream without its closing line end or blank line.
     pub closed: bool,
+    /// The format itself says that this is an error, whatever the dialect.
+    pub error: bool,
 }
 
 /// The data of an event.
@@ -58,6 +79,8 @@ pub enum Data<'a> {
     Line(&'a [u8]),
     /// Several `data` lines: the block that they stand in (see [`sse::data_lines`]).
     Block(&'a [u8]),
+    /// Text as it is, with all its line ends (see [`lines::pieces`]).
+    Text(&'a [u8]),
 }
 
 /// Receives items.
@@ -68,30 +91,60 @@ pub trait Decode: std::fmt::Debug {
     /// Takes the next bytes and hands every item that is complete now to `sink`.
     ///
     /// # Errors
-    /// An item is larger than the limit. The decoder must not be used after that.
-    fn decode(&mut self, input: &[u8], sink: &mut Sink<'_>) -> Result<(), TooLarge>;
+    /// An item is larger than the limit, or the bytes are not in this format. What was complete before was handed out;
+    /// the decoder must not be used after that.
+    fn decode(&mut self, input: &[u8], sink: &mut Sink<'_>) -> Result<(), Error>;
 
     /// The stream ended cleanly: what stands there unclosed is handed out with `closed` unset.
-    fn finish(&mut self, sink: &mut Sink<'_>);
+    ///
+    /// # Errors
+    /// The format says where it ends, and this is not the place.
+    fn finish(&mut self, sink: &mut Sink<'_>) -> Result<(), Error>;
 
     /// Bytes held back now.
     fn held(&self) -> usize;
+
+    /// Whether an event is held back that lacks nothing but the sign that it is over. If nothing follows for a while,
+    /// [`Decode::flush`] hands it out.
+    fn is_ripe(&mut self) -> bool {
+        false
+    }
+
+    /// Hands out the event that is ripe.
+    fn flush(&mut self, _sink: &mut Sink<'_>) {}
+
+    /// What was put right so far.
+    fn repaired(&self) -> Tally {
+        Tally::default()
+    }
 }
 
-/// An unfinished item has outgrown its bound.
+/// Why a stream cannot be decoded on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an event is larger than {limit} bytes")]
-pub struct TooLarge {
-    /// The bound, in bytes.
-    pub limit: usize,
+pub enum Error {
+    /// An unfinished item has outgrown its bound.
+    #[error("an event is larger than {limit} bytes")]
+    TooLarge {
+        /// The bound, in bytes.
+        limit: usize,
+    },
+    /// The bytes are not in this format.
+    #[error("{what}")]
+    Malformed {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The stream ended where its format does not end.
+    #[error("the stream ended in the middle")]
+    Truncated,
 }
 
 impl<'a> Data<'a> {
-    /// The data where it is one line; `None` for several lines or none.
+    /// The data where it is one line; `None` for several lines, text or none.
     pub fn line(&self) -> Option<&'a [u8]> {
         match self {
             Data::Line(line) => Some(line),
-            Data::None | Data::Block(_) => None,
+            Data::None | Data::Block(_) | Data::Text(_) => None,
         }
     }
 }

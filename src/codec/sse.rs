@@ -4,9 +4,19 @@
 //! a block without `data` but with a name or unknown fields is an event without data (some upstreams end their
 //! streams so); `id` and `retry` of a block that has nothing else travel in the next event (a block without
 //! data breaks real clients); comments are items, handed out at once, also from the middle of a block.
+//!
+//! Where [repairs](super::repair) are wanted, `mend` looks at each block that shows a fault: a canonical event is
+//! asked for the first byte of its data and nothing more.
 
-use super::lines::{LineEnds, split};
-use super::{Data, Decode, Event, Item, Sink, TooLarge, release};
+mod block;
+mod mend;
+
+use super::bom::Bom;
+use super::lines::LineEnds;
+use super::repair::{Repair, Repairs, Tally};
+use super::{Data, Decode, Error, Event, Item, Options, Sink, release};
+use block::{Block, Span, parse_field};
+pub use block::{data_lines, unknown_lines};
 
 /// The decoder.
 #[derive(Debug)]
@@ -18,41 +28,19 @@ pub struct Sse {
     bom: Bom,
     /// `id` and `retry` of blocks that had nothing else.
     carried: Option<Box<Carried>>,
-    limit: usize,
+    options: Options,
+    tally: Tally,
 }
 
-/// What is known about the block so far. Positions count from the block's first byte.
-#[derive(Debug, Default, Clone, Copy)]
-struct Block {
-    /// Where the line begins that is being read.
-    line: usize,
-    name: Option<Span>,
-    id: Option<Span>,
-    retry: Option<Span>,
-    /// The first `data` value.
-    data: Option<Span>,
-    data_lines: usize,
-    unknown: bool,
-    /// Some line is not as the canonical form wants it.
-    irregular: bool,
-    /// The highest field so far, in canonical order.
-    rank: Rank,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    from: usize,
-    to: usize,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    #[default]
-    Start,
-    Event,
-    Id,
-    Retry,
-    Data,
+/// What a line is to the blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    /// It is part of the block.
+    Inside,
+    /// The next block begins after it.
+    After,
+    /// It begins the next block.
+    Before,
 }
 
 #[derive(Debug, Default)]
@@ -61,39 +49,40 @@ struct Carried {
     retry: Option<Vec<u8>>,
 }
 
-/// How much of a byte order mark has been seen at the start of the stream.
-#[derive(Debug, Clone, Copy)]
-enum Bom {
-    Seen(usize),
-    Done,
-}
-
 impl Sse {
     /// A decoder for events of at most `limit` bytes, line ends included.
-    pub fn new(limit: usize) -> Self {
+    pub fn new(options: Options) -> Self {
         Sse {
             ends: LineEnds::default(),
             held: Vec::new(),
             block: Block::default(),
-            bom: Bom::Seen(0),
+            bom: Bom::default(),
             carried: None,
-            limit,
+            options,
+            tally: Tally::default(),
         }
     }
 
     /// Decodes while nothing is held back: blocks are slices of `input`. Returns where the unfinished one starts.
-    fn decode_borrowed(&mut self, input: &[u8], sink: &mut Sink<'_>) -> Result<usize, TooLarge> {
+    fn decode_borrowed(&mut self, input: &[u8], sink: &mut Sink<'_>) -> Result<usize, Error> {
         let mut start = self.ends.start(input, 0);
         let mut at = start;
         while let Some(end) = self.ends.find(input, at) {
             let block = &input[start..end.at];
-            if block.len() > self.limit {
-                return Err(TooLarge { limit: self.limit });
+            self.fits(block.len())?;
+            if at == start && end.lf && self.usual(block, &input[start..], sink) {
+                (start, at) = (end.next + 1, end.next + 1);
+                continue;
             }
             let wire = if end.lf { Some(&input[start..end.next]) } else { None };
-            let boundary = self.line(block, wire, sink);
+            let line = self.block.line;
+            let mut edge = self.line(block, wire, sink);
+            if edge == Edge::Before {
+                start += line;
+                edge = self.line(&input[start..end.at], None, sink);
+            }
             at = self.ends.start(input, end.next);
-            if boundary {
+            if edge == Edge::After {
                 start = at;
             } else {
                 self.block.line = at - start;
@@ -102,9 +91,24 @@ impl Sse {
         Ok(start)
     }
 
+    /// Hands out the block that begins with this line, if it is the usual one: a `data: ` line and a blank line, with
+    /// nothing to put right. Most blocks are, and need none of what follows.
+    fn usual(&self, line: &[u8], input: &[u8], sink: &mut Sink<'_>) -> bool {
+        let Some(data) = line.strip_prefix(b"data: ").map(Data::Line) else { return false };
+        let is_usual = input.get(line.len() + 1) == Some(&b'\n')
+            && self.carried.is_none()
+            && line.len() < self.options.limit
+            && !mend::is_suspect(data, self.options.repairs);
+        if is_usual {
+            let canonical = Some(&input[..line.len() + 2]);
+            sink(Item::Event(Event { data, canonical, closed: true, ..Event::default() }));
+        }
+        is_usual
+    }
+
     /// Decodes the lines of `input` that belong to a block which began in an earlier input. Returns where the
     /// first new block begins, or `None` if this one is still unfinished.
-    fn decode_held(&mut self, input: &[u8], sink: &mut Sink<'_>) -> Result<Option<usize>, TooLarge> {
+    fn decode_held(&mut self, input: &[u8], sink: &mut Sink<'_>) -> Result<Option<usize>, Error> {
         let mut at = self.hold_swallowed(input, 0)?;
         while let Some(end) = self.ends.find(input, at) {
             self.hold(&input[at..end.at])?;
@@ -112,8 +116,13 @@ impl Sse {
             let content = held.len();
             held.push(input[end.at]);
             let wire = if end.lf { Some(&held[..]) } else { None };
-            let boundary = self.line(&held[..content], wire, sink);
-            if boundary {
+            let line = self.block.line;
+            let mut edge = self.line(&held[..content], wire, sink);
+            if edge == Edge::Before {
+                held.drain(..line);
+                edge = self.line(&held[..content - line], None, sink);
+            }
+            if edge == Edge::After {
                 release(&mut held);
                 self.held = held;
                 return Ok(Some(end.next));
@@ -129,28 +138,31 @@ impl Sse {
 
     /// Where the line at `from` really starts. The LF of a CRLF is held like its CR: what is held is what came, so that
     /// the limit does not depend on the cuts.
-    fn hold_swallowed(&mut self, input: &[u8], from: usize) -> Result<usize, TooLarge> {
+    fn hold_swallowed(&mut self, input: &[u8], from: usize) -> Result<usize, Error> {
         let start = self.ends.start(input, from);
         self.block.line += start - from;
         self.hold(&input[from..start])?;
         Ok(start)
     }
 
-    fn hold(&mut self, bytes: &[u8]) -> Result<(), TooLarge> {
-        if self.held.len() + bytes.len() > self.limit {
-            return Err(TooLarge { limit: self.limit });
-        }
+    fn hold(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.fits(self.held.len() + bytes.len())?;
         self.held.extend_from_slice(bytes);
         Ok(())
     }
 
+    fn fits(&self, length: usize) -> Result<(), Error> {
+        let limit = self.options.limit;
+        if length > limit { Err(Error::TooLarge { limit }) } else { Ok(()) }
+    }
+
     /// Takes the line that ends at the end of `block` (its line end excluded; `wire` is the block with it, if it
-    /// is a single LF). `true`: a new block begins after it.
-    fn line(&mut self, block: &[u8], wire: Option<&[u8]>, sink: &mut Sink<'_>) -> bool {
+    /// is a single LF).
+    fn line(&mut self, block: &[u8], wire: Option<&[u8]>, sink: &mut Sink<'_>) -> Edge {
         let line = &block[self.block.line..];
         if line.is_empty() {
             self.dispatch(block, wire, true, sink);
-            return true;
+            return Edge::After;
         }
         if line[0] == b':' {
             sink(Item::Comment(&line[1..]));
@@ -160,11 +172,35 @@ impl Sse {
             if alone {
                 self.block = Block::default();
             }
-            return alone;
+            return if alone { Edge::After } else { Edge::Inside };
+        }
+        if self.block.data_lines == 1 && self.begins_another(block, line) {
+            let end = self.block.line;
+            self.tally.add(Repairs::NONE.with(Repair::SingleNewline));
+            self.dispatch(&block[..end], None, true, sink);
+            return Edge::Before;
         }
         self.block.irregular |= wire.is_none();
         self.block.field(line);
-        false
+        Edge::Inside
+    }
+
+    /// Whether the block is a whole event by itself, and the line begins the next one: data that is whole too, or
+    /// a field that the block already has.
+    #[cold]
+    fn begins_another(&mut self, block: &[u8], line: &[u8]) -> bool {
+        if !self.options.repairs.has(Repair::SingleNewline) {
+            return false;
+        }
+        let (name, value, _) = parse_field(line);
+        let again = match name {
+            b"data" => mend::is_complete(value),
+            b"event" => self.block.name.is_some(),
+            b"id" => self.block.id.is_some(),
+            b"retry" => self.block.retry.is_some(),
+            _ => false,
+        };
+        again && self.block.is_ripe(block)
     }
 
     fn dispatch(&mut self, block: &[u8], wire: Option<&[u8]>, closed: bool, sink: &mut Sink<'_>) {
@@ -186,7 +222,7 @@ impl Sse {
             (Some(_), _) => Data::Block(block),
             (None, _) => Data::None,
         };
-        let mut event = Event {
+        let event = Event {
             name,
             id,
             retry,
@@ -194,42 +230,45 @@ impl Sse {
             unknown: fields.unknown.then_some(block),
             canonical: wire.filter(|_| !fields.irregular && fields.data_lines == 1),
             closed,
+            error: false,
         };
-        match self.carried.take() {
-            // An event without data carries nothing: it waits for the next one with data.
-            Some(carried) if fields.data_lines == 0 => self.carried = Some(carried),
-            Some(carried) => {
-                event.id = event.id.or(carried.id.as_deref());
-                event.retry = event.retry.or(carried.retry.as_deref());
-                event.canonical = None;
-                sink(Item::Event(event));
-                return;
-            }
-            None => {}
+        if fields.unknown || self.carried.is_some() || mend::is_suspect(data, self.options.repairs) {
+            self.dispatch_odd(event, block, sink);
+        } else {
+            sink(Item::Event(event));
         }
-        sink(Item::Event(event));
     }
 
-    /// Removes one byte order mark from the start of the stream, in any split (HTML standard 9.2.5).
-    fn strip_bom<'i>(&mut self, input: &'i [u8], sink: &mut Sink<'_>) -> Result<&'i [u8], TooLarge> {
-        let mut rest = input;
-        while let (Bom::Seen(seen), Some(byte)) = (self.bom, rest.first()) {
-            if *byte == BOM[seen] {
-                rest = &rest[1..];
-                self.bom = if seen + 1 == BOM.len() { Bom::Done } else { Bom::Seen(seen + 1) };
-            } else {
-                // Not a mark after all: what looked like one is the beginning of the first line.
-                self.bom = Bom::Done;
-                self.decode(&BOM[..seen], sink)?;
-            }
+    /// An event that others have to do with, or that may have to be put right.
+    #[cold]
+    fn dispatch_odd(&mut self, event: Event<'_>, block: &[u8], sink: &mut Sink<'_>) {
+        // An event without data carries nothing: what is carried waits for the next one with data.
+        let carried = if event.data == Data::None { None } else { self.carried.take() };
+        let mut event = event;
+        if let Some(carried) = &carried {
+            event.id = event.id.or(carried.id.as_deref());
+            event.retry = event.retry.or(carried.retry.as_deref());
+            event.canonical = None;
         }
-        Ok(rest)
+        let repairs = self.options.repairs;
+        if repairs == Repairs::NONE || (event.unknown.is_none() && !mend::is_suspect(event.data, repairs)) {
+            sink(Item::Event(event));
+        } else {
+            self.tally.add(mend::mend(event, block, repairs, sink));
+        }
     }
 }
 
 impl Decode for Sse {
-    fn decode(&mut self, input: &[u8], sink: &mut Sink<'_>) -> Result<(), TooLarge> {
-        let input = if matches!(self.bom, Bom::Done) { input } else { self.strip_bom(input, sink)? };
+    fn decode(&mut self, input: &[u8], sink: &mut Sink<'_>) -> Result<(), Error> {
+        let mut input = input;
+        if !self.bom.is_done() {
+            let (lost, rest) = self.bom.strip(input);
+            if !lost.is_empty() {
+                self.decode(lost, sink)?;
+            }
+            input = rest;
+        }
         let mut from = 0;
         if !self.held.is_empty() {
             match self.decode_held(input, sink)? {
@@ -242,19 +281,25 @@ impl Decode for Sse {
         self.hold(input.get(unfinished..).unwrap_or_default())
     }
 
-    fn finish(&mut self, sink: &mut Sink<'_>) {
+    fn finish(&mut self, sink: &mut Sink<'_>) -> Result<(), Error> {
         let mut held = std::mem::take(&mut self.held);
         let line = &held[self.block.line..];
-        // Half a field cannot be told from a whole one; data can, by whoever takes the event.
-        let mut end = self.block.line;
-        if parse_field(line).0 == b"data" {
+        let is_taken = match parse_field(line).0 {
+            // Half an id or a name cannot be told from a whole one; data can, by whoever takes the event.
+            b"data" => true,
+            b"event" | b"id" | b"retry" | b"" => false,
+            _ => mend::is_whole(&held, self.options.repairs),
+        };
+        if is_taken {
             self.block.irregular = true;
             self.block.field(line);
-            end = held.len();
+        } else {
+            held.truncate(self.block.line);
         }
-        self.dispatch(&held[..end], None, false, sink);
+        self.dispatch(&held, None, false, sink);
         release(&mut held);
         self.held = held;
+        Ok(())
     }
 
     fn held(&self) -> usize {
@@ -262,86 +307,26 @@ impl Decode for Sse {
         let carried = self.carried.as_ref().map_or(0, |carried| length(&carried.id) + length(&carried.retry));
         self.held.len() + carried
     }
-}
 
-impl Block {
-    /// Takes a field line (HTML standard 9.2.6: field name up to the first colon, one space after it removed).
-    fn field(&mut self, line: &[u8]) {
-        let (name, value, spaced) = parse_field(line);
-        let to = self.line + line.len();
-        let span = Span { from: to - value.len(), to };
-        self.irregular |= !spaced;
-        let rank = match name {
-            b"data" => {
-                self.data_lines += 1;
-                self.data.get_or_insert(span);
-                Rank::Data
-            }
-            b"event" => {
-                self.name = Some(span);
-                self.irregular |= value.is_empty();
-                Rank::Event
-            }
-            b"id" => {
-                // An id with NUL is ignored.
-                if memchr::memchr(0, value).is_none() {
-                    self.id = Some(span);
-                } else {
-                    self.irregular = true;
-                }
-                Rank::Id
-            }
-            b"retry" => {
-                // Anything but digits is ignored.
-                if !value.is_empty() && value.iter().all(u8::is_ascii_digit) {
-                    self.retry = Some(span);
-                } else {
-                    self.irregular = true;
-                }
-                Rank::Retry
-            }
-            _ => {
-                self.unknown = true;
-                self.irregular = true;
-                return;
-            }
-        };
-        self.irregular |= rank <= self.rank;
-        self.rank = rank;
+    fn is_ripe(&mut self) -> bool {
+        self.options.repairs.has(Repair::SingleNewline)
+            && self.block.line == self.held.len()
+            && self.block.data_lines == 1
+            && self.block.is_ripe(&self.held)
+    }
+
+    fn flush(&mut self, sink: &mut Sink<'_>) {
+        let mut held = std::mem::take(&mut self.held);
+        self.tally.add(Repairs::NONE.with(Repair::SingleNewline));
+        self.dispatch(&held, None, true, sink);
+        release(&mut held);
+        self.held = held;
+    }
+
+    fn repaired(&self) -> Tally {
+        self.tally
     }
 }
-
-/// Name, value, and whether exactly the canonical `name: value` separates them.
-fn parse_field(line: &[u8]) -> (&[u8], &[u8], bool) {
-    if let Some(value) = line.strip_prefix(b"data: ") {
-        return (b"data", value, true);
-    }
-    match memchr::memchr(b':', line) {
-        None => (line, &[], false),
-        Some(colon) => match &line[colon + 1..] {
-            [b' ', value @ ..] => (&line[..colon], value, true),
-            value => (&line[..colon], value, false),
-        },
-    }
-}
-
-/// The `data` values of a block, in order.
-pub fn data_lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
-    split(block).filter_map(|line| {
-        let (name, value, _) = parse_field(line);
-        (name == b"data").then_some(value)
-    })
-}
-
-/// The lines of a block that are neither comments nor fields of the standard, as they came.
-pub fn unknown_lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
-    split(block).filter(|line| {
-        let known = matches!(parse_field(line).0, b"data" | b"event" | b"id" | b"retry");
-        !line.is_empty() && line[0] != b':' && !known
-    })
-}
-
-const BOM: &[u8; 3] = b"\xef\xbb\xbf";
 
 #[cfg(test)]
 mod tests {
@@ -350,8 +335,12 @@ mod tests {
     use super::super::testing::{Owned, assert_any_split, cut, feed, whole};
     use super::*;
 
+    fn sse(limit: usize, repairs: Repairs) -> Sse {
+        Sse::new(Options { limit, repairs })
+    }
+
     fn decoder() -> Box<dyn Decode> {
-        Box::new(Sse::new(1 << 20))
+        Box::new(sse(1 << 20, Repairs::NONE))
     }
 
     #[test]
@@ -408,7 +397,7 @@ mod tests {
 
     #[test]
     fn comments_leave_at_once_also_from_inside_a_block() {
-        let mut sse = Sse::new(1 << 20);
+        let mut sse = sse(1 << 20, Repairs::NONE);
         let items = feed(&mut sse, b"data: x\n: ping\n");
         assert_eq!(items, [Owned::comment(" ping")]);
         assert_eq!(feed(&mut sse, b"\n"), [Owned::data("x")]);
@@ -421,7 +410,7 @@ mod tests {
         let got = assert_any_split(decoder, b"retry: 3000\n\nid: 9\n\ndata: a\n\ndata: b\n\n");
         let first = Owned { id: Some("9".into()), retry: Some("3000".into()), ..Owned::data("a") };
         assert_eq!(got, [first, Owned::data("b").canonical()]);
-        let mut sse = Sse::new(1 << 20);
+        let mut sse = sse(1 << 20, Repairs::NONE);
         feed(&mut sse, b"retry: 3000\nid: 9\n\n");
         assert_eq!(sse.held(), 5, "what travels is held too");
         let own = whole(decoder(), b"id: 1\n\nid: 2\ndata: a\n\n");
@@ -450,7 +439,7 @@ mod tests {
         let text = b"x: 1\r\nx: 2\r\nx: 3\r\ndata: 4\r\n\r\n";
         for limit in 0..text.len() {
             let fits = |piece: usize| {
-                let mut sse = Sse::new(limit);
+                let mut sse = sse(limit, Repairs::NONE);
                 text.chunks(piece).all(|part| sse.decode(part, &mut |_| ()).is_ok())
             };
             let whole = fits(text.len());
@@ -488,17 +477,25 @@ mod tests {
     fn an_event_past_the_limit_is_refused_however_it_comes() {
         let text = [&b"data: "[..], &[b'x'; 100], b"\n\n"].concat();
         for piece in [1, 7, 1000] {
-            let mut sse = Sse::new(64);
+            let mut sse = sse(64, Repairs::NONE);
             let result = text.chunks(piece).try_for_each(|part| sse.decode(part, &mut |_| ()));
-            assert_eq!(result, Err(TooLarge { limit: 64 }), "pieces of {piece}");
+            assert_eq!(result, Err(Error::TooLarge { limit: 64 }), "pieces of {piece}");
         }
-        let mut sse = Sse::new(64);
+        for (length, fits) in [(57, true), (58, false)] {
+            let text = [&b"data: "[..], &vec![b'x'; length], b"\n\n"].concat();
+            for piece in [1, 7, 1000] {
+                let mut sse = sse(64, Repairs::NONE);
+                let result = text.chunks(piece).try_for_each(|part| sse.decode(part, &mut |_| ()));
+                assert_eq!(result.is_ok(), fits, "{length} bytes in pieces of {piece}");
+            }
+        }
+        let mut sse = sse(64, Repairs::NONE);
         assert!((0..100).try_for_each(|_| sse.decode(b"data: x\n\n", &mut |_| ())).is_ok());
     }
 
     #[test]
     fn a_megabyte_in_one_line_fed_bytewise_is_linear() {
-        let mut sse = Sse::new(4 << 20);
+        let mut sse = sse(4 << 20, Repairs::NONE);
         sse.decode(b"data: ", &mut |_| ()).unwrap();
         for _ in 0..1 << 20 {
             sse.decode(b"x", &mut |_| ()).unwrap();
@@ -514,7 +511,133 @@ mod tests {
         assert_eq!((sse.held(), sse.held.capacity()), (0, 0), "a large buffer is given back");
     }
 
+    fn repairing() -> Box<dyn Decode> {
+        Box::new(sse(1 << 20, Repairs::all()))
+    }
+
+    /// What comes of a stream with every repair, for every split, and how it was repaired.
+    fn mended(text: &str) -> (Vec<Owned>, String) {
+        let got: Vec<Owned> =
+            whole(repairing(), text.as_bytes()).into_iter().map(Owned::without_form).collect();
+        for piece in [1, 2, 5] {
+            let mut decoder = repairing();
+            let mut cut: Vec<Owned> =
+                text.as_bytes().chunks(piece).flat_map(|part| feed(&mut *decoder, part)).collect();
+            decoder.finish(&mut |item| cut.push(Owned::from(item))).unwrap();
+            let cut: Vec<Owned> = cut.into_iter().map(Owned::without_form).collect();
+            assert_eq!(cut, got, "{text:?} in pieces of {piece}");
+        }
+        let mut decoder = repairing();
+        feed(&mut *decoder, text.as_bytes());
+        decoder.finish(&mut |_| ()).unwrap();
+        (got, decoder.repaired().kinds.names().collect::<Vec<_>>().join(","))
+    }
+
+    #[test]
+    fn faults_are_mended_and_named() {
+        let json = |texts: &[&str]| texts.iter().map(|text| Owned::data(text)).collect::<Vec<_>>();
+        for (text, want, repairs) in [
+            (
+                "data: {\"t\":1}\ndata: {\"t\":2}\ndata: [DONE]\n\n",
+                &["{\"t\":1}", "{\"t\":2}", "[DONE]"][..],
+                "single-newline",
+            ),
+            ("data: {\ndata:   \"a\": [\ndata: 1]\ndata: }\n\n", &["{\"a\":[1]}"], ""),
+            ("data: {\n  \"t\": \"a b\",\r\n  \"n\": 1\n}\n\n", &["{\"t\":\"a b\",\"n\":1}"], "pretty-json"),
+            ("data: data: {\"t\":1}\n\ndata:data:data:[DONE]\n\n", &["{\"t\":1}", "[DONE]"], "double-prefix"),
+            ("{\"t\":1}\n\n{\n\"t\":2\n}\n\n", &["{\"t\":1}", "{\"t\":2}"], "missing-prefix"),
+            ("data: {\"t\":1}data: {\"t\":\"} data:\"}\n\n", &["{\"t\":1}", "{\"t\":\"} data:\"}"], "glued"),
+            ("data: {\"t\":1} data: [DONE]\n\n", &["{\"t\":1}", "[DONE]"], "glued"),
+        ] {
+            let (got, kinds) = mended(text);
+            let kinds = kinds.replace("pretty-json,missing-prefix", "missing-prefix");
+            assert_eq!((got, kinds.as_str()), (json(want), repairs), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_fault_stays_as_it_is() {
+        for (text, want) in [
+            ("data: line1\ndata: line2\n\n", vec![Owned::data("line1\nline2")]),
+            ("data: {}\ndata: text\n\n", vec![Owned::data("{}\ntext")]),
+            ("data: {\ndata: let x = 1;\ndata: }\n\n", vec![Owned::data("{\nlet x = 1;\n}")]),
+            ("data: [a\ndata: link](u)\n\n", vec![Owned::data("[a\nlink](u)")]),
+            ("data: data: not json\n\n", vec![Owned::data("data: not json")]),
+            ("data: {\"a\":\"data: {}data: {}\"}\n\n", vec![Owned::data("{\"a\":\"data: {}data: {}\"}")]),
+            ("data: {} text\n\n", vec![Owned::data("{} text")]),
+            ("data: hello data: {}\n\n", vec![Owned::data("hello data: {}")]),
+            (
+                "data: a\nmeta:{\"a\":1}\n\n",
+                vec![Owned { unknown: vec!["meta:{\"a\":1}".into()], ..Owned::data("a") }],
+            ),
+        ] {
+            assert_eq!(mended(text), (want, String::new()), "{text:?}");
+        }
+        assert_eq!(mended("data\n\ndata:\n\n").0, [Owned::data(""), Owned::data("")]);
+    }
+
+    #[test]
+    fn events_of_one_line_end_keep_their_own_fields() {
+        let (got, _) = mended("event: a\nid: 1\ndata: {}\nevent: b\ndata: {}\nid: 3\ndata: {}\n\n");
+        let event = |name: Option<&str>, id: Option<&str>| Owned {
+            name: name.map(Into::into),
+            id: id.map(Into::into),
+            ..Owned::data("{}")
+        };
+        assert_eq!(got, [event(Some("a"), Some("1")), event(Some("b"), Some("3")), event(None, None)]);
+        let (named, _) = mended("event: a\nid: 1\nretry: 5\ndata: {}data: {}\n\n");
+        assert_eq!(named[0], Owned { retry: Some("5".into()), ..event(Some("a"), Some("1")) });
+        assert_eq!(named[1], event(Some("a"), None));
+    }
+
+    #[test]
+    fn a_wrapped_comment_is_a_comment_and_an_error_field_is_data() {
+        assert_eq!(mended("data: : OPENROUTER PROCESSING\n\n").0, [Owned::comment(" OPENROUTER PROCESSING")]);
+        let (got, repairs) = mended("error: {\"code\":400}\n\n");
+        let unknown = vec!["error: {\"code\":400}".to_owned()];
+        assert_eq!(got, [Owned { unknown, ..Owned::data("{\"error\":{\"code\":400}}") }]);
+        assert_eq!(repairs, "error-field");
+        assert_eq!(mended("error: text\n\n").0[0].data, None);
+    }
+
+    #[test]
+    fn bare_json_at_the_end_is_handed_out_as_unclosed() {
+        for text in ["data: x\n\n{\"error\":1}", "data: x\n\n{\"error\":1}\n", "data: x\n\n{\n\"error\":1\n}"]
+        {
+            let got = mended(text).0;
+            assert_eq!(
+                got,
+                [Owned::data("x"), Owned { closed: false, ..Owned::data("{\"error\":1}") }],
+                "{text:?}"
+            );
+        }
+        assert_eq!(mended("data: x\n\n{\"error\":").0.len(), 1);
+        let half = mended("data: {}\nmeta: hal").0;
+        assert_eq!(half, [Owned { closed: false, ..Owned::data("{}") }], "half a line is nothing");
+    }
+
+    #[test]
+    fn without_repairs_nothing_is_mended() {
+        let text = "data: {\ndata: }\n\ndata: data: {}\n\ndata: {}\ndata: {}\n\n";
+        let got: Vec<_> = whole(decoder(), text.as_bytes()).into_iter().map(Owned::without_form).collect();
+        assert_eq!(got, ["{\n}", "data: {}", "{}\n{}"].map(Owned::data));
+    }
+
     proptest! {
+        /// Repairs or none, whatever arrives: no panic, and the cuts do not matter.
+        #[test]
+        fn mended_items_do_not_depend_on_the_cuts(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "data:", "data: ", "{\"a\":", "1}", "{", "}", "[DONE]", "\n", "\r\n", "\n\n", "error: {}", "id: 1", ": c", "\"x\"",
+            ]), 0..40),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+        ) {
+            let text = parts.concat();
+            let want: Vec<Owned> = whole(repairing(), text.as_bytes()).into_iter().map(Owned::without_form).collect();
+            let got: Vec<Owned> = cut(repairing(), text.as_bytes(), &cuts).into_iter().map(Owned::without_form).collect();
+            prop_assert_eq!(got, want);
+        }
+
         /// Any bytes, any cuts: the same items as in one piece, and nothing panics.
         #[test]
         fn items_do_not_depend_on_the_cuts(

@@ -17,6 +17,7 @@ pub(crate) struct Owned {
     pub(crate) unknown: Vec<String>,
     pub(crate) canonical: bool,
     pub(crate) closed: bool,
+    pub(crate) error: bool,
 }
 
 impl Owned {
@@ -37,7 +38,7 @@ impl Owned {
         Owned { canonical: false, ..self }
     }
 
-    fn from(item: Item<'_>) -> Self {
+    pub(crate) fn from(item: Item<'_>) -> Self {
         let event = match item {
             Item::Comment(text) => return Owned { comment: Some(text.to_vec()), ..Owned::default() },
             Item::Event(event) => event,
@@ -51,6 +52,7 @@ impl Owned {
                 Data::None => None,
                 Data::Line(line) => Some(line.to_vec()),
                 Data::Block(block) => Some(data_lines(block).collect::<Vec<_>>().join(&b'\n')),
+                Data::Text(text) => Some(text.to_vec()),
             },
             unknown: event
                 .unknown
@@ -58,6 +60,7 @@ impl Owned {
                 .unwrap_or_default(),
             canonical: event.canonical.is_some(),
             closed: event.closed,
+            error: event.error,
         }
     }
 }
@@ -71,7 +74,7 @@ pub(crate) fn feed(decoder: &mut dyn Decode, input: &[u8]) -> Vec<Owned> {
 
 fn finish(decoder: &mut dyn Decode) -> Vec<Owned> {
     let mut items = Vec::new();
-    decoder.finish(&mut |item| items.push(Owned::from(item)));
+    decoder.finish(&mut |item| items.push(Owned::from(item))).unwrap();
     items
 }
 

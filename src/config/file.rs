@@ -138,10 +138,21 @@ pub(super) struct Basic {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Stream {
     pub(super) format: String,
+    pub(super) charset: Charset,
+    pub(super) repair: Vec<String>,
     pub(super) dialect: String,
     pub(super) intent: Intent,
     pub(super) heartbeat: TimeOrOff,
     pub(super) max_event_bytes: Size,
+}
+
+/// `stream.charset`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) enum Charset {
+    #[serde(rename = "declared")]
+    Declared,
+    #[serde(rename = "utf-8")]
+    Utf8,
 }
 
 /// `stream.intent`

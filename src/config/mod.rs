@@ -28,6 +28,7 @@ pub use resolve::read;
 pub use secret::Secret;
 
 use crate::auth::Injector;
+use crate::codec::repair::Repairs;
 use crate::dialect::Dialect;
 use crate::format::Format;
 
@@ -223,6 +224,10 @@ pub enum ClientAuth {
 pub struct StreamSettings {
     /// What the upstream sends.
     pub format: FormatSetting,
+    /// Whether a declared character set other than UTF-8 is converted. Default yes.
+    pub transcode: bool,
+    /// What is put right in event streams. Default: what can do no harm.
+    pub repair: RepairSetting,
     /// What the events mean; `None` = found by path, confirmed by the first event.
     pub dialect: Option<&'static Dialect>,
     /// Whether a stream is wanted; `None` = found by `Accept`, body and media type.
@@ -242,6 +247,15 @@ pub enum FormatSetting {
     Off,
     /// Always this one.
     Fixed(&'static Format),
+}
+
+/// Which repairs are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RepairSetting {
+    /// Those that can do no harm to the stream at hand.
+    pub auto: bool,
+    /// These in any case.
+    pub named: Repairs,
 }
 
 /// Timeouts of a request. `None` = off.

@@ -508,7 +508,7 @@ pub static KEYS: &[Key] = &[
     .causes(&[Cause::ClientRequestBodyTooLarge]),
     key(
         "route.stream",
-        Kind::Own(&["format", "dialect", "intent", "heartbeat", "max_event_bytes"]),
+        Kind::Own(&["format", "charset", "repair", "dialect", "intent", "heartbeat", "max_event_bytes"]),
         Default("{}"),
         "Keys of [stream] for this route alone, such as { heartbeat = \"5s\" }.",
         "",
@@ -535,11 +535,33 @@ pub static KEYS: &[Key] = &[
         "stream.format",
         Kind::Word(|| with_names(&["auto", "off"], crate::format::FORMATS.iter().map(|format| format.name))),
         Default(r#""auto""#),
-        "What upstreams send; `tidegate formats` explains each. \"auto\" is found out by the bytes of \
-         each stream, then by the media type.",
-        "\"off\" passes every body through untouched.",
+        "What upstreams send. \"auto\" is found out by the bytes of each stream, then by the media type.",
+        "\"off\" passes every body through untouched. A body that is no stream passes whatever stands here. \"text\" and \
+         \"text-json\" are never found out: they must be chosen.",
     )
-    .example(r#""sse""#),
+    .example(r#""sse""#)
+    .causes(&[Cause::UpstreamMalformed]),
+    key(
+        "stream.charset",
+        Kind::Word(|| vec!["declared", "utf-8"]),
+        Default(r#""declared""#),
+        "The character set of streams. \"declared\" is the one that the media type names: another than UTF-8 is \
+         converted.",
+        "An unknown name counts as UTF-8. \"utf-8\" ignores what is declared: event streams are UTF-8 by their standard.",
+    )
+    .example(r#""utf-8""#),
+    key(
+        "stream.repair",
+        Kind::Texts("\"auto\", \"all\", or a repair that `tidegate formats` lists", |text| {
+            let names = crate::codec::repair::REPAIRS.iter().map(|entry| entry.name);
+            forms::word(text, &with_names(&["auto", "all"], names))
+        }),
+        Default(r#"["auto"]"#),
+        "What is put right in event streams. \"auto\" is what can do no harm: more where the path or `dialect` says that \
+         every event is JSON.",
+        "[] changes nothing. [\"auto\", \"glued\"] adds one to those. Each repair is counted in the access line.",
+    )
+    .example(r#"["auto", "glued"]"#),
     key(
         "stream.dialect",
         Kind::Word(|| with_names(&["auto"], crate::dialect::DIALECTS.iter().map(|dialect| dialect.name))),

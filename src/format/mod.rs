@@ -1,12 +1,18 @@
 //! What upstreams send: one file and one line in [`FORMATS`] per format. A format chooses a [decoder](crate::codec).
 
+mod aws_eventstream;
+mod json_array;
 mod ndjson;
 mod sse;
+mod text;
 
-use crate::codec::Decode;
+use crate::codec::{Decode, Options};
 
+pub use aws_eventstream::AWS_EVENTSTREAM;
+pub use json_array::JSON_ARRAY;
 pub use ndjson::NDJSON;
 pub use sse::SSE;
+pub use text::{TEXT, TEXT_JSON};
 
 /// One upstream format.
 #[derive(Debug)]
@@ -15,14 +21,14 @@ pub struct Format {
     pub name: &'static str,
     /// One line for `tidegate formats`.
     pub doc: &'static str,
-    /// Media types that announce it, lower case, without parameters.
+    /// Media types that announce it, lower case, without parameters. None: the bytes or the route choose it.
     pub media_types: &'static [&'static str],
-    /// A decoder for one response, for events of at most so many bytes.
-    pub decoder: fn(limit: usize) -> Box<dyn Decode>,
+    /// A decoder for one response.
+    pub decoder: fn(Options) -> Box<dyn Decode>,
 }
 
 /// Every format, in the order of `tidegate formats`.
-pub static FORMATS: &[&Format] = &[&SSE, &NDJSON];
+pub static FORMATS: &[&Format] = &[&SSE, &NDJSON, &JSON_ARRAY, &AWS_EVENTSTREAM, &TEXT, &TEXT_JSON];
 
 impl Format {
     /// The format with this name.
@@ -59,7 +65,7 @@ mod tests {
     fn formats_have_distinct_names_media_types_and_docs() {
         let mut seen = std::collections::HashSet::new();
         for format in FORMATS {
-            assert!(seen.insert(format.name) && !format.doc.is_empty() && !format.media_types.is_empty());
+            assert!(seen.insert(format.name) && !format.doc.is_empty());
             for media_type in format.media_types {
                 assert!(seen.insert(media_type), "{media_type} announces two formats");
                 assert_eq!(

@@ -9,5 +9,5 @@ pub static SSE: Format = Format {
     name: "sse",
     doc: "Server-Sent Events: any line end, any spacing, a byte order mark, comments",
     media_types: &["text/event-stream"],
-    decoder: |limit| Box::new(Sse::new(limit)),
+    decoder: |options| Box::new(Sse::new(options)),
 };

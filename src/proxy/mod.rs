@@ -163,10 +163,7 @@ async fn respond(
             }
             response::pass(head, id, &secrets)
         }
-        Commit::Reframe(format) => {
-            relay.access().format = Some(format.name);
-            response::stream(head, id, &secrets)
-        }
+        Commit::Reframe(_) => response::stream(head, id, &secrets),
         Commit::Refuse(failure) => {
             let error = ProxyError::new(Phase::FirstEvent, failure);
             relay.access().status = Some(error.status());
@@ -202,6 +199,8 @@ fn plan(answer: &Answer<'_>, worker: &Worker) -> Plan {
         dialect: ask.dialect,
         known_ai: decision.known_ai,
         coding: decision.coding,
+        charset: decision.charset,
+        repairs: plan::repairs(&route.stream, ask.dialect),
         mask: may_echo.then(|| Mask::new(secrets.clone())),
         heartbeat: route.stream.heartbeat,
         first_event: route.timeouts.first_event,

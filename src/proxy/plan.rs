@@ -3,14 +3,18 @@
 //! Pure. Made when the response head is there; by then the request body has usually gone up, and what it says
 //! (`"stream": true`) is known. From the most explicit sign of intent to the least: the route's setting,
 //! `Accept: text/event-stream`, the body's flag, the response's media type.
+//!
+//! The format comes from the route, else from the first bytes of a stream response, else from its media type.
 
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode, response};
 
 use super::{headers, request};
+use crate::codec::charset::Charset;
 use crate::codec::coding::{Codings, Unknown};
+use crate::codec::repair::Repairs;
 use crate::config::{FormatSetting, StreamSettings};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, GENERIC};
 use crate::format::{Format, SSE, essence};
 use crate::stream::{Label, Mode, Wanted};
 
@@ -19,6 +23,8 @@ use crate::stream::{Label, Mode, Wanted};
 pub(super) struct Ask {
     head_only: bool,
     accept: Accept,
+    /// `Accept` names `application/json`, so that an answer in JSON is understood.
+    accepts_json: bool,
     /// The dialect that the route sets or the path hints at.
     pub(super) dialect: Option<&'static Dialect>,
 }
@@ -27,8 +33,8 @@ pub(super) struct Ask {
 enum Accept {
     /// Names `text/event-stream`.
     Events,
-    /// Names newline-delimited JSON, and no events.
-    Lines,
+    /// Names another format of streams, and no events.
+    Format,
     Other,
 }
 
@@ -37,6 +43,7 @@ enum Accept {
 pub(super) struct Decision {
     pub(super) mode: Mode,
     pub(super) coding: Option<Codings>,
+    pub(super) charset: Option<Charset>,
     /// By path, body flag or setting, this is the stream of an AI upstream.
     pub(super) known_ai: bool,
 }
@@ -44,17 +51,18 @@ pub(super) struct Decision {
 impl Ask {
     /// `path` is the path that the upstream sees.
     pub(super) fn new(settings: &StreamSettings, method: &Method, path: &str, headers: &HeaderMap) -> Self {
-        let names_lines =
+        let names_format =
             || headers::tokens(headers, &ACCEPT).any(|range| Format::announced(range).is_some());
         let accept = if request::accepts_event_stream(headers) {
             Accept::Events
-        } else if names_lines() {
-            Accept::Lines
+        } else if names_format() {
+            Accept::Format
         } else {
             Accept::Other
         };
         let dialect = settings.dialect.or_else(|| Dialect::hinted(path));
-        Ask { head_only: method == Method::HEAD, accept, dialect }
+        let accepts_json = headers::tokens(headers, &ACCEPT).any(|range| request::is_json(essence(range)));
+        Ask { head_only: method == Method::HEAD, accept, accepts_json, dialect }
     }
 
     /// Whether the client wants a stream, as far as anybody has said; `body` is the request body's flag.
@@ -72,40 +80,54 @@ pub(super) fn decide(
 ) -> Decision {
     let intent = ask.intent(settings, body);
     let known_ai = ask.dialect.is_some() || settings.intent == Some(true) || body == Some(true);
-    let pass = Decision { mode: Mode::PassThrough, coding: None, known_ai };
+    let pass = Decision { mode: Mode::PassThrough, coding: None, charset: None, known_ai };
     let bodiless = ask.head_only || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
     if bodiless || !head.status.is_success() || intent == Some(false) {
         return pass;
     }
     let Ok(coding) = coding(&head.headers) else { return pass };
-    match mode(settings, ask, intent, &head.headers) {
+    let content_type =
+        head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let charset = Charset::declared(content_type).filter(|_| settings.transcode);
+    match mode(settings, ask, intent, content_type) {
         Mode::PassThrough => pass,
-        mode => Decision { mode, coding, known_ai },
+        // Bytes in another character set tell nothing.
+        Mode::Sniff(Label::Format(format), Wanted::Events) if charset.is_some() => {
+            Decision { mode: Mode::Reframe(format), coding, charset, known_ai }
+        }
+        mode => Decision { mode, coding, charset, known_ai },
     }
 }
 
-fn mode(settings: &StreamSettings, ask: &Ask, intent: Option<bool>, headers: &HeaderMap) -> Mode {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let announced = Format::announced(content_type);
+/// What is put right in the stream: what the route names, and what can do no harm. Where every event is JSON, as in all
+/// dialects but the generic one, that is more.
+pub(super) fn repairs(settings: &StreamSettings, dialect: Option<&'static Dialect>) -> Repairs {
+    let is_json = dialect.is_some_and(|dialect| *dialect != GENERIC);
+    let auto = if settings.repair.auto { Repairs::auto(is_json) } else { Repairs::NONE };
+    settings.repair.named.union(auto)
+}
+
+fn mode(settings: &StreamSettings, ask: &Ask, intent: Option<bool>, content_type: &str) -> Mode {
+    let label = label(content_type);
     let wanted = match ask.accept {
+        Accept::Events if label == Label::Json && ask.accepts_json => Wanted::AsSent,
         Accept::Events => Wanted::Events,
-        Accept::Lines => Wanted::AsSent,
+        Accept::Format => Wanted::AsSent,
         Accept::Other if settings.intent == Some(true) => Wanted::Events,
         Accept::Other => Wanted::AsSent,
     };
-    match (settings.format, announced) {
+    match (settings.format, label) {
         (FormatSetting::Off, _) => Mode::PassThrough,
-        (FormatSetting::Fixed(format), Some(_)) => Mode::Reframe(format),
-        (FormatSetting::Fixed(format), None) if intent == Some(true) => Mode::Reframe(format),
-        (FormatSetting::Fixed(_), None) => Mode::PassThrough,
-        (FormatSetting::Auto, Some(format)) if *format == SSE || wanted == Wanted::Events => {
-            Mode::Reframe(format)
+        (FormatSetting::Fixed(format), Label::Format(_)) => Mode::Reframe(format),
+        (FormatSetting::Fixed(format), _) if intent == Some(true) => Mode::Reframe(format),
+        (FormatSetting::Fixed(_), _) => Mode::PassThrough,
+        (FormatSetting::Auto, Label::Format(format)) if *format == SSE || wanted == Wanted::Events => {
+            Mode::Sniff(label, Wanted::Events)
         }
-        (FormatSetting::Auto, Some(_)) => Mode::PassThrough,
-        (FormatSetting::Auto, None) if intent == Some(true) && may_be_text(essence(content_type)) => {
-            Mode::Sniff(label(essence(content_type)), wanted)
+        (FormatSetting::Auto, _) if intent == Some(true) && may_be_text(essence(content_type)) => {
+            Mode::Sniff(label, wanted)
         }
-        (FormatSetting::Auto, None) => Mode::PassThrough,
+        (FormatSetting::Auto, _) => Mode::PassThrough,
     }
 }
 
@@ -129,18 +151,27 @@ fn may_be_text(essence: &str) -> bool {
     }
 }
 
-fn label(essence: &str) -> Label {
-    if request::is_json(essence) { Label::Json } else { Label::Other }
+fn label(content_type: &str) -> Label {
+    match Format::announced(content_type) {
+        Some(format) => Label::Format(format),
+        None if request::is_json(essence(content_type)) => Label::Json,
+        None => Label::Other,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::NDJSON;
+    use crate::codec::repair::Repair;
+    use crate::config::RepairSetting;
+    use crate::dialect::OPENAI_CHAT;
+    use crate::format::{AWS_EVENTSTREAM, NDJSON, TEXT};
 
     fn settings() -> StreamSettings {
         StreamSettings {
             format: FormatSetting::Auto,
+            transcode: true,
+            repair: RepairSetting { auto: true, named: Repairs::NONE },
             dialect: None,
             intent: None,
             heartbeat: None,
@@ -168,22 +199,38 @@ mod tests {
         decided(&settings(), accept, body, &[("content-type", content_type)]).mode
     }
 
-    #[test]
-    fn labelled_events_are_reframed_unless_the_request_said_no_stream() {
-        assert_eq!(mode_of("*/*", None, "Text/Event-Stream; charset=utf-8"), Mode::Reframe(&SSE));
-        assert_eq!(mode_of("application/json", Some(true), "text/event-stream"), Mode::Reframe(&SSE));
-        assert_eq!(mode_of("application/json", Some(false), "text/event-stream"), Mode::PassThrough);
-        assert_eq!(mode_of("text/event-stream", Some(false), "text/event-stream"), Mode::Reframe(&SSE));
+    /// Events whatever the bytes are; they tell the format.
+    fn promised(format: &'static Format) -> Mode {
+        Mode::Sniff(Label::Format(format), Wanted::Events)
     }
 
     #[test]
-    fn lines_become_events_only_for_clients_that_accept_events() {
-        assert_eq!(mode_of("text/event-stream", None, "application/x-ndjson"), Mode::Reframe(&NDJSON));
-        assert_eq!(mode_of("application/x-ndjson", Some(true), "application/x-ndjson"), Mode::PassThrough);
-        assert_eq!(mode_of("*/*", Some(true), "application/x-ndjson"), Mode::PassThrough);
+    fn labelled_events_are_reframed_unless_the_request_said_no_stream() {
+        assert_eq!(mode_of("*/*", None, "Text/Event-Stream; charset=utf-8"), promised(&SSE));
+        assert_eq!(mode_of("application/json", Some(true), "text/event-stream"), promised(&SSE));
+        assert_eq!(mode_of("application/json", Some(false), "text/event-stream"), Mode::PassThrough);
+        assert_eq!(mode_of("text/event-stream", Some(false), "text/event-stream"), promised(&SSE));
+    }
+
+    #[test]
+    fn other_formats_become_events_only_for_clients_that_accept_events() {
+        assert_eq!(mode_of("text/event-stream", None, "application/x-ndjson"), promised(&NDJSON));
+        assert_eq!(mode_of("*/*", None, "application/x-ndjson"), Mode::PassThrough);
+        for accept in ["application/x-ndjson", "*/*"] {
+            let mode = mode_of(accept, Some(true), "application/x-ndjson");
+            assert_eq!(mode, Mode::Sniff(Label::Format(&NDJSON), Wanted::AsSent), "unless the label lies");
+        }
         let wished = StreamSettings { intent: Some(true), ..settings() };
         let decision = decided(&wished, "*/*", None, &[("content-type", "application/x-ndjson")]);
-        assert_eq!(decision.mode, Mode::Reframe(&NDJSON));
+        assert_eq!(decision.mode, promised(&NDJSON));
+        let aws = "application/vnd.amazon.eventstream";
+        assert_eq!(mode_of("text/event-stream", None, aws), promised(&AWS_EVENTSTREAM));
+        assert_eq!(
+            mode_of(aws, Some(true), aws),
+            Mode::PassThrough,
+            "bytes that are no text are not held back"
+        );
+        assert_eq!(mode_of("*/*", Some(true), aws), Mode::PassThrough);
     }
 
     #[test]
@@ -193,15 +240,46 @@ mod tests {
             assert_eq!(mode_of("text/event-stream", None, media_type), sniff, "{media_type}");
             assert_eq!(mode_of("*/*", None, media_type), Mode::PassThrough, "{media_type}");
         }
-        assert_eq!(mode_of("*/*", Some(true), "application/json"), Mode::Sniff(Label::Json, Wanted::AsSent));
-        for media_type in ["image/png", "application/vnd.amazon.eventstream", "audio/mpeg", "application/zip"]
-        {
+        let json = |accept| mode_of(accept, Some(true), "application/json");
+        assert_eq!(json("text/event-stream"), Mode::Sniff(Label::Json, Wanted::Events));
+        for accept in ["*/*", "application/json, text/event-stream"] {
             assert_eq!(
-                mode_of("text/event-stream", Some(true), media_type),
-                Mode::PassThrough,
-                "{media_type}"
+                json(accept),
+                Mode::Sniff(Label::Json, Wanted::AsSent),
+                "{accept}: JSON is understood"
             );
         }
+        for media_type in ["image/png", "audio/mpeg", "application/zip"] {
+            let mode = mode_of("text/event-stream", Some(true), media_type);
+            assert_eq!(mode, Mode::PassThrough, "{media_type}");
+        }
+    }
+
+    #[test]
+    fn a_declared_charset_is_converted_where_the_body_is_reframed() {
+        let of = |settings: &StreamSettings, media_type| {
+            let decision = decided(settings, "text/event-stream", None, &[("content-type", media_type)]);
+            (decision.mode, decision.charset.map(Charset::name))
+        };
+        let gbk = "text/event-stream; charset=gbk";
+        assert_eq!(of(&settings(), gbk), (Mode::Reframe(&SSE), Some("GBK")));
+        assert_eq!(of(&settings(), "text/event-stream; charset=UTF-8"), (promised(&SSE), None));
+        assert_eq!(of(&settings(), "image/png; charset=gbk"), (Mode::PassThrough, None));
+        let ignored = StreamSettings { transcode: false, ..settings() };
+        assert_eq!(of(&ignored, gbk), (promised(&SSE), None));
+    }
+
+    #[test]
+    fn repairs_are_those_that_are_named_and_those_that_can_do_no_harm() {
+        let auto = settings();
+        assert_eq!(repairs(&auto, None), Repairs::auto(false));
+        assert_eq!(repairs(&auto, Some(&GENERIC)), Repairs::auto(false));
+        assert_eq!(repairs(&auto, Some(&OPENAI_CHAT)), Repairs::auto(true));
+        let glued = Repairs::NONE.with(Repair::Glued);
+        let both = StreamSettings { repair: RepairSetting { auto: true, named: glued }, ..settings() };
+        assert_eq!(repairs(&both, None), Repairs::auto(false).with(Repair::Glued));
+        let named = StreamSettings { repair: RepairSetting { auto: false, named: glued }, ..settings() };
+        assert_eq!(repairs(&named, Some(&OPENAI_CHAT)), glued);
     }
 
     #[test]
@@ -211,6 +289,8 @@ mod tests {
         assert_eq!(decided(&off, "text/event-stream", Some(true), &sse).mode, Mode::PassThrough);
         let fixed = StreamSettings { format: FormatSetting::Fixed(&NDJSON), ..settings() };
         assert_eq!(decided(&fixed, "*/*", Some(true), &[]).mode, Mode::Reframe(&NDJSON));
+        let text = StreamSettings { format: FormatSetting::Fixed(&TEXT), ..settings() };
+        assert_eq!(decided(&text, "*/*", None, &sse).mode, Mode::Reframe(&TEXT));
         assert_eq!(
             decided(&fixed, "*/*", None, &[("content-type", "application/json")]).mode,
             Mode::PassThrough
@@ -230,9 +310,9 @@ mod tests {
             )
         };
         for known in ["gzip", "br", "deflate, zstd", "identity, GZIP"] {
-            assert_eq!((of(known).mode, of(known).coding.is_some()), (Mode::Reframe(&SSE), true), "{known}");
+            assert_eq!((of(known).mode, of(known).coding.is_some()), (promised(&SSE), true), "{known}");
         }
-        assert_eq!((of("identity").mode, of("identity").coding), (Mode::Reframe(&SSE), None));
+        assert_eq!((of("identity").mode, of("identity").coding), (promised(&SSE), None));
         for unknown in ["compress", "gzip, x-own", "gzip, br, zstd", "\u{e4}"] {
             assert_eq!((of(unknown).mode, of(unknown).coding), (Mode::PassThrough, None), "{unknown}");
         }
@@ -244,6 +324,9 @@ mod tests {
         let ask = Ask::new(&settings(), &Method::POST, "/v1/chat/completions", &headers);
         let response = http::Response::builder().status(429).header("content-type", "text/event-stream");
         let decision = decide(&settings(), &ask, Some(true), &response.body(()).unwrap().into_parts().0);
-        assert_eq!(decision, Decision { mode: Mode::PassThrough, coding: None, known_ai: true });
+        assert_eq!(
+            decision,
+            Decision { mode: Mode::PassThrough, coding: None, charset: None, known_ai: true }
+        );
     }
 }

@@ -23,7 +23,7 @@ use crate::proxy::{self, Trailers};
 use crate::server::client::Client;
 use crate::server::registry::Member;
 use crate::server::worker::{Phase, Worker};
-use crate::stream::{self, Cause, Commit, End, Out, Outcome, Session};
+use crate::stream::{self, Cause, Commit, End, Label, Out, Outcome, Session};
 use crate::upstream::{self, Read};
 
 pub use body::{Aborted, Body};
@@ -59,8 +59,8 @@ struct Ready {
     lengths: Vec<usize>,
 }
 
-/// Sleeps until the session's next deadline. Deadlines only move later, but when the head is committed, so the
-/// timer is left as it is until it fires, and set anew only then: an event costs no timer work.
+/// Sleeps until the session's next deadline. Deadlines only move later, but when the head is committed or an event
+/// is ripe, so the timer is left as it is until it fires, and set anew only then: a usual event costs no timer work.
 #[derive(Debug)]
 enum Timer {
     /// Not needed yet: nothing has been waited for.
@@ -209,7 +209,13 @@ impl Relay {
             let read = ready!(source.poll_read(cx, input));
             let now = Instant::now().into_std();
             match read {
-                Ok(Read::Data(length)) => self.session.input(&input[..length], now, out),
+                Ok(Read::Data(length)) => {
+                    self.session.input(&input[..length], now, out);
+                    if self.session.is_ripening() {
+                        // It is due before what was slept for.
+                        self.timer = Timer::Unset;
+                    }
+                }
                 Ok(Read::Trailers(trailers)) => self.trailers = Some(trailers),
                 Ok(Read::End) => self.session.upstream_ended(now, out),
                 Err(error) => self.session.upstream_failed(proxy::failure(&error), now, out),
@@ -266,6 +272,9 @@ impl Drop for Relay {
         let first_event = stats.first_event.filter(|_| stats.events > 0);
         self.access.first_event = first_event.map(|at| self.access.since_start(at.into()));
         self.access.longest_gap = Some(stats.longest_gap);
+        self.access.repaired = stats.repaired;
+        self.access.label = stats.lying_label.map(Label::name);
+        self.access.format = self.session.format().map(|format| format.name);
         self.access.dialect = self.session.dialect().map(|dialect| dialect.name);
         self.access.error = self.session.failure().map(|failure| failure.message().to_owned());
         if let Some(outcome) = self.session.outcome() {
@@ -323,11 +332,12 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::codec::repair::Repairs;
     use crate::config::{Config, LogFormat};
     use crate::format::SSE;
     use crate::log::testing::Lines;
     use crate::route::fixture;
-    use crate::stream::{Budget, Label, Mode, Plan, Wanted};
+    use crate::stream::{Budget, Mode, Plan, Wanted};
     use crate::upstream::Upload;
 
     fn plan(mode: Mode, worker: &Worker) -> Plan {
@@ -337,6 +347,8 @@ mod tests {
             dialect: None,
             known_ai: true,
             coding: None,
+            charset: None,
+            repairs: Repairs::NONE,
             mask: None,
             heartbeat: Some(Duration::from_secs(15)),
             first_event: Some(Duration::from_secs(600)),

@@ -141,8 +141,9 @@ causes! {
     UpstreamTimeoutResponseHead: Upstream "timeout_response_head", status(StatusCode::GATEWAY_TIMEOUT), "Look at the load of the server; raise the timeout for models that think long before their first word.";
     /// The upstream closed the connection before its response head was complete.
     UpstreamClosedBeforeHead: Upstream "closed_before_head", status(StatusCode::BAD_GATEWAY), "Look at the server's log: it crashed, or refuses without a word.";
-    /// The response is not HTTP, or its body does not decode as its `Content-Encoding` says.
-    UpstreamMalformed: Upstream "malformed", status(StatusCode::BAD_GATEWAY), "Does the port speak HTTP? Does the URL say `http` where it should say `https`?";
+    /// The response is not HTTP, its body does not decode as its `Content-Encoding` says, or its stream breaks the rules
+    /// of its format.
+    UpstreamMalformed: Upstream "malformed", status(StatusCode::BAD_GATEWAY), "Does the port speak HTTP? Does the URL say `http` where it should say `https`? Is `stream.format` what the server sends?";
     /// An error of the HTTP/2 connection or stream.
     UpstreamHttp2Error: Upstream "http2_error", status(StatusCode::BAD_GATEWAY), "The log has the reason; `upstream.NAME.http = \"1.1\"` avoids HTTP/2.";
     /// The upstream answered 4xx or 5xx. Status, headers and body went to the client as they were.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::StatusCode;
 
 use super::{Cause, Outcome, Phase, Who};
+use crate::codec;
 
 /// A broken stream, or a request that never became one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,5 +52,23 @@ pub fn kind(who: Who) -> &'static str {
         Who::Upstream => "upstream_error",
         Who::Client => "invalid_request_error",
         Who::Tidegate | Who::Nobody => "tidegate_error",
+    }
+}
+
+impl From<codec::Error> for Failure {
+    fn from(error: codec::Error) -> Self {
+        match error {
+            codec::Error::TooLarge { limit } => {
+                let message = format!("an event of the upstream is larger than max_event_bytes ({limit})");
+                Failure::new(Cause::UpstreamEventTooLarge, message)
+            }
+            codec::Error::Malformed { what } => {
+                let message = format!("the upstream sent what cannot be decoded: {what}");
+                Failure::new(Cause::UpstreamMalformed, message)
+            }
+            codec::Error::Truncated => {
+                Failure::new(Cause::UpstreamTruncated, "the upstream's stream ended in the middle")
+            }
+        }
     }
 }

@@ -1,20 +1,44 @@
-//! What a response to a stream request really is, told by its first bytes where the label does not say.
+//! What a response to a stream request really is, told by its first bytes.
 //!
-//! Labels lie: Server-Sent Events come as `text/plain`, as JSON, without any type; login pages come with 200.
-//! The head is held back until the first bytes that are not blank, [`SNIFF_BYTES`] of them at the most. Blank runs
+//! Labels lie: Server-Sent Events come as `text/plain`, as JSON, without any type; JSON lines and login pages come as
+//! event streams. Only what cannot be anything else is believed against a label that promises a stream. Without such a
+//! label the head is held back until the first bytes that are not blank, [`SNIFF_BYTES`] of them at the most. Blank runs
 //! in front mean nothing to a stream (servers pad with them, or send them while they think), but they are part
 //! of a body that passes: so they are held too, up to [`HOLD_BYTES`].
 
+use crate::codec::aws_eventstream::is_prelude;
 use crate::codec::json;
-use crate::format::{Format, NDJSON, SSE};
+use crate::format::{AWS_EVENTSTREAM, Format, JSON_ARRAY, NDJSON, SSE};
 
-/// What the media type claims, as far as it matters to the guess.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the media type claims.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Label {
+    /// A stream in this format.
+    Format(&'static Format),
     /// `application/json` or any `+json`.
     Json,
     /// Anything else, or nothing.
     Other,
+}
+
+impl Label {
+    /// The word for logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Label::Format(format) => format.name,
+            Label::Json => "json",
+            Label::Other => "other",
+        }
+    }
+
+    /// Whether a stream in this format may be called so.
+    pub fn is_true_of(self, format: &'static Format) -> bool {
+        match self {
+            Label::Format(label) => label == format,
+            Label::Json => *format == JSON_ARRAY || *format == NDJSON,
+            Label::Other => false,
+        }
+    }
 }
 
 /// What the bytes are.
@@ -79,15 +103,40 @@ impl Gate {
         let text = self.text();
         match text.first() {
             None => undecided,
-            Some(b'<') => html(text).unwrap_or(undecided),
-            Some(b'{') if self.label == Label::Json => Verdict::Pass,
-            Some(b'{') => match memchr::memchr(b'\n', text) {
-                Some(end) if json::is_whole([&text[..end]]) => Verdict::Stream(&NDJSON),
-                Some(_) => Verdict::Pass,
+            Some(0) => match is_prelude(text) {
+                Some(true) => Verdict::Stream(&AWS_EVENTSTREAM),
+                Some(false) => Verdict::Pass,
                 None => undecided,
             },
+            Some(b'<') => html(text).unwrap_or(undecided),
+            Some(b'{') => self.object(text).unwrap_or(undecided),
+            Some(b'[') => self.array(text).unwrap_or(undecided),
             Some(_) => sse(text).unwrap_or(undecided),
         }
+    }
+
+    /// JSON lines, or one JSON object. `None`: it may be either.
+    fn object(&self, text: &[u8]) -> Option<Verdict> {
+        if let Label::Format(_) = self.label {
+            // A stream was promised: this one has JSON in it.
+            let next = text[1..].trim_ascii_start().first()?;
+            return Some(if matches!(next, b'"' | b'}') { Verdict::Stream(&NDJSON) } else { Verdict::Pass });
+        }
+        let end = memchr::memchr(b'\n', text)?;
+        let is_line = json::is_whole(&text[..end]);
+        match (self.label, text[end..].trim_ascii_start().first()) {
+            _ if !is_line => Some(Verdict::Pass),
+            // One object and a line end is what such a label means.
+            (Label::Json, None) => None,
+            (Label::Json, Some(next)) if *next != b'{' => Some(Verdict::Pass),
+            _ => Some(Verdict::Stream(&NDJSON)),
+        }
+    }
+
+    /// An array of objects. `None`: it may still become one.
+    fn array(&self, text: &[u8]) -> Option<Verdict> {
+        let is_array = *text[1..].trim_ascii_start().first()? == b'{' && self.label != Label::Format(&NDJSON);
+        Some(if is_array { Verdict::Stream(&JSON_ARRAY) } else { Verdict::Pass })
     }
 }
 
@@ -150,16 +199,61 @@ mod tests {
                 );
             }
         }
-        assert_eq!(sniff(b"{\"a\":1}\n", Label::Other, false), Verdict::Stream(&NDJSON));
-        assert_eq!(sniff(b"{\"a\":1}", Label::Other, false), Verdict::More);
+    }
+
+    #[test]
+    fn json_lines_are_told_from_one_object_as_far_as_the_label_allows() {
+        let promised = Label::Format(&SSE);
+        for (text, other, json, labelled) in [
+            ("{", None, None, None),
+            ("{\"a", None, None, Some(&NDJSON)),
+            ("{\"a\":1}", None, None, Some(&NDJSON)),
+            ("{\"a\":1}\n", Some(&NDJSON), None, Some(&NDJSON)),
+            ("{\"a\":1}\n {", Some(&NDJSON), Some(&NDJSON), Some(&NDJSON)),
+        ] {
+            for (label, want) in [(Label::Other, other), (Label::Json, json), (promised, labelled)] {
+                let want = want.map_or(Verdict::More, Verdict::Stream);
+                assert_eq!(sniff(text.as_bytes(), label, false), want, "{text} as {label:?}");
+            }
+        }
+        assert_eq!(sniff(b"{\"a\":1}\n", Label::Json, true), Verdict::Pass);
+        assert_eq!(sniff(b"{\"a\":1}\n[", Label::Json, false), Verdict::Pass);
+        assert_eq!(sniff(b"{text: hello}\n", promised, false), Verdict::Pass);
+    }
+
+    #[test]
+    fn an_array_of_objects_is_a_stream_and_other_arrays_are_not() {
+        for label in [Label::Json, Label::Other, Label::Format(&SSE)] {
+            assert_eq!(sniff(b"[\n ", label, false), Verdict::More);
+            assert_eq!(sniff(b"[\n {", label, false), Verdict::Stream(&JSON_ARRAY));
+            assert_eq!(sniff(b"[1", label, false), Verdict::Pass);
+            assert_eq!(sniff(b"[]", label, false), Verdict::Pass);
+        }
+        assert_eq!(sniff(b"[{", Label::Format(&NDJSON), false), Verdict::Pass, "a line may be an array");
+    }
+
+    #[test]
+    fn a_binary_event_stream_is_known_by_its_checksum() {
+        let message = crate::codec::aws_eventstream::testing::event("e", b"{}");
+        for end in 1..message.len() {
+            let want = if end < 12 { Verdict::More } else { Verdict::Stream(&AWS_EVENTSTREAM) };
+            assert_eq!(sniff(&message[..end], Label::Other, false), want, "{end} bytes");
+        }
+        assert_eq!(sniff(&[0; 20], Label::Other, false), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_label_is_true_of_what_it_can_mean() {
+        assert!(Label::Format(&SSE).is_true_of(&SSE) && !Label::Format(&SSE).is_true_of(&NDJSON));
+        assert!(Label::Json.is_true_of(&JSON_ARRAY) && !Label::Json.is_true_of(&SSE));
+        assert!(!Label::Other.is_true_of(&SSE));
     }
 
     #[test]
     fn what_is_not_a_stream_passes_and_pages_are_told() {
-        for text in ["hello", "database: x", "{\"a\":\n1}", "[{", "<svg>", "0:\"x\"", "ide"] {
+        for text in ["hello", "database: x", "{\"a\":\n1}", "<svg>", "0:\"x\"", "ide"] {
             assert_eq!(sniff(text.as_bytes(), Label::Other, false), Verdict::Pass, "{text}");
         }
-        assert_eq!(sniff(b"{\"a\":1}\n", Label::Json, false), Verdict::Pass);
         assert_eq!(sniff(b"<!DOCTYPE html><html>", Label::Other, false), Verdict::Html);
         assert_eq!(sniff(b"\n<HTML>", Label::Json, false), Verdict::Html);
         assert_eq!(sniff(b"<!DOC", Label::Other, false), Verdict::More);

@@ -11,6 +11,7 @@ mod gate;
 mod outcome;
 mod plan;
 mod session;
+mod times;
 mod watch;
 mod writer;
 

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::codec::charset::Charset;
 use crate::codec::coding::Codings;
 use crate::codec::mask::Mask;
+use crate::codec::repair::{Repairs, Tally};
 use crate::dialect::Dialect;
 use crate::format::Format;
 
@@ -22,6 +24,10 @@ pub struct Plan {
     pub known_ai: bool,
     /// Taken off before anything else looks at the bytes.
     pub coding: Option<Codings>,
+    /// The character set that the body is in, if it is to be converted (reframed streams only).
+    pub charset: Option<Charset>,
+    /// What is put right (reframed streams only).
+    pub repairs: Repairs,
     /// Secrets that must not pass (bodies that pass only).
     pub mask: Option<Mask>,
     /// Silence towards the client after which a heartbeat is written (reframed streams only).
@@ -45,7 +51,8 @@ pub enum Mode {
     PassThrough,
     /// Decoded from this format, written as canonical Server-Sent Events.
     Reframe(&'static Format),
-    /// One of the two, or a refusal: the first bytes tell. Until then the head is held back.
+    /// The first bytes tell. Where the label promises a stream that is to become events, they only tell its format.
+    /// Otherwise the body may also pass, or be refused, and the head is held back until that is known.
     Sniff(Label, Wanted),
 }
 
@@ -101,6 +108,10 @@ pub struct Stats {
     pub first_event: Option<Instant>,
     /// Longest silence of the upstream inside the body.
     pub longest_gap: Duration,
+    /// Events that were put right, and how.
+    pub repaired: Tally,
+    /// The label, if the stream was in another format.
+    pub lying_label: Option<Label>,
 }
 
 impl Out {

@@ -3,13 +3,16 @@
 use std::time::{Duration, Instant};
 
 use crate::bridge::sse as bridge;
-use crate::codec::Decode;
+use crate::codec::charset::{Charset, Transcode};
 use crate::codec::coding::{self, Decoder};
 use crate::codec::mask::Mask;
+use crate::codec::{Decode, Options};
 use crate::dialect::Dialect;
 use crate::format::{Format, SSE};
 
-use super::gate::{Gate, Verdict};
+use super::gate::{Gate, Label, Verdict};
+use super::times::Times;
+use super::watch::Watch;
 use super::writer::Writer;
 use super::{Cause, Commit, End, Failure, Mode, Out, Outcome, Phase, Plan, Share, Stats, Wanted};
 
@@ -29,56 +32,43 @@ pub struct Session {
     ended: bool,
     mask: Option<Mask>,
     share: Share,
-    bounds: Bounds,
-    started: Instant,
-    last_input: Instant,
+    options: Options,
+    charset: Option<Charset>,
+    times: Times,
     outcome: Option<Outcome>,
     failure: Option<Failure>,
 }
 
 #[derive(Debug)]
 enum State {
-    Sniffing { gate: Gate, wanted: Wanted },
+    Sniffing { gate: Gate, label: Label, wanted: Wanted },
     Passing,
     Reframing { format: &'static Format, decoder: Box<dyn Decode> },
     Refused,
 }
 
-#[derive(Debug)]
-struct Bounds {
-    heartbeat: Option<Duration>,
-    first_event: Option<Duration>,
-    event_gap: Option<Duration>,
-    total: Option<(Instant, Duration)>,
-    max_event_bytes: usize,
-}
-
 impl Session {
     /// A session at the response head.
     pub fn new(plan: Plan, now: Instant) -> Self {
+        let options = Options { limit: plan.max_event_bytes, repairs: plan.repairs };
+        let times = Times::new(&plan, now);
         let state = match plan.mode {
             Mode::PassThrough => State::Passing,
-            Mode::Reframe(format) => reframing(format, plan.max_event_bytes),
-            Mode::Sniff(label, wanted) => State::Sniffing { gate: Gate::new(label), wanted },
+            Mode::Reframe(format) => reframing(format, options, plan.charset),
+            Mode::Sniff(label, wanted) => State::Sniffing { gate: Gate::new(label), label, wanted },
         };
         Session {
             state,
             is_error: plan.is_error,
-            writer: Writer::new(plan.dialect, plan.known_ai, now),
+            writer: Writer::new(Watch::new(plan.dialect, plan.known_ai), plan.repairs, now),
             coded: plan.coding.map(Decoder::new),
             behind: false,
             ended: false,
             mask: plan.mask,
             share: plan.share,
-            bounds: Bounds {
-                heartbeat: plan.heartbeat,
-                first_event: plan.first_event,
-                event_gap: plan.event_gap,
-                total: plan.total,
-                max_event_bytes: plan.max_event_bytes,
-            },
-            started: now,
-            last_input: now,
+            options,
+            charset: plan.charset,
+            times,
             outcome: None,
             failure: None,
         }
@@ -87,7 +77,7 @@ impl Session {
     /// What head the client is to be given; `None` while that is open.
     pub fn commit(&self) -> Option<Commit> {
         match &self.state {
-            State::Sniffing { .. } => None,
+            State::Sniffing { .. } => self.promised().map(Commit::Reframe),
             State::Passing => Some(Commit::PassThrough),
             State::Reframing { format, .. } => Some(Commit::Reframe(format)),
             State::Refused => self.failure.clone().map(Commit::Refuse),
@@ -106,7 +96,7 @@ impl Session {
             return;
         }
         self.note_gap(now);
-        self.last_input = now;
+        self.times.input(now);
         if let Some(coded) = &mut self.coded {
             coded.push(bytes);
             self.behind = true;
@@ -150,7 +140,9 @@ impl Session {
 
     /// An upstream that never pauses must not outlive a bound: ticks come only in its pauses.
     fn enforce_bounds(&mut self, now: Instant, out: &mut Out) {
-        if let Some((cause, after)) = self.expired(now).filter(|_| self.outcome.is_none()) {
+        if let Some((cause, after)) =
+            self.times.expired(now, self.awaits_event()).filter(|_| self.outcome.is_none())
+        {
             self.expire(cause, after, now, out);
         }
     }
@@ -174,7 +166,7 @@ impl Session {
             return self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
         }
         if let State::Sniffing { gate, .. } = &self.state {
-            if gate.text().is_empty() {
+            if gate.text().is_empty() && self.promised().is_none() {
                 let message = "the upstream answered a stream request with an empty body";
                 return self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
             }
@@ -190,41 +182,51 @@ impl Session {
         }
         if let State::Reframing { decoder, .. } = &mut self.state {
             let writer = &mut self.writer;
-            decoder.finish(&mut |item| writer.tail(item, now, out));
-            self.judge_clean_end(now, out);
+            match decoder.finish(&mut |item| writer.tail(item, now, out)) {
+                Ok(()) => self.judge_clean_end(now, out),
+                Err(error) => self.fail(Failure::from(error), now, out),
+            }
         }
     }
 
     /// The upstream's body broke off, or a bound of tidegate's ended it.
     pub fn upstream_failed(&mut self, failure: Failure, now: Instant, out: &mut Out) {
         if self.outcome.is_none() {
+            self.flush(now, out);
             self.fail(failure, now, out);
         }
     }
 
     /// Time has come to `now`: writes a heartbeat, or ends the stream, if one is due. Returns when to call
     /// again at the latest. Any other call may move that later, never earlier, but the one that
-    /// [commits](Session::commit): call again then.
+    /// [commits](Session::commit), or leaves an event [ripe](Session::is_ripening): call again then.
     pub fn tick(&mut self, now: Instant, out: &mut Out) -> Option<Instant> {
         if self.outcome.is_some() {
             return None;
         }
-        if let Some((cause, after)) = self.expired(now) {
+        if self.times.ripe_at.is_some_and(|at| now >= at) {
+            self.flush(now, out);
+        }
+        if let Some((cause, after)) = self.times.expired(now, self.awaits_event()) {
             self.expire(cause, after, now, out);
             return None;
         }
-        if let (State::Reframing { .. }, Some(silence)) = (&self.state, self.bounds.heartbeat)
-            && now >= self.writer.last_write + silence
-        {
+        if self.is_reframed() && self.times.wants_heartbeat(now, self.writer.last_write) {
             out.bytes.extend_from_slice(bridge::HEARTBEAT);
             self.writer.wrote(now, out);
         }
-        self.deadline()
+        self.times.deadline(self.awaits_event(), self.is_reframed().then_some(self.writer.last_write))
+    }
+
+    /// Whether an event is held back that lacks only a sign that it is over, and leaves soon without one.
+    pub fn is_ripening(&self) -> bool {
+        self.times.ripe_at.is_some()
     }
 
     /// Running streams must end now: the `drain` timeout ran out, or tidegate was told not to wait for it.
     pub fn drain(&mut self, now: Instant, out: &mut Out) {
         if self.outcome.is_none() {
+            self.flush(now, out);
             let message = "the proxy is shutting down and could not wait for the end of the stream";
             self.fail(Failure::new(Cause::TidegateDrain, message), now, out);
         }
@@ -250,17 +252,39 @@ impl Session {
 
     /// The dialect as far as it is known; `None` for a body that passes.
     pub fn dialect(&self) -> Option<&'static Dialect> {
-        matches!(self.state, State::Reframing { .. }).then(|| self.writer.watch.dialect()).flatten()
+        self.is_reframed().then(|| self.writer.watch.dialect()).flatten()
+    }
+
+    /// The format that the upstream's stream is in; `None` for a body that passes.
+    pub fn format(&self) -> Option<&'static Format> {
+        if let State::Reframing { format, .. } = &self.state { Some(format) } else { self.promised() }
     }
 
     /// Counts so far.
     pub fn stats(&self) -> Stats {
-        self.writer.stats
+        let mut stats = self.writer.stats;
+        if let State::Reframing { decoder, .. } = &self.state {
+            stats.repaired = stats.repaired.plus(decoder.repaired());
+        }
+        stats
     }
 
     fn note_gap(&mut self, now: Instant) {
-        let gap = now.saturating_duration_since(self.last_input);
-        self.writer.stats.longest_gap = self.writer.stats.longest_gap.max(gap);
+        self.writer.stats.longest_gap = self.writer.stats.longest_gap.max(self.times.gap(now));
+    }
+
+    /// The format that the label promises, while the bytes have not said otherwise: whatever they are, the client gets
+    /// events.
+    fn promised(&self) -> Option<&'static Format> {
+        match &self.state {
+            State::Sniffing { label: Label::Format(format), wanted: Wanted::Events, .. } => Some(format),
+            _ => None,
+        }
+    }
+
+    /// Whether the client is sent events.
+    fn is_reframed(&self) -> bool {
+        matches!(self.state, State::Reframing { .. }) || self.promised().is_some()
     }
 
     /// Decoded bytes of the body.
@@ -282,12 +306,11 @@ impl Session {
             }
             State::Reframing { decoder, .. } => {
                 let writer = &mut self.writer;
-                if let Err(too_large) = decoder.decode(bytes, &mut |item| writer.item(item, now, out)) {
-                    let message = format!(
-                        "an event of the upstream is larger than max_event_bytes ({})",
-                        too_large.limit
-                    );
-                    return self.fail(Failure::new(Cause::UpstreamEventTooLarge, message), now, out);
+                let result = decoder.decode(bytes, &mut |item| writer.item(item, now, out));
+                let ripe = result.is_ok() && decoder.held() > 0 && decoder.is_ripe();
+                self.times.ripe(ripe, now);
+                if let Err(error) = result {
+                    return self.fail(Failure::from(error), now, out);
                 }
             }
             State::Refused => {}
@@ -311,6 +334,14 @@ impl Session {
         }
     }
 
+    /// Hands out the event that is ripe, if one is.
+    fn flush(&mut self, now: Instant, out: &mut Out) {
+        if let (Some(_), State::Reframing { decoder, .. }) = (self.times.ripe_at.take(), &mut self.state) {
+            let writer = &mut self.writer;
+            decoder.flush(&mut |item| writer.item(item, now, out));
+        }
+    }
+
     /// Leaves the gate, or waits on.
     fn decide(&mut self, verdict: Verdict, now: Instant, out: &mut Out) {
         let format = match verdict {
@@ -319,14 +350,15 @@ impl Session {
                 let message = "the upstream answered a stream request with an HTML page";
                 return self.fail(Failure::new(Cause::UpstreamHtml, message), now, out);
             }
-            Verdict::Pass => None,
+            Verdict::Pass => self.promised(),
             Verdict::Stream(format) => Some(format),
         };
         let state = std::mem::replace(&mut self.state, State::Passing);
-        let State::Sniffing { gate, wanted } = state else { return self.state = state };
+        let State::Sniffing { gate, label, wanted } = state else { return self.state = state };
         match format.filter(|format| **format == SSE || wanted == Wanted::Events) {
             Some(format) => {
-                self.state = reframing(format, self.bounds.max_event_bytes);
+                self.writer.stats.lying_label = Some(label).filter(|label| !label.is_true_of(format));
+                self.state = reframing(format, self.options, self.charset);
                 self.take(gate.text(), now, out);
             }
             None => self.take(&gate.into_held(), now, out),
@@ -354,21 +386,21 @@ impl Session {
         self.note_gap(now);
         let mut outcome = failure.outcome(self.phase());
         let end = match &self.state {
-            State::Sniffing { .. } | State::Refused => {
+            State::Passing => End::Abort,
+            _ if !self.is_reframed() => {
                 self.state = State::Refused;
                 End::Abort
             }
-            State::Passing => End::Abort,
-            State::Reframing { .. } if self.writer.watch.told_error_last() => {
+            _ if self.writer.watch.told_error_last() => {
                 outcome = Outcome::new(Cause::UpstreamError, Phase::End);
                 End::Clean
             }
             // The answer was whole before it broke; the failure stays as a note.
-            State::Reframing { .. } if self.writer.watch.is_over() => {
+            _ if self.writer.watch.is_over() => {
                 outcome = Outcome::DONE;
                 End::Clean
             }
-            State::Reframing { .. } => match self.writer.watch.dialect() {
+            _ => match self.writer.watch.dialect() {
                 Some(dialect) => {
                     bridge::error(&(dialect.error)(&failure), &mut out.bytes);
                     self.writer.wrote(now, out);
@@ -394,41 +426,15 @@ impl Session {
     fn awaits_event(&self) -> bool {
         !matches!(self.state, State::Passing) && self.writer.stats.first_event.is_none()
     }
-
-    fn expired(&self, now: Instant) -> Option<(Cause, Duration)> {
-        let since = |start: Instant, bound: Option<Duration>| bound.filter(|bound| now >= start + *bound);
-        if let Some((deadline, after)) = self.bounds.total
-            && now >= deadline
-        {
-            return Some((Cause::TidegateTimeoutTotal, after));
-        }
-        if let Some(after) = since(self.last_input, self.bounds.event_gap) {
-            return Some((Cause::UpstreamTimeoutEventGap, after));
-        }
-        if self.awaits_event()
-            && let Some(after) = since(self.started, self.bounds.first_event)
-        {
-            return Some((Cause::UpstreamTimeoutFirstEvent, after));
-        }
-        None
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        let reframing = matches!(self.state, State::Reframing { .. });
-        [
-            self.bounds.total.map(|(deadline, _)| deadline),
-            self.bounds.event_gap.map(|gap| self.last_input + gap),
-            self.bounds.first_event.filter(|_| self.awaits_event()).map(|bound| self.started + bound),
-            self.bounds.heartbeat.filter(|_| reframing).map(|silence| self.writer.last_write + silence),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
 }
 
-fn reframing(format: &'static Format, limit: usize) -> State {
-    State::Reframing { format, decoder: (format.decoder)(limit) }
+fn reframing(format: &'static Format, options: Options, charset: Option<Charset>) -> State {
+    let decoder = (format.decoder)(options);
+    let decoder = match charset {
+        Some(charset) => Box::new(Transcode::new(charset, decoder)),
+        None => decoder,
+    };
+    State::Reframing { format, decoder }
 }
 
 /// Input of a coded body that is taken at a time.

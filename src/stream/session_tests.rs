@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use super::super::{Budget, Label};
+use std::time::Duration;
+
+use super::super::Budget;
 use super::*;
+use crate::codec::charset::Charset;
 use crate::codec::coding::Codings;
+use crate::codec::repair::Repairs;
 use crate::dialect::{ANTHROPIC, OLLAMA, OPENAI_CHAT};
-use crate::format::NDJSON;
+use crate::format::{AWS_EVENTSTREAM, JSON_ARRAY, NDJSON, TEXT};
 
 /// A session, the time, and all that a client has been sent.
 struct Rig {
@@ -24,6 +28,8 @@ fn plan(mode: Mode) -> Plan {
         dialect: None,
         known_ai: false,
         coding: None,
+        charset: None,
+        repairs: Repairs::auto(false),
         mask: None,
         heartbeat: Some(Duration::from_secs(15)),
         first_event: Some(Duration::from_secs(600)),
@@ -39,7 +45,8 @@ fn codings(names: &str) -> Option<Codings> {
 }
 
 fn openai() -> Plan {
-    Plan { dialect: Some(&OPENAI_CHAT), known_ai: true, ..plan(Mode::Reframe(&SSE)) }
+    let repairs = Repairs::auto(true);
+    Plan { dialect: Some(&OPENAI_CHAT), known_ai: true, repairs, ..plan(Mode::Reframe(&SSE)) }
 }
 
 impl Rig {
@@ -258,12 +265,147 @@ fn ndjson_lines_become_events_with_their_bytes_unchanged() {
         rig.input("{\"response\":\"a\",\"done\":false}\n{\"resp"),
         "data: {\"response\":\"a\",\"done\":false}\n\n"
     );
-    assert_eq!(rig.input("onse\":\"\",\"done\":true}"), "");
-    assert_eq!(rig.ended(), "data: {\"response\":\"\",\"done\":true}\n\n");
+    assert_eq!(rig.input("onse\":\"\",\"done\":true}"), "data: {\"response\":\"\",\"done\":true}\n\n");
+    assert_eq!(rig.ended(), "", "a value leaves with its last bracket");
     assert_eq!(rig.outcome(), "done@end");
     let mut cut = Rig::new(Plan { dialect: Some(&OLLAMA), known_ai: true, ..plan(Mode::Reframe(&NDJSON)) });
     cut.input("{\"response\":\"a\",\"done\":false}\n{\"resp");
     assert!(cut.ended().contains("upstream_truncated"));
+}
+
+/// The stream of a server whose events end in one line end came out at its very end, if at all.
+#[test]
+fn an_event_that_lacks_only_its_blank_line_leaves_after_50_ms() {
+    let mut rig = Rig::new(openai());
+    assert_eq!(rig.input("data: {\"t\":1}\n"), "");
+    assert!(rig.session.is_ripening());
+    let mut wait = |milliseconds| {
+        rig.now += Duration::from_millis(milliseconds);
+        rig.call(|session, now, out| {
+            let _ = session.tick(now, out);
+        })
+    };
+    assert_eq!((wait(49), wait(1).as_str(), wait(50).as_str()), (String::new(), "data: {\"t\":1}\n\n", ""));
+    assert_eq!(rig.input("\ndata: {\"t\":2}\ndata: {\"t\":3}\n"), "data: {\"t\":2}\n\n");
+    assert_eq!(
+        rig.failed(Cause::UpstreamTruncated).split_inclusive("\n\n").next(),
+        Some("data: {\"t\":3}\n\n")
+    );
+    let repaired = rig.session.stats().repaired;
+    assert_eq!((repaired.count, repaired.kinds.names().collect::<Vec<_>>()), (3, vec!["single-newline"]));
+
+    for (text, ripens) in [
+        ("data: {\"t\":1}\n", true),
+        ("data: [DONE]\n", true),
+        ("data: {\"t\":", false),
+        ("data: {\"t\":1}", false),
+        ("data: {\n", false),
+        ("data: text\n", false),
+        ("event: x\n", false),
+        ("data: {}\nmeta: 1\n", false),
+        ("data: {}\n\n", false),
+    ] {
+        let mut rig = Rig::new(openai());
+        rig.input(text);
+        assert_eq!(rig.session.is_ripening(), ripens, "{text:?}");
+    }
+    let mut unknown = Rig::new(plan(Mode::Reframe(&SSE)));
+    unknown.input("data: {\"t\":1}\n");
+    assert!(!unknown.session.is_ripening(), "of an unknown stream nobody knows that events are JSON");
+}
+
+#[test]
+fn the_bytes_of_a_promised_stream_tell_its_format_and_a_label_that_lies_is_noted() {
+    let events = |bytes: &str, label| {
+        let mut rig = Rig::new(Plan { mode: Mode::Sniff(Label::Format(label), Wanted::Events), ..openai() });
+        assert_eq!(rig.session.commit(), Some(Commit::Reframe(label)), "the head does not wait");
+        bytes.bytes().for_each(|byte| drop(rig.input([byte])));
+        let stats = rig.session.stats();
+        let format = rig.session.format().map(|format| format.name);
+        (String::from_utf8(rig.sent.clone()).unwrap(), format.unwrap(), stats.lying_label.map(Label::name))
+    };
+    let json = "data: {\"a\":1}\n\n".to_owned();
+    assert_eq!(events("data: {\"a\":1}\n\n", &SSE), (json.clone(), "sse", None));
+    assert_eq!(events("{\"a\":1}", &SSE), (json.clone(), "ndjson", Some("sse")));
+    assert_eq!(events("\n[{\"a\":1},", &SSE), (json.clone(), "json-array", Some("sse")));
+    assert_eq!(events("data: {\"a\":1}\n\n", &NDJSON), (json.clone(), "sse", Some("ndjson")));
+    assert_eq!(events("{\"a\":1}\n", &NDJSON), (json, "ndjson", None));
+    assert_eq!(events("meta: 1\ndata: x\n\n", &SSE), ("meta: 1\ndata: x\n\n".into(), "sse", None));
+
+    let mut page = Rig::new(Plan { mode: Mode::Sniff(Label::Format(&SSE), Wanted::Events), ..openai() });
+    assert!(page.input("<!doctype html><p>Sign in").starts_with("event: error\ndata: "));
+    assert_eq!((page.end, page.outcome().as_str()), (Some(End::Clean), "upstream:html@first_event"));
+    let mut silent = Rig::new(Plan { mode: Mode::Sniff(Label::Format(&SSE), Wanted::Events), ..openai() });
+    assert_eq!(silent.pass(15), ":\n", "the head is out, so is the heartbeat");
+    assert!(silent.ended().contains("upstream_empty"));
+}
+
+#[test]
+fn a_format_that_ends_early_or_is_broken_ends_the_stream_after_what_was_whole() {
+    let message = crate::codec::aws_eventstream::testing::event("e", b"{}");
+    let mut broken = message.clone();
+    broken[20] ^= 1;
+    let mut rig = Rig::new(Plan { known_ai: true, ..plan(Mode::Reframe(&AWS_EVENTSTREAM)) });
+    let sent = rig.input([&message[..], &broken].concat());
+    assert!(
+        sent.starts_with("event: e\ndata: {}\n\nevent: error\n") && sent.contains("upstream_malformed"),
+        "{sent}"
+    );
+    assert_eq!(rig.outcome(), "upstream:malformed@body");
+    for (format, bytes) in [(&JSON_ARRAY, &b"[{},"[..]), (&AWS_EVENTSTREAM, &message[..20])] {
+        let mut rig = Rig::new(Plan { known_ai: true, ..plan(Mode::Reframe(format)) });
+        rig.input(bytes);
+        assert!(rig.ended().contains("upstream_truncated"), "{}", format.name);
+    }
+    let mut whole = Rig::new(Plan { known_ai: true, ..plan(Mode::Reframe(&JSON_ARRAY)) });
+    assert_eq!((whole.input("[{}]"), whole.ended().as_str()), ("data: {}\n\n".into(), ""));
+}
+
+#[test]
+fn an_exception_of_the_format_is_the_upstreams_error_in_any_dialect() {
+    let exception = [(":exception-type", "throttlingException"), (":message-type", "exception")];
+    let exception = crate::codec::aws_eventstream::testing::message(&exception, br#"{"message":"slow"}"#);
+    for known_ai in [false, true] {
+        let mut rig = Rig::new(Plan { known_ai, ..plan(Mode::Reframe(&AWS_EVENTSTREAM)) });
+        assert_eq!(rig.input(&exception), "event: throttlingException\ndata: {\"message\":\"slow\"}\n\n");
+        rig.ended();
+        assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Clean), "upstream:error@end"));
+    }
+}
+
+#[test]
+fn a_declared_charset_is_converted() {
+    let charset = Charset::declared("text/event-stream; charset=gbk");
+    let mut rig = Rig::new(Plan { charset, ..openai() });
+    assert_eq!(
+        (rig.input(b"data: \xc4\xe3"), rig.input(b"\xba\xc3\n\n")),
+        (String::new(), "data: 你好\n\n".into())
+    );
+    let mut text = Rig::new(Plan { charset, ..plan(Mode::Reframe(&TEXT)) });
+    assert_eq!((text.input(b"\xc4"), text.input(b"\xe3\n")), (String::new(), "data: 你\ndata: \n\n".into()));
+}
+
+#[test]
+fn the_end_marker_is_taken_out_of_quotes_only_where_nothing_else_is_meant() {
+    let quoted = "data: \"[DONE]\"\n\n";
+    let named = "event: done\ndata: \"[DONE]\"\n\n";
+    assert_eq!(Rig::new(openai()).input([quoted, DONE_EVENT].concat()), DONE_EVENT);
+    assert_eq!(Rig::new(openai()).input(named), named);
+    assert_eq!(Rig::new(plan(Mode::Reframe(&SSE))).input(quoted), quoted);
+    let mut off = Rig::new(Plan { repairs: Repairs::NONE, ..openai() });
+    let as_sent = ["data:  [DONE] \n\n", DONE_EVENT, quoted].concat();
+    assert_eq!(off.input(&as_sent), as_sent);
+    off.input("data: [DONE]\n");
+    assert_eq!((off.ended().as_str(), off.session.stats().repaired.count), ("", 0));
+}
+
+#[test]
+fn empty_events_become_comments_only_where_that_is_asked_for() {
+    let beats = "data: \n\nid: 1\ndata: \n\n";
+    assert_eq!(Rig::new(openai()).input(beats), beats);
+    let mut rig = Rig::new(Plan { repairs: Repairs::all(), ..openai() });
+    assert_eq!(rig.input(beats), ":\nid: 1\ndata: \n\n");
+    assert_eq!(rig.session.stats().repaired.count, 1);
 }
 
 #[test]
@@ -355,9 +497,9 @@ fn the_head_waits_for_the_bytes_of_an_unlabelled_stream() {
     }
 
     let mut json = Rig::new(Plan { mode: Mode::Sniff(Label::Json, Wanted::Events), ..openai() });
-    assert_eq!(json.input("{\"id\":1}"), "{\"id\":1}");
+    assert_eq!((json.input("{\"id\":1}"), json.session.commit()), (String::new(), None));
+    assert_eq!(json.ended(), "{\"id\":1}");
     assert_eq!(json.session.commit(), Some(Commit::PassThrough));
-    json.ended();
     assert_eq!(json.outcome(), "done@end");
 
     let mut short = Rig::new(Plan { mode: Mode::Sniff(Label::Other, Wanted::Events), ..openai() });
@@ -373,8 +515,8 @@ fn a_body_that_passes_after_the_gate_keeps_its_blank_runs() {
     rig.input("\n");
     rig.input(" \r\n");
     rig.input("{\"id\":1}\n");
-    assert_eq!(rig.session.commit(), Some(Commit::PassThrough));
     rig.ended();
+    assert_eq!(rig.session.commit(), Some(Commit::PassThrough));
     assert_eq!(String::from_utf8_lossy(&rig.sent), "\n \r\n{\"id\":1}\n");
 }
 
@@ -466,7 +608,7 @@ fn a_coded_stream_is_decoded_and_a_corrupt_one_fails() {
         ..openai()
     });
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(b"{\"half\":").unwrap();
+    encoder.write_all(b"{\n\"half\":").unwrap();
     encoder.flush().unwrap();
     json.input(std::mem::take(encoder.get_mut()));
     json.ended();

@@ -46,6 +46,10 @@ impl Watch {
         if self.last {
             return;
         }
+        if event.error {
+            (self.error, self.error_last) = (true, true);
+            return;
+        }
         let hinted = self.dialect.filter(|_| self.standing != Standing::Refuted);
         let Some(dialect) = hinted.or(self.known_ai.then_some(&GENERIC)) else { return };
         let sign = (dialect.sign)(event);

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use crate::bridge::sse as bridge;
-use crate::codec::{Data, Event, Item, json, sse::data_lines};
-use crate::dialect::Dialect;
+use crate::codec::repair::{Repair, Repairs};
+use crate::codec::{Data, Event, Item, json};
+use crate::dialect::{Dialect, Sign};
 
 use super::watch::Watch;
 use super::{Out, Stats};
@@ -14,15 +15,15 @@ use super::{Out, Stats};
 pub(super) struct Writer {
     pub(super) watch: Watch,
     pub(super) stats: Stats,
+    repairs: Repairs,
     /// The last event was `[DONE]`.
     done: bool,
     pub(super) last_write: Instant,
 }
 
 impl Writer {
-    pub(super) fn new(dialect: Option<&'static Dialect>, known_ai: bool, now: Instant) -> Self {
-        let watch = Watch::new(dialect, known_ai);
-        Writer { watch, stats: Stats::default(), done: false, last_write: now }
+    pub(super) fn new(watch: Watch, repairs: Repairs, now: Instant) -> Self {
+        Writer { watch, stats: Stats::default(), repairs, done: false, last_write: now }
     }
 
     pub(super) fn item(&mut self, item: Item<'_>, now: Instant, out: &mut Out) {
@@ -36,17 +37,27 @@ impl Writer {
     }
 
     fn event(&mut self, mut event: Event<'_>, now: Instant, out: &mut Out) {
-        let line = event.data.line().filter(|line| line.len() <= DONE_MAX_BYTES && line.trim_ascii() == DONE);
-        let again = std::mem::replace(&mut self.done, line.is_some());
-        if let Some(line) = line {
-            // Exact and once: clients compare the whole string, and stop at the first. Where events come between
-            // two, they are the ends of two answers.
-            if again {
-                return;
+        let again = std::mem::take(&mut self.done);
+        if let Data::Line(line) = event.data
+            && line.len() <= DONE_MAX_BYTES
+        {
+            self.done = self.is_done(line, &event);
+            if self.done && self.repairs.has(Repair::Done) {
+                // Exact and once: clients compare the whole string, and stop at the first. Where events come between
+                // two, they are the ends of two answers.
+                if again || line != DONE {
+                    self.stats.repaired.add(Repairs::NONE.with(Repair::Done));
+                    event.data = Data::Line(DONE);
+                    event.canonical = None;
+                }
+                if again {
+                    return;
+                }
             }
-            if line != DONE {
-                event.data = Data::Line(DONE);
-                event.canonical = None;
+            if line.is_empty() && self.repairs.has(Repair::EmptyData) && says_nothing(&event) {
+                self.stats.repaired.add(Repairs::NONE.with(Repair::EmptyData));
+                bridge::comment(b"", &mut out.bytes);
+                return self.wrote(now, out);
             }
         }
         self.watch.event(&event);
@@ -56,16 +67,24 @@ impl Writer {
         self.wrote(now, out);
     }
 
+    /// Whether this is the end marker: in quotes, only where nothing else can be meant.
+    fn is_done(&self, line: &[u8], event: &Event<'_>) -> bool {
+        let line = line.trim_ascii();
+        let ends_with_it = |dialect: &Dialect| {
+            let marker = Event { data: Data::Line(DONE), ..Event::default() };
+            (dialect.sign)(&marker) == Sign::Last
+        };
+        line == DONE
+            || line == QUOTED_DONE && event.name.is_none() && self.watch.dialect().is_some_and(ends_with_it)
+    }
+
     /// What stood unclosed at a clean end: closed here if it is provably whole, dropped otherwise, since half an
     /// event must never be sent (HTML standard 9.2.6 drops it always).
     pub(super) fn tail(&mut self, item: Item<'_>, now: Instant, out: &mut Out) {
         let Item::Event(event) = item else { return };
-        let whole = match event.data {
-            Data::None => false,
-            Data::Line(line) => line.trim_ascii() == DONE || json::is_whole([line]),
-            Data::Block(block) => json::is_whole(data_lines(block)),
-        };
-        if whole {
+        let whole = event.data.line().is_some_and(|line| self.is_done(line, &event) || json::is_whole(line));
+        if whole && self.repairs.has(Repair::UnclosedTail) {
+            self.stats.repaired.add(Repairs::NONE.with(Repair::UnclosedTail));
             self.event(event, now, out);
         }
     }
@@ -85,7 +104,13 @@ impl Writer {
     }
 }
 
+/// Whether an event without data would be none at all.
+fn says_nothing(event: &Event<'_>) -> bool {
+    event.name.is_none() && event.id.is_none() && event.retry.is_none() && event.unknown.is_none()
+}
+
 const DONE: &[u8] = b"[DONE]";
+const QUOTED_DONE: &[u8] = b"\"[DONE]\"";
 
 /// Longer data is not looked at for `[DONE]` between white space.
 const DONE_MAX_BYTES: usize = 64;

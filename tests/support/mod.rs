@@ -13,6 +13,7 @@ pub mod network;
 pub mod nginx;
 pub mod pages;
 pub mod security;
+pub mod session;
 pub mod sse;
 pub mod tidegate;
 pub mod upstream;

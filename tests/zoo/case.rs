@@ -10,8 +10,8 @@ use toml::{Table, Value};
 pub struct Case {
     pub name: String,
     pub group: String,
-    /// Whether the expectation needs settings.
-    pub has_config: bool,
+    /// The knobs that the expectation assumes.
+    pub config: Table,
     pub request: Sent,
     pub upstream: Script,
     /// The `expect` table, as it stands.
@@ -81,7 +81,7 @@ fn read(path: &Path) -> Case {
     Case {
         name: string(&case["name"]),
         group: string(&case["group"]),
-        has_config: !table(&case, "config").is_empty(),
+        config: table(&case, "config").clone(),
         request: Sent {
             method: string(&request["method"]),
             path: string(&request["path"]),

@@ -8,12 +8,13 @@ use crate::auth::basic::Basic;
 use crate::auth::bearer::Bearer;
 use crate::auth::header::{Header, HeaderContent};
 use crate::auth::query::Query;
-use crate::config::file::{self, ClientCredentials, File, HostHeader, Inject, Intent};
+use crate::codec::repair::Repairs;
+use crate::config::file::{self, Charset, ClientCredentials, File, HostHeader, Inject, Intent};
 use crate::config::forms::{self, Content};
 use crate::config::mistake::{Collector, suggestion};
 use crate::config::{
-    ClientAuth, FormatSetting, ListenAddress, Listener, PathMatch, Rewrite, Route, RouteTimeouts, Secret,
-    StreamSettings,
+    ClientAuth, FormatSetting, ListenAddress, Listener, PathMatch, RepairSetting, Rewrite, Route,
+    RouteTimeouts, Secret, StreamSettings,
 };
 use crate::dialect::DIALECTS;
 use crate::format::FORMATS;
@@ -203,6 +204,8 @@ fn stream(typed: &file::Stream) -> Option<StreamSettings> {
             "off" => FormatSetting::Off,
             name => FormatSetting::Fixed(FORMATS.iter().find(|format| format.name == name)?),
         },
+        transcode: typed.charset == Charset::Declared,
+        repair: repair(&typed.repair),
         dialect: match typed.dialect.as_str() {
             "auto" => None,
             name => Some(DIALECTS.iter().find(|dialect| dialect.name == name)?),
@@ -215,6 +218,17 @@ fn stream(typed: &file::Stream) -> Option<StreamSettings> {
         heartbeat: typed.heartbeat.0,
         max_event_bytes: typed.max_event_bytes.bytes(),
     })
+}
+
+fn repair(words: &[String]) -> RepairSetting {
+    let named = words.iter().filter_map(|word| match word.as_str() {
+        "all" => Some(Repairs::all()),
+        name => Repairs::named(name),
+    });
+    RepairSetting {
+        auto: words.iter().any(|word| word == "auto"),
+        named: named.fold(Repairs::NONE, Repairs::union),
+    }
 }
 
 /// Nobody gets an injected secret for the asking: a route that has one, and no word about who may use it, must

@@ -1,0 +1,86 @@
+//! When something is due on a stream: its timeouts, its heartbeat, an event that waits for nothing but its end.
+
+use std::time::{Duration, Instant};
+
+use super::{Cause, Plan};
+
+/// The instants and bounds of one response.
+#[derive(Debug)]
+pub(super) struct Times {
+    heartbeat: Option<Duration>,
+    first_event: Option<Duration>,
+    event_gap: Option<Duration>,
+    total: Option<(Instant, Duration)>,
+    started: Instant,
+    last_input: Instant,
+    /// When the event is handed out that is ripe, if one is.
+    pub(super) ripe_at: Option<Instant>,
+}
+
+impl Times {
+    pub(super) fn new(plan: &Plan, now: Instant) -> Self {
+        Times {
+            heartbeat: plan.heartbeat,
+            first_event: plan.first_event,
+            event_gap: plan.event_gap,
+            total: plan.total,
+            started: now,
+            last_input: now,
+            ripe_at: None,
+        }
+    }
+
+    /// The upstream has sent something.
+    pub(super) fn input(&mut self, now: Instant) {
+        self.last_input = now;
+    }
+
+    /// How long the upstream has been silent.
+    pub(super) fn gap(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.last_input)
+    }
+
+    /// An event is ripe, or none is.
+    pub(super) fn ripe(&mut self, is_ripe: bool, now: Instant) {
+        self.ripe_at = if is_ripe { self.ripe_at.or(Some(now + RIPE_AFTER)) } else { None };
+    }
+
+    /// Whether a heartbeat is due, if the last write was then.
+    pub(super) fn wants_heartbeat(&self, now: Instant, last_write: Instant) -> bool {
+        self.heartbeat.is_some_and(|silence| now >= last_write + silence)
+    }
+
+    /// The timeout that has run out, and its length.
+    pub(super) fn expired(&self, now: Instant, awaits_event: bool) -> Option<(Cause, Duration)> {
+        let since = |start: Instant, bound: Option<Duration>| bound.filter(|bound| now >= start + *bound);
+        if let Some((deadline, after)) = self.total
+            && now >= deadline
+        {
+            return Some((Cause::TidegateTimeoutTotal, after));
+        }
+        if let Some(after) = since(self.last_input, self.event_gap) {
+            return Some((Cause::UpstreamTimeoutEventGap, after));
+        }
+        if awaits_event && let Some(after) = since(self.started, self.first_event) {
+            return Some((Cause::UpstreamTimeoutFirstEvent, after));
+        }
+        None
+    }
+
+    /// What is due next. `last_write` where heartbeats are written.
+    pub(super) fn deadline(&self, awaits_event: bool, last_write: Option<Instant>) -> Option<Instant> {
+        [
+            self.total.map(|(deadline, _)| deadline),
+            self.event_gap.map(|gap| self.last_input + gap),
+            self.first_event.filter(|_| awaits_event).map(|bound| self.started + bound),
+            self.heartbeat.zip(last_write).map(|(silence, last_write)| last_write + silence),
+            self.ripe_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
+
+/// How long an event waits for a sign that it is over, if it lacks nothing else.
+const RIPE_AFTER: Duration = Duration::from_millis(50);

@@ -1,0 +1,83 @@
+//! A session without a socket: bytes in, in any pieces, and everything that comes out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::sample::Index;
+use tidegate::codec::repair::{Repairs, Tally};
+use tidegate::dialect::Dialect;
+use tidegate::format::Format;
+use tidegate::stream::{Budget, Mode, Out, Plan, Session};
+
+/// What came out, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// The units that a client gets, one chunk each.
+    pub units: Vec<Vec<u8>>,
+    pub outcome: String,
+    pub repaired: Tally,
+}
+
+impl Said {
+    /// The whole body.
+    pub fn body(&self) -> Vec<u8> {
+        self.units.concat()
+    }
+}
+
+/// A plan for a stream in this format, of the upstream that a request for `path` goes to.
+pub fn plan(format: &'static Format, path: &str) -> Plan {
+    let dialect = Dialect::hinted(path);
+    Plan {
+        mode: Mode::Reframe(format),
+        is_error: false,
+        dialect,
+        known_ai: true,
+        coding: None,
+        charset: None,
+        repairs: Repairs::auto(dialect.is_some()),
+        mask: None,
+        heartbeat: Some(Duration::from_secs(15)),
+        first_event: None,
+        event_gap: None,
+        total: None,
+        max_event_bytes: 64 << 20,
+        share: Arc::new(Budget::new(1 << 30)).share(),
+    }
+}
+
+/// Plays a stream that ends cleanly after these pieces.
+pub fn said<'b>(plan: Plan, pieces: impl IntoIterator<Item = &'b [u8]>) -> Said {
+    let now = Instant::now();
+    let mut session = Session::new(plan, now);
+    let (mut out, mut units) = (Out::default(), Vec::new());
+    let mut note = |out: &mut Out| {
+        let mut from = 0;
+        for end in &out.ends {
+            units.push(out.bytes[from..*end].to_vec());
+            from = *end;
+        }
+        assert_eq!(from, out.bytes.len(), "every byte belongs to a unit");
+        out.clear();
+    };
+    for piece in pieces {
+        session.input(piece, now, &mut out);
+        note(&mut out);
+        while session.is_behind() {
+            session.go_on(now, &mut out);
+            note(&mut out);
+        }
+    }
+    session.upstream_ended(now, &mut out);
+    note(&mut out);
+    let outcome = session.outcome().expect("an outcome").to_string();
+    Said { units, outcome, repaired: session.stats().repaired }
+}
+
+/// A body, cut at these places.
+pub fn cut<'b>(body: &'b [u8], cuts: &[Index]) -> Vec<&'b [u8]> {
+    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+    places.extend([0, body.len()]);
+    places.sort_unstable();
+    places.windows(2).map(|pair| &body[pair[0]..pair[1]]).collect()
+}
