@@ -3,14 +3,15 @@
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::bridge::sse as bridge;
+use tidegate::codec::repair::Repairs;
 use tidegate::codec::sse::Sse;
-use tidegate::codec::{Decode, Event, Item, TooLarge};
+use tidegate::codec::{Decode, Error, Event, Item, Options};
 use tidegate_fuzz::{Owned, cuts, events, pieces};
 
 const SMALL: usize = 48;
 
-fn decode(limit: usize, pieces: &[&[u8]]) -> Result<Vec<Owned>, TooLarge> {
-    let (mut decoder, mut items) = (Sse::new(limit), Vec::new());
+fn decode(limit: usize, repairs: Repairs, pieces: &[&[u8]]) -> Result<Vec<Owned>, Error> {
+    let (mut decoder, mut items) = (Sse::new(Options { limit, repairs }), Vec::new());
     for piece in pieces {
         decoder.decode(piece, &mut |item| {
             check_canonical(item);
@@ -19,7 +20,7 @@ fn decode(limit: usize, pieces: &[&[u8]]) -> Result<Vec<Owned>, TooLarge> {
         // `id` and `retry` that travel on are bounded by a block each.
         assert!(decoder.held() <= 3 * limit, "{} bytes held", decoder.held());
     }
-    decoder.finish(&mut |item| items.push(Owned::from(item)));
+    decoder.finish(&mut |item| items.push(Owned::from(item)))?;
     Ok(items)
 }
 
@@ -35,8 +36,12 @@ fn check_canonical(item: Item<'_>) {
 fuzz_target!(|input: &[u8]| {
     let (places, body) = cuts(input);
     let cut = pieces(&places, body);
-    assert_eq!(decode(body.len() + 8, &cut), Ok(events(body)));
-    let small = decode(SMALL, &cut);
-    assert_eq!(small, decode(SMALL, &[body]));
-    assert_eq!(small, decode(SMALL, &body.chunks(1).collect::<Vec<_>>()));
+    let bytes: Vec<_> = body.chunks(1).collect();
+    assert_eq!(decode(body.len() + 8, Repairs::NONE, &cut), Ok(events(body)));
+    // What is put right does not depend on the split either.
+    for (limit, repairs) in [(SMALL, Repairs::NONE), (body.len() + 8, Repairs::all())] {
+        let items = decode(limit, repairs, &cut);
+        assert_eq!(items, decode(limit, repairs, &[body]));
+        assert_eq!(items, decode(limit, repairs, &bytes));
+    }
 });

@@ -47,7 +47,7 @@ impl Owned {
                 retry: event.retry.map(<[u8]>::to_vec),
                 data: match event.data {
                     Data::None => None,
-                    Data::Line(line) => Some(line.to_vec()),
+                    Data::Line(text) | Data::Text(text) => Some(text.to_vec()),
                     Data::Block(block) => Some(data_lines(block).collect::<Vec<_>>().join(&b'\n')),
                 },
                 unknown: event.unknown.into_iter().flat_map(unknown_lines).map(<[u8]>::to_vec).collect(),
