@@ -8,6 +8,7 @@ use tidegate::codec::{Decode, Error};
 use tidegate_fuzz::{Owned, cuts, lines, pieces};
 
 const SMALL: usize = 24;
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
 fn decode(limit: usize, pieces: &[&[u8]]) -> Result<Vec<Owned>, Error> {
     let (mut decoder, mut items) = (Values::sequence(limit), Vec::new());
@@ -21,7 +22,11 @@ fn decode(limit: usize, pieces: &[&[u8]]) -> Result<Vec<Owned>, Error> {
 
 /// The lines that are not blank, where each is one object or array, or text that cannot be taken for the start of one.
 fn naive(body: &[u8]) -> Option<Vec<Owned>> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    if BOM.starts_with(body) {
+        // Half of one, and nothing else, is nothing.
+        return Some(Vec::new());
+    }
+    let body = body.strip_prefix(BOM).unwrap_or(body);
     let (closed, rest) = lines(body);
     let all = closed.into_iter().map(|line| (line, true)).chain([(rest, false)]);
     let mut items = Vec::new();
