@@ -74,6 +74,8 @@ pub struct Access {
     pub ttfb: Option<Duration>,
     /// From the beginning to the first event.
     pub first_event: Option<Duration>,
+    /// From the beginning to the first content.
+    pub first_content: Option<Duration>,
     /// Events sent to the client.
     pub events: u64,
     /// Body bytes sent to the client.
@@ -112,6 +114,7 @@ impl Access {
             dialect: None,
             ttfb: None,
             first_event: None,
+            first_content: None,
             events: 0,
             bytes: 0,
             bytes_up: None,
@@ -178,6 +181,7 @@ impl Access {
             dialect = self.dialect,
             ttfb_ms = self.ttfb.map(milliseconds),
             first_event_ms = self.first_event.map(milliseconds),
+            first_content_ms = self.first_content.map(milliseconds),
             events = self.events,
             bytes = self.bytes,
             bytes_up = self.bytes_up,
@@ -275,6 +279,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("dialect", "Its dialect, as far as the events confirmed it."),
     ("ttfb_ms", "From the request head to the upstream's response head, in milliseconds."),
     ("first_event_ms", "From the request head to the first event, in milliseconds."),
+    (
+        "first_content_ms",
+        "From the request head to the first event with content (text, reasoning, a tool call), in milliseconds.",
+    ),
     ("events", "Events sent to the client."),
     ("bytes", "Body bytes sent to the client; in a tunnel all bytes."),
     ("bytes_up", "Bytes that a tunnel took from the client to the upstream; of tunnels only."),
@@ -352,6 +360,7 @@ mod tests {
         access.dialect = Some("generic");
         access.ttfb = Some(Duration::from_micros(1_240));
         access.first_event = Some(Duration::from_millis(2));
+        access.first_content = Some(Duration::from_millis(3));
         access.longest_gap = Some(Duration::from_secs(1));
         access.events = 3;
         access.bytes = 120;
@@ -374,6 +383,7 @@ mod tests {
             "dialect=generic",
             "ttfb_ms=1.2 ",
             "first_event_ms=2",
+            "first_content_ms=3",
             "events=3",
             "bytes=120",
             "bytes_up=7",

@@ -251,6 +251,7 @@ pub(crate) mod fixture {
             timeouts: RouteTimeouts {
                 response_head: None,
                 first_event: None,
+                first_content: None,
                 event_gap: None,
                 request_body_idle: None,
                 total: None,

@@ -69,6 +69,7 @@ fn session_allocations(format: &'static Format, inputs: &[&[u8]]) -> usize {
         mask: None,
         heartbeat: Some(Duration::from_secs(15)),
         first_event: None,
+        first_content: None,
         event_gap: None,
         total: None,
         max_event_bytes: 1 << 20,

@@ -50,13 +50,6 @@ pub fn comment(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Writes the event that tells the client that its stream broke. `data` is one line.
-pub fn error(data: &str, out: &mut Vec<u8>) {
-    field("event", b"error", out);
-    field("data", data.as_bytes(), out);
-    out.push(b'\n');
-}
-
 fn field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");

@@ -181,6 +181,7 @@ pub(super) struct RouteTimeouts {
     pub(super) request_body_idle: TimeOrOff,
     pub(super) response_head: TimeOrOff,
     pub(super) first_event: TimeOrOff,
+    pub(super) first_content: TimeOrOff,
     pub(super) event_gap: TimeOrOff,
     pub(super) total: TimeOrOff,
     pub(super) tunnel_idle: TimeOrOff,

@@ -265,6 +265,8 @@ pub struct RouteTimeouts {
     pub response_head: Option<Duration>,
     /// From the response head to the first event. Default 10 min.
     pub first_event: Option<Duration>,
+    /// From the response head to the first content. Default off.
+    pub first_content: Option<Duration>,
     /// Longest silence of the upstream inside a body; every byte counts, comments too. Default 5 min.
     pub event_gap: Option<Duration>,
     /// Longest silence of the client inside a request body. Default 30 s.

@@ -519,6 +519,7 @@ pub static KEYS: &[Key] = &[
         Kind::Own(&[
             "response_head",
             "first_event",
+            "first_content",
             "event_gap",
             "request_body_idle",
             "total",
@@ -568,7 +569,7 @@ pub static KEYS: &[Key] = &[
         Default(r#""auto""#),
         "What the events mean: how a stream ends, and how an error is said in it; `tidegate formats` \
          explains each.",
-        "\"auto\" is found by the path of the request and confirmed by the first event.",
+        "\"auto\" is found by a header or the path of the request and confirmed by the first event.",
     )
     .example(r#""openai-chat""#)
     .causes(&[Cause::UpstreamTruncated, Cause::UpstreamError]),
@@ -646,6 +647,16 @@ pub static KEYS: &[Key] = &[
     )
     .example(r#""30m""#)
     .causes(&[Cause::UpstreamTimeoutFirstEvent]),
+    key(
+        "timeouts.first_content",
+        time_or_off("1ms", "24h"),
+        Default(r#""off""#),
+        "Longest time from the response head to the first content of a stream whose dialect is known: text, \
+         reasoning, a tool call. Comments, pings, roles and empty deltas are none.",
+        "Past it the stream ends with an error event, or with 504 if no head was sent yet.",
+    )
+    .example(r#""2m""#)
+    .causes(&[Cause::UpstreamTimeoutFirstContent]),
     key(
         "timeouts.event_gap",
         time_or_off("1ms", "24h"),

@@ -2,19 +2,38 @@
 
 use crate::codec::Event;
 
-use super::{Dialect, Sign, common_error, object};
+use super::{Dialect, Manual, Place, Places, Sign, Told, by_name, common_error, object, pointer};
 
 /// Ends with `message_stop`; an `error` event ends it too.
 pub static ANTHROPIC: Dialect = Dialect {
     name: "anthropic",
     doc: "Anthropic Messages: named events, ends with message_stop",
     paths: &["/v1/messages"],
+    headers: &["anthropic-version"],
     confirms: |event| {
         event.name == Some(b"message_start") || (event.name == Some(b"ping") && object(event).is_some())
     },
+    evident: |event| {
+        let has_message = |json| pointer::member(json, "message").is_some();
+        event.name == Some(b"message_start") && object(event).is_some_and(has_message)
+    },
     sign,
-    has_finish: true,
+    finishes: |_| true,
+    kind: by_name,
+    places: Places {
+        text: &[Place::of("content_block_delta", "/delta/text")],
+        other: &[
+            Place::of("content_block_delta", "/delta/thinking"),
+            Place::of("content_block_delta", "/delta/partial_json"),
+            Place::of("content_block_start", "/content_block/name"),
+        ],
+        finish: &[Place::of("message_delta", "/delta/stop_reason")],
+        usage: &[Place::of("message_delta", "/usage"), Place::of("message_start", "/message/usage")],
+    },
     error: common_error,
+    told: Some(Told::NAMED),
+    heartbeat: None,
+    manual: Manual { first: "`message_start`, or `ping`", ends: "`message_stop`", errors: "`error`" },
 };
 
 fn sign(event: &Event<'_>) -> Sign {
@@ -27,7 +46,7 @@ fn sign(event: &Event<'_>) -> Sign {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{confirms, sign};
+    use super::super::testing::{confirms, content, evident, sign};
     use super::*;
 
     #[test]
@@ -39,5 +58,17 @@ mod tests {
         assert_eq!(sign(&ANTHROPIC, None, r#"{"type":"message_stop"}"#), Sign::Plain);
         assert!(confirms(&ANTHROPIC, Some("message_start"), "{}"));
         assert!(!confirms(&ANTHROPIC, None, "{}"));
+        assert!(evident(&ANTHROPIC, Some("message_start"), r#"{"message":{}}"#));
+    }
+
+    #[test]
+    fn text_thoughts_and_tools_are_content_and_frames_are_not() {
+        let content = |name, data| content(&ANTHROPIC, Some(name), data);
+        assert!(content("content_block_delta", r#"{"delta":{"type":"text_delta","text":"x"}}"#));
+        assert!(content("content_block_delta", r#"{"delta":{"type":"thinking_delta","thinking":"x"}}"#));
+        assert!(content("content_block_start", r#"{"content_block":{"type":"tool_use","name":"f"}}"#));
+        assert!(!content("content_block_start", r#"{"content_block":{"type":"text","text":""}}"#));
+        assert!(!content("content_block_delta", r#"{"delta":{"type":"text_delta","text":""}}"#));
+        assert!(!content("ping", r#"{"type":"ping"}"#));
     }
 }

@@ -1,24 +1,46 @@
 //! What the events of a stream mean: one file and one line in [`DIALECTS`] per dialect.
 //!
-//! A dialect is looked at for one thing: an honest ending. It tells which event ends an answer, which one is an
-//! error, and how an error is said to its clients. It is hinted by the request's path and counts only once the
-//! first event has confirmed it. Nothing here parses JSON: in valid JSON the bytes `"name"` with both quotes
-//! unescaped can only be a string token, so a search finds keys without being fooled by text.
+//! A dialect is looked at for an honest ending, and for the first content. It tells which event ends an answer,
+//! which one is an error, how an error is said to its clients, and where the text stands. It is hinted by the
+//! request's path or by a header, and counts only once the first event has confirmed it; where nothing hinted, a
+//! first event that can be nothing else is enough.
+//!
+//! Nothing here parses JSON. Signs are found by a byte search: in valid JSON the bytes `"name"` with both quotes
+//! unescaped can only be a string token, so a search finds keys without being fooled by text. Where the place of a
+//! key matters, [`mod@pointer`] walks there.
 
+mod ag_ui;
 mod anthropic;
+mod coze;
+mod dashscope;
+mod dify;
+mod gemini;
 mod generic;
+mod mcp;
 mod ollama;
 mod openai_chat;
+mod openai_responses;
+pub mod pointer;
+mod vercel_ui;
 
+use http::HeaderMap;
 use memchr::memmem;
 
-use crate::codec::Event;
+use crate::codec::{Data, Event};
 use crate::stream::Failure;
 
+pub use ag_ui::AG_UI;
 pub use anthropic::ANTHROPIC;
+pub use coze::COZE;
+pub use dashscope::DASHSCOPE;
+pub use dify::DIFY;
+pub use gemini::GEMINI;
 pub use generic::GENERIC;
+pub use mcp::MCP;
 pub use ollama::OLLAMA;
 pub use openai_chat::OPENAI_CHAT;
+pub use openai_responses::OPENAI_RESPONSES;
+pub use vercel_ui::VERCEL_UI;
 
 /// One dialect.
 #[derive(Debug)]
@@ -29,14 +51,29 @@ pub struct Dialect {
     pub doc: &'static str,
     /// Ends of request paths that hint at it.
     pub paths: &'static [&'static str],
-    /// Whether a first event is one of this dialect.
+    /// Names of header fields, of the request or of the response, that hint at it.
+    pub headers: &'static [&'static str],
+    /// Whether a first event is one of this dialect, if something hinted at it.
     pub confirms: fn(&Event<'_>) -> bool,
+    /// Whether a first event can be nothing but this dialect, hinted or not.
+    pub evident: fn(&Event<'_>) -> bool,
     /// What an event says about how the stream goes on.
     pub sign: fn(&Event<'_>) -> Sign,
-    /// Whether a complete answer always shows [`Sign::Finish`] or [`Sign::Last`], so that a clean end without it is a truncation.
-    pub has_finish: bool,
-    /// The `data` of the `error` event that tells a client of this dialect that its stream broke: one line.
+    /// Whether a stream with this first event always shows [`Sign::Finish`] or [`Sign::Last`] when it is complete, so that
+    /// a clean end without it is a truncation.
+    pub finishes: fn(&Event<'_>) -> bool,
+    /// What kind of event this is, where a [`Place`] tells them apart.
+    pub kind: for<'a> fn(&Event<'a>) -> Option<&'a [u8]>,
+    /// Where things stand in the data.
+    pub places: Places,
+    /// What tells a client of this dialect of a failure: one line of JSON.
     pub error: fn(&Failure) -> String,
+    /// How that line is written into a stream that breaks; `None`: it is cut instead.
+    pub told: Option<Told>,
+    /// What is written in silence where its clients cannot bear a comment line: an event that says nothing to them.
+    pub heartbeat: Option<&'static str>,
+    /// What the manual says of it.
+    pub manual: Manual,
 }
 
 /// What an event says about how the stream goes on.
@@ -52,8 +89,63 @@ pub enum Sign {
     Error,
 }
 
+/// Where things stand in the data of events that are JSON objects.
+#[derive(Debug)]
+pub struct Places {
+    /// The text of the answer, as it grows.
+    pub text: &'static [Place],
+    /// What else is content: reasoning, tool calls, refusals, sound.
+    pub other: &'static [Place],
+    /// Why the answer ended.
+    pub finish: &'static [Place],
+    /// What it cost, in tokens.
+    pub usage: &'static [Place],
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The [kind](Dialect::kind) of event; `None` = any.
+    pub of: Option<&'static str>,
+    /// A pointer: see [`mod@pointer`].
+    pub at: &'static str,
+}
+
+/// What stands around the line of JSON in an event that tells a client of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// Before it.
+    pub before: &'static str,
+    /// After it.
+    pub after: &'static str,
+}
+
+/// What the manual says of a dialect, besides what its other fields say.
+#[derive(Debug)]
+pub struct Manual {
+    /// What its first event is like.
+    pub first: &'static str,
+    /// What ends it.
+    pub ends: &'static str,
+    /// What an error of an upstream looks like.
+    pub errors: &'static str,
+}
+
 /// Every dialect, in the order of `tidegate formats`.
-pub static DIALECTS: &[&Dialect] = &[&OPENAI_CHAT, &ANTHROPIC, &OLLAMA, &GENERIC];
+pub static DIALECTS: &[&Dialect] = &[
+    &OPENAI_CHAT,
+    &OPENAI_RESPONSES,
+    &ANTHROPIC,
+    &GEMINI,
+    &OLLAMA,
+    &DASHSCOPE,
+    &DIFY,
+    &COZE,
+    &MCP,
+    &AG_UI,
+    &VERCEL_UI,
+    &GENERIC,
+];
 
 impl Dialect {
     /// The dialect with this name.
@@ -65,6 +157,77 @@ impl Dialect {
     pub fn hinted(path: &str) -> Option<&'static Dialect> {
         DIALECTS.iter().copied().find(|dialect| dialect.paths.iter().any(|end| path.ends_with(end)))
     }
+
+    /// The dialect that the fields of a request or a response hint at.
+    pub fn announced(headers: &HeaderMap) -> Option<&'static Dialect> {
+        DIALECTS
+            .iter()
+            .copied()
+            .find(|dialect| dialect.headers.iter().any(|name| headers.contains_key(*name)))
+    }
+
+    /// The failure as it is written into a stream that breaks; `None`: the stream is cut instead.
+    pub fn told(&self, failure: &Failure) -> Option<String> {
+        let Told { before, after } = self.told?;
+        Some([before, &(self.error)(failure), after].concat())
+    }
+
+    /// Whether its clients see an error only where no space stands before its name.
+    pub fn tells_without_a_space(&self) -> bool {
+        self.told.is_some_and(|told| told.before.starts_with("event:error"))
+    }
+
+    /// Whether an event has content in it: text, or what else makes up an answer. An event of a role, of an empty
+    /// delta, of usage alone has none. Where nothing is known of the events, any data is content.
+    pub fn has_content(&self, event: &Event<'_>) -> bool {
+        let Places { text, other, .. } = self.places;
+        if text.is_empty() && other.is_empty() {
+            return !is_blank(event);
+        }
+        let Some(json) = object(event) else { return false };
+        let kind = (self.kind)(event);
+        let holds = |places: &[Place], accepts: fn(&[u8]) -> bool| {
+            let mut places =
+                places.iter().filter(|place| place.of.is_none_or(|of| kind == Some(of.as_bytes())));
+            places.any(|place| pointer::find(json, place.at, accepts).is_some())
+        };
+        holds(text, pointer::is_text) || holds(other, pointer::is_something)
+    }
+}
+
+impl Place {
+    const fn any(at: &'static str) -> Self {
+        Place { of: None, at }
+    }
+
+    const fn of(kind: &'static str, at: &'static str) -> Self {
+        Place { of: Some(kind), at }
+    }
+}
+
+impl Told {
+    /// An event named `error`.
+    const NAMED: Told = Told { before: "event: error\ndata: ", after: "\n\n" };
+    /// An event without a name: its data tells what it is.
+    const UNNAMED: Told = Told { before: "data: ", after: "\n\n" };
+}
+
+/// Whether an event has no data, or only an empty line: a ping, an id to resume at.
+pub fn is_blank(event: &Event<'_>) -> bool {
+    matches!(event.data, Data::None | Data::Line(b""))
+}
+
+fn no_kind<'a>(_: &Event<'a>) -> Option<&'a [u8]> {
+    None
+}
+
+fn by_name<'a>(event: &Event<'a>) -> Option<&'a [u8]> {
+    event.name
+}
+
+/// The `type` of the data.
+fn by_type<'a>(event: &Event<'a>) -> Option<&'a [u8]> {
+    pointer::string(object(event)?, "type")
 }
 
 impl PartialEq for Dialect {
@@ -109,7 +272,6 @@ fn common_error(failure: &Failure) -> String {
 #[cfg(test)]
 mod testing {
     use super::*;
-    use crate::codec::Data;
 
     pub(super) fn sign(dialect: &Dialect, name: Option<&str>, data: &str) -> Sign {
         (dialect.sign)(&event(name, data))
@@ -117,6 +279,18 @@ mod testing {
 
     pub(super) fn confirms(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {
         (dialect.confirms)(&event(name, data))
+    }
+
+    pub(super) fn evident(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {
+        (dialect.evident)(&event(name, data))
+    }
+
+    pub(super) fn finishes(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {
+        (dialect.finishes)(&event(name, data))
+    }
+
+    pub(super) fn content(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {
+        dialect.has_content(&event(name, data))
     }
 
     fn event<'a>(name: Option<&'a str>, data: &'a str) -> Event<'a> {
@@ -141,8 +315,11 @@ mod tests {
             }
             let error = (dialect.error)(&failure);
             assert!(!error.contains('\n') && error.contains("upstream_truncated"), "{error}");
-            let value: serde_json::Value = serde_json::from_str(&error).unwrap();
-            assert!(value.get("error").is_some(), "{error}");
+            assert!(serde_json::from_str::<serde_json::Value>(&error).unwrap().is_object(), "{error}");
+            if let Some(told) = dialect.told {
+                assert!(told.before.is_empty() || told.after == "\n\n", "{told:?}");
+            }
+            assert!(dialect.headers.iter().all(|name| seen.insert(name) && *name == name.to_lowercase()));
         }
         assert_eq!(Dialect::hinted("/v1/embeddings"), None);
     }

@@ -7,17 +7,38 @@ use memchr::memmem::Finder;
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{Dialect, Sign, begins_with_key, object, value_of};
+use super::{Dialect, Manual, Place, Places, Sign, Told, begins_with_key, no_kind, object, value_of};
 
 /// Ends with `"done":true`; an object with `error` ends it too.
 pub static OLLAMA: Dialect = Dialect {
     name: "ollama",
     doc: "Ollama's own API: JSON objects, ends with \"done\":true",
     paths: &["/api/chat", "/api/generate"],
+    headers: &[],
     confirms: |event| object(event).is_some_and(|json| value_of(json, &DONE).is_some()),
+    evident: |_| false,
     sign,
-    has_finish: true,
+    finishes: |_| true,
+    kind: no_kind,
+    places: Places {
+        text: &[Place::any("/message/content"), Place::any("/response")],
+        other: &[
+            Place::any("/message/thinking"),
+            Place::any("/message/tool_calls"),
+            Place::any("/message/images"),
+            Place::any("/thinking"),
+        ],
+        finish: &[Place::any("/done_reason")],
+        usage: &[Place::any("/eval_count"), Place::any("/prompt_eval_count")],
+    },
     error,
+    told: Some(Told::NAMED),
+    heartbeat: None,
+    manual: Manual {
+        first: "`done` in the data",
+        ends: "`\"done\": true`",
+        errors: "data that begins with `error`",
+    },
 };
 
 static DONE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"done\""));
@@ -46,7 +67,7 @@ fn error(failure: &Failure) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{confirms, sign};
+    use super::super::testing::{confirms, content, sign};
     use super::*;
 
     #[test]
@@ -57,5 +78,8 @@ mod tests {
         assert_eq!(sign(&OLLAMA, None, r#"{"error":"boom"}"#), Sign::Error);
         assert!(confirms(&OLLAMA, None, r#"{"model":"m","done":false}"#));
         assert!(!confirms(&OLLAMA, None, r#"{"type":"start"}"#));
+        assert!(content(&OLLAMA, None, r#"{"message":{"role":"assistant","content":"x"},"done":false}"#));
+        assert!(content(&OLLAMA, None, r#"{"response":"","thinking":"x","done":false}"#));
+        assert!(!content(&OLLAMA, None, r#"{"message":{"role":"assistant","content":""},"done":false}"#));
     }
 }

@@ -6,17 +6,48 @@ use memchr::memmem::Finder;
 
 use crate::codec::Event;
 
-use super::{Dialect, Sign, begins_with_key, common_error, object, value_of};
+use super::{
+    Dialect, Manual, Place, Places, Sign, Told, begins_with_key, common_error, no_kind, object, pointer,
+    value_of,
+};
 
 /// Ends with a `finish_reason`, then `[DONE]`; servers exist that forget the latter.
 pub static OPENAI_CHAT: Dialect = Dialect {
     name: "openai-chat",
     doc: "OpenAI chat completions: ends with a finish_reason or [DONE]",
-    paths: &["/chat/completions"],
+    paths: &["/chat/completions", "/v1/completions"],
+    headers: &[],
     confirms,
+    evident: |event| {
+        object(event).and_then(|json| pointer::string(json, "object")) == Some(b"chat.completion.chunk")
+    },
     sign,
-    has_finish: true,
+    finishes: |_| true,
+    kind: no_kind,
+    places: Places {
+        text: &[Place::any("/choices/*/delta/content"), Place::any("/choices/*/text")],
+        other: &[
+            Place::any("/choices/*/delta/reasoning_content"),
+            Place::any("/choices/*/delta/reasoning"),
+            Place::any("/choices/*/delta/refusal"),
+            Place::any("/choices/*/delta/tool_calls"),
+            Place::any("/choices/*/delta/function_call"),
+            Place::any("/choices/*/delta/audio"),
+            // Some models send parts in place of text, some servers a message in place of a delta.
+            Place::any("/choices/*/delta/content/*"),
+            Place::any("/choices/*/message/content"),
+        ],
+        finish: &[Place::any("/choices/*/finish_reason")],
+        usage: &[Place::any("/usage")],
+    },
     error: common_error,
+    told: Some(Told::NAMED),
+    heartbeat: None,
+    manual: Manual {
+        first: "`choices` in the data",
+        ends: "a `finish_reason`, or `[DONE]`",
+        errors: "an event `error`; an `error` and no `choices` in the data",
+    },
 };
 
 static CHOICES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"choices\""));
@@ -54,7 +85,7 @@ fn is_error(json: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{confirms, sign};
+    use super::super::testing::{confirms, content, evident, sign};
     use super::*;
 
     #[test]
@@ -79,9 +110,28 @@ mod tests {
     }
 
     #[test]
+    fn text_reasoning_and_calls_are_content_and_roles_are_not() {
+        let content = |data| content(&OPENAI_CHAT, None, data);
+        assert!(content(r#"{"choices":[{"delta":{"content":"x"}}]}"#));
+        assert!(content(r#"{"choices":[{"text":"x"}]}"#));
+        assert!(content(r#"{"choices":[{"delta":{"content":null}},{"delta":{"reasoning_content":"x"}}]}"#));
+        assert!(content(r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#));
+        assert!(content(r#"{"choices":[{"delta":{"content":[{"type":"thinking"}]}}]}"#));
+        for empty in [r#"{"role":"assistant","content":""}"#, r#"{"role":"assistant","content":null}"#, "{}"]
+        {
+            let data = format!(r#"{{"choices":[{{"delta":{empty},"finish_reason":null}}]}}"#);
+            assert!(!super::super::testing::content(&OPENAI_CHAT, None, &data), "{empty}");
+        }
+        assert!(!content(r#"{"choices":[],"usage":{"content":"x"}}"#));
+        assert!(!content("[DONE]"));
+    }
+
+    #[test]
     fn the_first_event_confirms_by_its_choices() {
         assert!(confirms(&OPENAI_CHAT, None, r#"{"id":"1","choices":[],"prompt_filter_results":[]}"#));
         assert!(!confirms(&OPENAI_CHAT, None, r#"{"t":"a"}"#));
         assert!(!confirms(&OPENAI_CHAT, None, "hello"));
+        assert!(evident(&OPENAI_CHAT, None, r#"{"id":"1","object":"chat.completion.chunk"}"#));
+        assert!(!evident(&OPENAI_CHAT, None, r#"{"choices":[]}"#));
     }
 }

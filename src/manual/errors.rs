@@ -2,7 +2,6 @@
 
 use super::config::title;
 use super::{GENERATED, anchor, block, bullet, heading, paragraph, table};
-use crate::bridge;
 use crate::config::table::KEYS;
 use crate::dialect::{GENERIC, OLLAMA};
 use crate::log;
@@ -52,17 +51,20 @@ fn what_a_client_reads(out: &mut String) {
             (GENERIC.error)(&early)
         ),
     );
-    let mut event = Vec::new();
-    bridge::sse::error(&(GENERIC.error)(&failure), &mut event);
     out.push('\n');
     paragraph(
         out,
         "Inside a stream it is the last event, after which the body ends properly. SDKs raise it as an error; a \
          `[DONE]` never follows it:",
     );
-    block(out, "text", &String::from_utf8_lossy(&event));
+    block(out, "text", &GENERIC.told(&failure).unwrap_or_default());
     out.push('\n');
-    paragraph(out, "Ollama's clients want a string, so on the paths of its API both have this body:");
+    paragraph(
+        out,
+        "That is the form of OpenAI's chat completions and Responses, of Anthropic's Messages, and of whatever has no \
+         form of its own. Clients of other APIs read theirs, before the head and inside a stream; \
+         [dialects.md](dialects.md) lists them. Ollama's want a string:",
+    );
     block(out, "text", &(OLLAMA.error)(&failure));
     out.push('\n');
     paragraph(

@@ -54,7 +54,7 @@ pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<W
     let trusted = headers::is_trusted(&worker.config, &client);
     let id = RequestId::of(request.headers(), trusted);
     let (head, incoming) = request.into_parts();
-    let dialect = Dialect::hinted(head.uri.path());
+    let dialect = Dialect::announced(&head.headers).or_else(|| Dialect::hinted(head.uri.path()));
     let body = RequestBody::new(incoming, stall::leave_unread());
     let mut access =
         Access::new(Arc::clone(&worker.config), Rc::clone(&client), &head, id.as_str().to_owned());
@@ -196,14 +196,15 @@ fn plan(answer: &Answer<'_>, worker: &Worker) -> Plan {
     Plan {
         mode: decision.mode,
         is_error,
-        dialect: ask.dialect,
+        dialect: decision.dialect,
         known_ai: decision.known_ai,
         coding: decision.coding,
         charset: decision.charset,
-        repairs: plan::repairs(&route.stream, ask.dialect),
+        repairs: plan::repairs(&route.stream, decision.dialect),
         mask: may_echo.then(|| Mask::new(secrets.clone())),
         heartbeat: route.stream.heartbeat,
         first_event: route.timeouts.first_event,
+        first_content: route.timeouts.first_content,
         event_gap: route.timeouts.event_gap,
         total: route.timeouts.total.map(|total| ((*started + total).into_std(), total)),
         max_event_bytes: route.stream.max_event_bytes,

@@ -44,7 +44,9 @@ pub(super) struct Decision {
     pub(super) mode: Mode,
     pub(super) coding: Option<Codings>,
     pub(super) charset: Option<Charset>,
-    /// By path, body flag or setting, this is the stream of an AI upstream.
+    /// The dialect that the route sets, or that a header or the path hints at.
+    pub(super) dialect: Option<&'static Dialect>,
+    /// By dialect, body flag or setting, this is the stream of an AI upstream, and may be told of an error.
     pub(super) known_ai: bool,
 }
 
@@ -60,7 +62,9 @@ impl Ask {
         } else {
             Accept::Other
         };
-        let dialect = settings.dialect.or_else(|| Dialect::hinted(path));
+        // A header says more than a path: many paths serve several dialects.
+        let hinted = || Dialect::announced(headers).or_else(|| Dialect::hinted(path));
+        let dialect = settings.dialect.or_else(hinted);
         let accepts_json = headers::tokens(headers, &ACCEPT).any(|range| request::is_json(essence(range)));
         Ask { head_only: method == Method::HEAD, accept, accepts_json, dialect }
     }
@@ -79,8 +83,12 @@ pub(super) fn decide(
     head: &response::Parts,
 ) -> Decision {
     let intent = ask.intent(settings, body);
-    let known_ai = ask.dialect.is_some() || settings.intent == Some(true) || body == Some(true);
-    let pass = Decision { mode: Mode::PassThrough, coding: None, charset: None, known_ai };
+    let dialect = settings.dialect.or_else(|| Dialect::announced(&head.headers)).or(ask.dialect);
+    let known_ai = match dialect {
+        Some(dialect) => dialect.told.is_some(),
+        None => settings.intent == Some(true) || body == Some(true),
+    };
+    let pass = Decision { mode: Mode::PassThrough, coding: None, charset: None, dialect, known_ai };
     let bodiless = ask.head_only || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
     if bodiless || !head.status.is_success() || intent == Some(false) {
         return pass;
@@ -93,9 +101,9 @@ pub(super) fn decide(
         Mode::PassThrough => pass,
         // Bytes in another character set tell nothing.
         Mode::Sniff(Label::Format(format), Wanted::Events) if charset.is_some() => {
-            Decision { mode: Mode::Reframe(format), coding, charset, known_ai }
+            Decision { mode: Mode::Reframe(format), coding, charset, ..pass }
         }
-        mode => Decision { mode, coding, charset, known_ai },
+        mode => Decision { mode, coding, charset, ..pass },
     }
 }
 
@@ -326,7 +334,13 @@ mod tests {
         let decision = decide(&settings(), &ask, Some(true), &response.body(()).unwrap().into_parts().0);
         assert_eq!(
             decision,
-            Decision { mode: Mode::PassThrough, coding: None, charset: None, known_ai: true }
+            Decision {
+                mode: Mode::PassThrough,
+                coding: None,
+                charset: None,
+                dialect: ask.dialect,
+                known_ai: true
+            }
         );
     }
 }

@@ -271,6 +271,7 @@ impl Drop for Relay {
         self.access.bytes = stats.bytes;
         let first_event = stats.first_event.filter(|_| stats.events > 0);
         self.access.first_event = first_event.map(|at| self.access.since_start(at.into()));
+        self.access.first_content = stats.first_content.map(|at| self.access.since_start(at.into()));
         self.access.longest_gap = Some(stats.longest_gap);
         self.access.repaired = stats.repaired;
         self.access.label = stats.lying_label.map(Label::name);
@@ -352,6 +353,7 @@ mod tests {
             mask: None,
             heartbeat: Some(Duration::from_secs(15)),
             first_event: Some(Duration::from_secs(600)),
+            first_content: None,
             event_gap: Some(Duration::from_secs(300)),
             total: None,
             max_event_bytes: 1 << 20,

@@ -255,6 +255,7 @@ mod tests {
         let timeouts = RouteTimeouts {
             response_head: None,
             first_event: None,
+            first_content: None,
             event_gap: None,
             request_body_idle: None,
             total: None,

@@ -158,6 +158,8 @@ causes! {
     UpstreamEmpty: Upstream "empty", status(StatusCode::BAD_GATEWAY), "Look at the server's log.";
     /// No event came within `timeouts.first_event` after the response head.
     UpstreamTimeoutFirstEvent: Upstream "timeout_first_event", status(StatusCode::GATEWAY_TIMEOUT), "Look at the load of the server; raise the timeout for models that think long.";
+    /// No content came within `timeouts.first_content` after the response head: pings, roles and empty deltas only.
+    UpstreamTimeoutFirstContent: Upstream "timeout_first_content", status(StatusCode::GATEWAY_TIMEOUT), "Look at the load of the server; raise the timeout for models that think long in silence.";
     /// The upstream sent nothing for `timeouts.event_gap` inside a body.
     UpstreamTimeoutEventGap: Upstream "timeout_event_gap", status(StatusCode::GATEWAY_TIMEOUT), "Look at the server; raise the timeout for models that pause long.";
     /// The stream told an error itself, in its own dialect, and ended. The client got all of it.

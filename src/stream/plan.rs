@@ -34,6 +34,8 @@ pub struct Plan {
     pub heartbeat: Option<Duration>,
     /// Bound for the first event (in a body that passes: does not apply).
     pub first_event: Option<Duration>,
+    /// Bound for the first content of a stream whose dialect is known.
+    pub first_content: Option<Duration>,
     /// Longest silence of the upstream.
     pub event_gap: Option<Duration>,
     /// When the whole request must be over.
@@ -106,6 +108,8 @@ pub struct Stats {
     pub bytes: u64,
     /// When the first event (of a body that passes: the first byte) was written.
     pub first_event: Option<Instant>,
+    /// When the first event with content was written, if the dialect is known.
+    pub first_content: Option<Instant>,
     /// Longest silence of the upstream inside the body.
     pub longest_gap: Duration,
     /// Events that were put right, and how.

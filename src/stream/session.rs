@@ -11,7 +11,7 @@ use crate::dialect::Dialect;
 use crate::format::{Format, SSE};
 
 use super::gate::{Gate, Label, Verdict};
-use super::times::Times;
+use super::times::{Awaited, Times};
 use super::watch::Watch;
 use super::writer::Writer;
 use super::{Cause, Commit, End, Failure, Mode, Out, Outcome, Phase, Plan, Share, Stats, Wanted};
@@ -141,7 +141,7 @@ impl Session {
     /// An upstream that never pauses must not outlive a bound: ticks come only in its pauses.
     fn enforce_bounds(&mut self, now: Instant, out: &mut Out) {
         if let Some((cause, after)) =
-            self.times.expired(now, self.awaits_event()).filter(|_| self.outcome.is_none())
+            self.times.expired(now, self.awaited()).filter(|_| self.outcome.is_none())
         {
             self.expire(cause, after, now, out);
         }
@@ -207,15 +207,16 @@ impl Session {
         if self.times.ripe_at.is_some_and(|at| now >= at) {
             self.flush(now, out);
         }
-        if let Some((cause, after)) = self.times.expired(now, self.awaits_event()) {
+        if let Some((cause, after)) = self.times.expired(now, self.awaited()) {
             self.expire(cause, after, now, out);
             return None;
         }
         if self.is_reframed() && self.times.wants_heartbeat(now, self.writer.last_write) {
-            out.bytes.extend_from_slice(bridge::HEARTBEAT);
+            let own = self.writer.watch.dialect().and_then(|dialect| dialect.heartbeat);
+            out.bytes.extend_from_slice(own.map_or(bridge::HEARTBEAT, str::as_bytes));
             self.writer.wrote(now, out);
         }
-        self.times.deadline(self.awaits_event(), self.is_reframed().then_some(self.writer.last_write))
+        self.times.deadline(self.awaited(), self.is_reframed().then_some(self.writer.last_write))
     }
 
     /// Whether an event is held back that lacks only a sign that it is over, and leaves soon without one.
@@ -372,7 +373,7 @@ impl Session {
         } else if watch.lacks_finish() {
             let message = "the upstream's stream ended before its answer was finished";
             self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
-        } else if self.writer.stats.events == 0 && watch.expects_events() {
+        } else if watch.lacks_everything() {
             let message = "the upstream answered a stream request with no event";
             self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
         } else {
@@ -400,9 +401,9 @@ impl Session {
                 outcome = Outcome::DONE;
                 End::Clean
             }
-            _ => match self.writer.watch.dialect() {
-                Some(dialect) => {
-                    bridge::error(&(dialect.error)(&failure), &mut out.bytes);
+            _ => match self.writer.watch.dialect().and_then(|dialect| dialect.told(&failure)) {
+                Some(event) => {
+                    out.bytes.extend_from_slice(event.as_bytes());
                     self.writer.wrote(now, out);
                     End::Clean
                 }
@@ -422,9 +423,13 @@ impl Session {
         if self.writer.stats.first_event.is_some() { Phase::Body } else { Phase::FirstEvent }
     }
 
-    /// Whether the first event is still awaited; a body that passes has no events.
-    fn awaits_event(&self) -> bool {
-        !matches!(self.state, State::Passing) && self.writer.stats.first_event.is_none()
+    /// What is still awaited; a body that passes has no events.
+    fn awaited(&self) -> Awaited {
+        let may_come = !matches!(self.state, State::Passing);
+        Awaited {
+            event: may_come && self.writer.stats.first_event.is_none(),
+            content: may_come && self.writer.watch.awaits_content(),
+        }
     }
 }
 

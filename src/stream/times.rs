@@ -4,11 +4,21 @@ use std::time::{Duration, Instant};
 
 use super::{Cause, Plan};
 
+/// What has not come yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Awaited {
+    /// The first event.
+    pub(super) event: bool,
+    /// The first content.
+    pub(super) content: bool,
+}
+
 /// The instants and bounds of one response.
 #[derive(Debug)]
 pub(super) struct Times {
     heartbeat: Option<Duration>,
     first_event: Option<Duration>,
+    first_content: Option<Duration>,
     event_gap: Option<Duration>,
     total: Option<(Instant, Duration)>,
     started: Instant,
@@ -22,6 +32,7 @@ impl Times {
         Times {
             heartbeat: plan.heartbeat,
             first_event: plan.first_event,
+            first_content: plan.first_content,
             event_gap: plan.event_gap,
             total: plan.total,
             started: now,
@@ -51,7 +62,7 @@ impl Times {
     }
 
     /// The timeout that has run out, and its length.
-    pub(super) fn expired(&self, now: Instant, awaits_event: bool) -> Option<(Cause, Duration)> {
+    pub(super) fn expired(&self, now: Instant, awaited: Awaited) -> Option<(Cause, Duration)> {
         let since = |start: Instant, bound: Option<Duration>| bound.filter(|bound| now >= start + *bound);
         if let Some((deadline, after)) = self.total
             && now >= deadline
@@ -61,18 +72,26 @@ impl Times {
         if let Some(after) = since(self.last_input, self.event_gap) {
             return Some((Cause::UpstreamTimeoutEventGap, after));
         }
-        if awaits_event && let Some(after) = since(self.started, self.first_event) {
+        if awaited.event
+            && let Some(after) = since(self.started, self.first_event)
+        {
             return Some((Cause::UpstreamTimeoutFirstEvent, after));
+        }
+        if awaited.content
+            && let Some(after) = since(self.started, self.first_content)
+        {
+            return Some((Cause::UpstreamTimeoutFirstContent, after));
         }
         None
     }
 
     /// What is due next. `last_write` where heartbeats are written.
-    pub(super) fn deadline(&self, awaits_event: bool, last_write: Option<Instant>) -> Option<Instant> {
+    pub(super) fn deadline(&self, awaited: Awaited, last_write: Option<Instant>) -> Option<Instant> {
         [
             self.total.map(|(deadline, _)| deadline),
             self.event_gap.map(|gap| self.last_input + gap),
-            self.first_event.filter(|_| awaits_event).map(|bound| self.started + bound),
+            self.first_event.filter(|_| awaited.event).map(|bound| self.started + bound),
+            self.first_content.filter(|_| awaited.content).map(|bound| self.started + bound),
             self.heartbeat.zip(last_write).map(|(silence, last_write)| last_write + silence),
             self.ripe_at,
         ]

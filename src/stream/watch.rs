@@ -1,15 +1,24 @@
-//! Watches the events of a stream for signs of how it ends.
+//! Watches the events of a stream for its first content and for signs of how it ends.
 
 use crate::codec::Event;
-use crate::dialect::{Dialect, GENERIC, Sign};
+use crate::dialect::{DIALECTS, Dialect, GENERIC, Sign, is_blank};
 
 /// What has been seen of the dialect.
 #[derive(Debug)]
 pub(super) struct Watch {
+    /// What the events are read as: what was hinted at, until the first event says otherwise.
     dialect: Option<&'static Dialect>,
-    standing: Standing,
+    /// By the first event with data, or by a setting that wants nothing judged.
+    settled: bool,
     /// The route is known to carry an AI stream, whatever its dialect.
     known_ai: bool,
+    /// Something was hinted at.
+    hinted: bool,
+    /// Some event had data.
+    begun: bool,
+    content: bool,
+    /// A whole answer shows its end.
+    finishes: bool,
     finish: bool,
     last: bool,
     /// Some event was an error.
@@ -18,22 +27,16 @@ pub(super) struct Watch {
     error_last: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// By path or setting; no event yet.
-    Hinted,
-    /// The first event was one of the dialect.
-    Confirmed,
-    /// It was not.
-    Refuted,
-}
-
 impl Watch {
     pub(super) fn new(dialect: Option<&'static Dialect>, known_ai: bool) -> Self {
         Watch {
-            dialect,
-            standing: Standing::Hinted,
+            dialect: dialect.or(known_ai.then_some(&GENERIC)),
+            settled: dialect == Some(&GENERIC),
             known_ai,
+            hinted: dialect.is_some() || known_ai,
+            begun: false,
+            content: false,
+            finishes: false,
             finish: false,
             last: false,
             error: false,
@@ -41,7 +44,8 @@ impl Watch {
         }
     }
 
-    /// Looks at an event that goes to the client. Once the last sign was seen, no further event is searched.
+    /// Looks at an event that goes to the client. Once the last sign was seen, no further event is searched; once
+    /// content was seen, none is searched for that.
     pub(super) fn event(&mut self, event: &Event<'_>) {
         if self.last {
             return;
@@ -50,8 +54,10 @@ impl Watch {
             (self.error, self.error_last) = (true, true);
             return;
         }
-        let hinted = self.dialect.filter(|_| self.standing != Standing::Refuted);
-        let Some(dialect) = hinted.or(self.known_ai.then_some(&GENERIC)) else { return };
+        if !self.begun {
+            self.settle(event);
+        }
+        let Some(dialect) = self.dialect else { return };
         let sign = (dialect.sign)(event);
         match sign {
             Sign::Plain | Sign::Error => self.error_last = sign == Sign::Error,
@@ -59,16 +65,39 @@ impl Watch {
             Sign::Last => (self.finish, self.last) = (true, true),
         }
         self.error |= self.error_last;
-        if self.standing == Standing::Hinted {
-            // An error or an end is no refutation: either may come first.
-            let confirmed = (dialect.confirms)(event) || self.finish || self.error;
-            self.standing = if confirmed { Standing::Confirmed } else { Standing::Refuted };
+        if !self.content && sign != Sign::Error {
+            self.content = dialect.has_content(event);
         }
+    }
+
+    /// Holds what was hinted at against the first event. Pings and ids alone say nothing.
+    fn settle(&mut self, event: &Event<'_>) {
+        self.begun = !is_blank(event);
+        if !self.begun || std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        // An error or an end is no refutation: either may come first.
+        let is_one = |dialect: &Dialect| (dialect.confirms)(event) || (dialect.sign)(event) != Sign::Plain;
+        let hinted = self.dialect.filter(|dialect| **dialect != GENERIC && is_one(dialect));
+        let evident = || DIALECTS.iter().copied().find(|dialect| (dialect.evident)(event));
+        let found = hinted.or_else(evident);
+        self.finishes = found.is_some_and(|dialect| (dialect.finishes)(event));
+        self.dialect = found.or(self.known_ai.then_some(&GENERIC));
     }
 
     /// The dialect as far as it is known: confirmed, or hinted while no event has said otherwise.
     pub(super) fn dialect(&self) -> Option<&'static Dialect> {
-        self.dialect.filter(|_| self.standing != Standing::Refuted).or(self.known_ai.then_some(&GENERIC))
+        self.dialect
+    }
+
+    /// Content has been seen.
+    pub(super) fn has_content(&self) -> bool {
+        self.content
+    }
+
+    /// There was no content yet, and it would be known if it came. Once `false`, so for ever.
+    pub(super) fn awaits_content(&self) -> bool {
+        self.hinted && self.dialect.is_some() && !self.content && !self.finish && !self.error
     }
 
     /// Nothing of the answer can follow.
@@ -88,12 +117,11 @@ impl Watch {
 
     /// A clean end now would cut the answer short.
     pub(super) fn lacks_finish(&self) -> bool {
-        let confirmed = self.standing == Standing::Confirmed;
-        confirmed && !self.finish && self.dialect.is_some_and(|dialect| dialect.has_finish)
+        self.finishes && !self.finish
     }
 
-    /// A stream without a single event would be no answer.
-    pub(super) fn expects_events(&self) -> bool {
-        self.known_ai
+    /// A clean end now would be an answer without a single event that says anything.
+    pub(super) fn lacks_everything(&self) -> bool {
+        self.known_ai && !self.begun
     }
 }

@@ -64,6 +64,7 @@ fn route(typed: &file::Route, upstreams: &[&str], found: &mut Collector<'_>) -> 
         timeouts: RouteTimeouts {
             response_head: typed.timeouts.response_head.0,
             first_event: typed.timeouts.first_event.0,
+            first_content: typed.timeouts.first_content.0,
             event_gap: typed.timeouts.event_gap.0,
             request_body_idle: typed.timeouts.request_body_idle.0,
             total: typed.timeouts.total.0,

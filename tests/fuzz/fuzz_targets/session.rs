@@ -53,6 +53,7 @@ fn plan(first: u8, second: u8, budget: &Arc<Budget>, now: Instant) -> Plan {
         mask: None,
         heartbeat: Some(Duration::from_secs(15)),
         first_event: Some(Duration::from_secs(600)),
+        first_content: Some(Duration::from_secs(900)),
         event_gap: Some(Duration::from_secs(300)),
         total: (first & 32 != 0).then(|| (now + Duration::from_secs(900), Duration::from_secs(900))),
         max_event_bytes: EVENT_BYTES,

@@ -1,0 +1,135 @@
+//! Google's Gemini API and Vertex AI: `streamGenerateContent`.
+//!
+//! Form: the API reference, `GenerateContentResponse` and `google.rpc.Status` (seen 2026-11). Google tells an error
+//! inside a stream as its bare JSON, not as an event, and its clients look for exactly that: js-genai raises on a
+//! chunk that is such an object, go-genai on any line that is not `data:`. Both take the same JSON behind `data:`
+//! for an answer without candidates, and go-genai takes a comment line for an error: hence the forms here.
+
+use std::sync::LazyLock;
+
+use http::StatusCode;
+use memchr::memmem::Finder;
+
+use crate::codec::Event;
+use crate::stream::Failure;
+
+use super::{Dialect, Manual, Place, Places, Sign, Told, begins_with_key, no_kind, object, value_of};
+
+/// Ends with a `finishReason`; nothing else marks the end.
+pub static GEMINI: Dialect = Dialect {
+    name: "gemini",
+    doc: "Google Gemini: ends with a finishReason",
+    paths: &[":streamGenerateContent"],
+    headers: &[],
+    confirms: |event| {
+        let starts = |json| [&CANDIDATES, &FEEDBACK, &USAGE].iter().any(|key| value_of(json, key).is_some());
+        object(event).is_some_and(starts)
+    },
+    evident: |_| false,
+    sign,
+    // Google counts tokens in every chunk, and ends with a reason; of servers that imitate it neither is known.
+    finishes: |event| object(event).is_some_and(|json| value_of(json, &USAGE).is_some()),
+    kind: no_kind,
+    places: Places {
+        text: &[
+            Place::any("/candidates/*/content/parts/*/text"),
+            // Cloud Code wraps each answer.
+            Place::any("/response/candidates/*/content/parts/*/text"),
+        ],
+        other: &[
+            Place::any("/candidates/*/content/parts/*/functionCall"),
+            Place::any("/candidates/*/content/parts/*/inlineData"),
+            Place::any("/candidates/*/content/parts/*/executableCode"),
+            Place::any("/response/candidates/*/content/parts/*/functionCall"),
+        ],
+        finish: &[Place::any("/candidates/*/finishReason"), Place::any("/promptFeedback/blockReason")],
+        usage: &[Place::any("/usageMetadata")],
+    },
+    error,
+    told: Some(Told { before: "", after: "\n" }),
+    heartbeat: Some("data: {}\n\n"),
+    manual: Manual {
+        first: "`candidates`, `promptFeedback` or `usageMetadata` in the data",
+        ends: "a `finishReason`, or a `blockReason` of the prompt; the end itself, if the first event has no `usageMetadata`",
+        errors: "data that begins with `error`",
+    },
+};
+
+static CANDIDATES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"candidates\""));
+static FEEDBACK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"promptFeedback\""));
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usageMetadata\""));
+static FINISH_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"finishReason\""));
+static BLOCK_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"blockReason\""));
+
+fn sign(event: &Event<'_>) -> Sign {
+    let Some(json) = object(event) else { return Sign::Plain };
+    if event.name == Some(b"error") || begins_with_key(json, b"\"error\"") {
+        return Sign::Error;
+    }
+    // A blocked prompt has no candidates, so no finishReason either.
+    let ends =
+        |key| value_of(json, key).is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(UNSET));
+    if ends(&FINISH_REASON) || ends(&BLOCK_REASON) { Sign::Finish } else { Sign::Plain }
+}
+
+/// `google.rpc.Status`; its code is that of HTTP. js-genai raises on those from 400 to 599 only.
+fn error(failure: &Failure) -> String {
+    let status = failure.status();
+    let name = match status {
+        StatusCode::BAD_REQUEST => "INVALID_ARGUMENT",
+        StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",
+        StatusCode::FORBIDDEN => "PERMISSION_DENIED",
+        StatusCode::NOT_FOUND => "NOT_FOUND",
+        StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => "DEADLINE_EXCEEDED",
+        StatusCode::PAYLOAD_TOO_LARGE => "OUT_OF_RANGE",
+        StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED => "UNIMPLEMENTED",
+        _ => "UNAVAILABLE",
+    };
+    let reason = serde_json::json!({
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": failure.code(), "domain": "tidegate",
+    });
+    serde_json::json!({
+        "error": { "code": status.as_u16(), "message": failure.message(), "status": name, "details": [reason] },
+    })
+    .to_string()
+}
+
+/// What stands there where nothing is to be said.
+const UNSET: &[u8] = b"\"FINISH_REASON_UNSPECIFIED\"";
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{confirms, content, finishes, sign};
+    use super::*;
+
+    #[test]
+    fn a_finish_or_block_reason_ends_it_and_nothing_in_the_text() {
+        let sign = |data| sign(&GEMINI, None, data);
+        let text = r#"{"candidates":[{"content":{"parts":[{"text":"\"finishReason\":\"STOP\""}]}}]}"#;
+        assert_eq!(sign(text), Sign::Plain);
+        assert_eq!(sign(r#"{"candidates":[{"finishReason": "STOP"}]}"#), Sign::Finish);
+        assert_eq!(sign(r#"{"candidates":[{"finishReason":"FINISH_REASON_UNSPECIFIED"}]}"#), Sign::Plain);
+        assert_eq!(sign(r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#), Sign::Finish);
+        assert_eq!(sign(r#"{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}"#), Sign::Error);
+        assert_eq!(sign("hello"), Sign::Plain);
+    }
+
+    #[test]
+    fn the_first_event_confirms_by_its_keys() {
+        for data in [r#"{"candidates":[]}"#, r#"{"response":{"candidates":[]}}"#, r#"{"usageMetadata":{}}"#] {
+            assert!(confirms(&GEMINI, None, data), "{data}");
+        }
+        assert!(!confirms(&GEMINI, None, r#"{"choices":[]}"#));
+        assert!(finishes(&GEMINI, None, r#"{"candidates":[],"usageMetadata":{}}"#));
+        assert!(!finishes(&GEMINI, None, r#"{"candidates":[]}"#));
+    }
+
+    #[test]
+    fn text_and_calls_are_content_and_usage_is_not() {
+        let content = |data| content(&GEMINI, None, data);
+        assert!(content(r#"{"candidates":[{"content":{"parts":[{"text":""},{"text":"x"}]}}]}"#));
+        assert!(content(r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f"}}]}}]}"#));
+        assert!(!content(r#"{"candidates":[{"content":{"parts":[{"text":""}],"role":"model"}}]}"#));
+        assert!(!content(r#"{"usageMetadata":{"promptTokenCount":3}}"#));
+    }
+}

@@ -1,0 +1,183 @@
+//! Where a value stands in JSON text, found without parsing what stands beside it.
+//!
+//! A pointer is a list of keys as in RFC 6901, with `*` for every element of an array: `/choices/*/delta/content`.
+//! Values are slices of the text, as they stand there: a string has its quotes and escapes. What is walked over is
+//! skipped by its brackets and strings alone, so text that is no JSON finds nothing or something wrong, but never
+//! fails. Keys with escapes in them match nothing. Not a parser: [`serde_json`] is for those who need the value.
+//! Dialects and the watch of a session call it, for the few events that they must look into.
+
+use crate::codec::json;
+
+/// The first value at the pointer that is accepted.
+pub fn find<'a>(json: &'a [u8], pointer: &str, accepts: fn(&[u8]) -> bool) -> Option<&'a [u8]> {
+    let json = json.trim_ascii_start();
+    let Some(path) = pointer.strip_prefix('/') else {
+        return Some(&json[..length(json)?]).filter(|value| accepts(value));
+    };
+    let (step, rest) = path.find('/').map_or((path, ""), |at| path.split_at(at));
+    Members::of(json)
+        .filter(|member| member.key.map_or(step == "*", |key| key == step.as_bytes()))
+        .find_map(|member| find(member.text, rest, accepts))
+}
+
+/// The value of a key of the object.
+pub(super) fn member<'a>(json: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    let member = Members::of(json).find(|member| member.key == Some(key.as_bytes()))?;
+    Some(&member.text[..length(member.text)?])
+}
+
+/// The value of a key of the object, if it is a string: without its quotes, with its escapes.
+pub(super) fn string<'a>(json: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    member(json, key)?.strip_prefix(b"\"")?.strip_suffix(b"\"")
+}
+
+/// Whether a value says anything: not `null`, `false`, and nothing empty.
+pub fn is_something(value: &[u8]) -> bool {
+    let inside = match value {
+        [b'"', inside @ .., b'"'] => return !inside.is_empty(),
+        [b'{', inside @ .., b'}'] | [b'[', inside @ .., b']'] => inside.trim_ascii(),
+        _ => return !matches!(value, b"null" | b"false" | b""),
+    };
+    !inside.is_empty()
+}
+
+/// Whether a value is a string that is not empty.
+pub fn is_text(value: &[u8]) -> bool {
+    value.first() == Some(&b'"') && is_something(value)
+}
+
+/// The members of an object, or the elements of an array, in order.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Members<'a> {
+    rest: &'a [u8],
+    in_object: bool,
+    /// `rest` begins with a value that was handed out.
+    at_value: bool,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member<'a> {
+    /// Between its quotes; `None` for an element of an array.
+    pub(super) key: Option<&'a [u8]>,
+    /// The text from the value on.
+    pub(super) text: &'a [u8],
+}
+
+impl<'a> Members<'a> {
+    pub(super) fn of(json: &'a [u8]) -> Self {
+        match json.trim_ascii_start() {
+            [b'{', rest @ ..] => Members { rest, in_object: true, at_value: false },
+            [b'[', rest @ ..] => Members { rest, in_object: false, at_value: false },
+            _ => Members { rest: &[], in_object: false, at_value: false },
+        }
+    }
+
+    fn skip_value(&mut self) -> Option<()> {
+        let rest = self.rest.get(length(self.rest)?..)?;
+        self.rest = rest.trim_ascii_start().strip_prefix(b",")?;
+        Some(())
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = Member<'a>;
+
+    fn next(&mut self) -> Option<Member<'a>> {
+        if std::mem::replace(&mut self.at_value, true) {
+            self.skip_value()?;
+        }
+        let mut text = self.rest.trim_ascii_start();
+        let mut key = None;
+        if self.in_object {
+            let end = json::string_end(text.strip_prefix(b"\"").map(|_| text)?)?;
+            key = Some(&text[1..end - 1]);
+            text = text[end..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+        } else if text.first().is_none_or(|first| *first == b']') {
+            return None;
+        }
+        self.rest = text;
+        Some(Member { key, text })
+    }
+}
+
+/// How long the value is that the text begins with; `None` if it is cut off.
+fn length(text: &[u8]) -> Option<usize> {
+    match text.first()? {
+        b'"' => json::string_end(text),
+        b'{' | b'[' => match json::Value::default().step(text) {
+            json::Step::End(end) => Some(end),
+            json::Step::More | json::Step::Broken(_) => None,
+        },
+        _ => text
+            .iter()
+            .position(|byte| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace())
+            .or(Some(text.len())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JSON: &str =
+        r#" {"a":"}\"]","b" : [ {"c":""}, {"c":"x","d":[1, 2]} ,7],"e":{}, "n":-1.5e3 ,"t":true} "#;
+
+    fn at<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
+        find(json.as_bytes(), pointer, |_| true).map(|value| std::str::from_utf8(value).unwrap())
+    }
+
+    #[test]
+    fn values_are_found_by_keys_and_places_and_not_by_what_looks_like_them() {
+        for (pointer, value) in [
+            ("/a", Some(r#""}\"]""#)),
+            ("/b/*/c", Some("\"\"")),
+            ("/b/*/d/*", Some("1")),
+            ("/b/*", Some(r#"{"c":""}"#)),
+            ("/e", Some("{}")),
+            ("/n", Some("-1.5e3")),
+            ("/t", Some("true")),
+            ("/c", None),
+            ("/a/b", None),
+            ("/*", None),
+            ("/b/c", None),
+        ] {
+            assert_eq!(at(JSON, pointer), value, "{pointer}");
+        }
+        assert_eq!(find(JSON.as_bytes(), "/b/*/c", is_something), Some(&br#""x""#[..]));
+        assert_eq!(string(JSON.as_bytes(), "a"), Some(&br#"}\"]"#[..]));
+        assert_eq!(string(JSON.as_bytes(), "n"), None);
+    }
+
+    #[test]
+    fn text_that_is_cut_off_or_no_json_fails_nothing() {
+        for end in 0..JSON.len() {
+            for pointer in ["/a", "/b/*/d/*", "/t", "/e/x", ""] {
+                let whole = at(JSON, pointer);
+                let cut = at(&JSON[..end], pointer);
+                // A number or a literal may be cut and not show it.
+                assert!(
+                    cut.is_none() || cut == whole || pointer.ends_with(['*', 't']),
+                    "{end} {pointer} {cut:?}"
+                );
+            }
+        }
+        for text in
+            ["", "[", "{", "]", "[]", "{\"a\"", "{\"a\":", "{\"a\" 1}", "hello", "{]", "[}", "[1 2]", "{{}}"]
+        {
+            for pointer in ["/a", "/*", "/*/a", ""] {
+                at(text, pointer);
+            }
+        }
+    }
+
+    #[test]
+    fn something_is_what_is_not_empty() {
+        for nothing in ["null", "false", "\"\"", "[]", "[ ]", "{}", ""] {
+            assert!(!is_something(nothing.as_bytes()), "{nothing}");
+        }
+        for something in ["\" \"", "\"null\"", "0", "true", "[0]", "{\"a\":1}"] {
+            assert!(is_something(something.as_bytes()), "{something}");
+        }
+    }
+}
