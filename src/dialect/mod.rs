@@ -165,6 +165,11 @@ impl Dialect {
             .find(|dialect| dialect.headers.iter().any(|name| headers.contains_key(*name)))
     }
 
+    /// Whether servers of this dialect stream events and nothing else, whoever asks.
+    pub fn streams_events(&self) -> bool {
+        ![&OLLAMA, &GEMINI, &GENERIC].contains(&self)
+    }
+
     /// The failure as it is written into a stream that breaks; `None`: the stream is cut instead.
     pub fn told(&self, failure: &Failure) -> Option<String> {
         let Told { before, after } = self.told?;
@@ -181,7 +186,8 @@ impl Dialect {
         let Some(json) = object(event) else { return false };
         let kind = (self.kind)(event);
         let holds = |places: &[Place], accepts: fn(&[u8]) -> bool| {
-            let mut places = places.iter().filter(|place| place.of.is_none_or(|of| kind == Some(of.as_bytes())));
+            let mut places =
+                places.iter().filter(|place| place.of.is_none_or(|of| kind == Some(of.as_bytes())));
             places.any(|place| pointer::find(json, place.at, accepts).is_some())
         };
         holds(text, pointer::is_text) || holds(other, pointer::is_something)

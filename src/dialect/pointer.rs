@@ -104,7 +104,10 @@ fn length(text: &[u8]) -> Option<usize> {
     match text.first()? {
         b'"' => string_end(text),
         b'{' | b'[' => brackets_end(text),
-        _ => text.iter().position(|byte| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace()).or(Some(text.len())),
+        _ => text
+            .iter()
+            .position(|byte| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace())
+            .or(Some(text.len())),
     }
 }
 
@@ -144,7 +147,8 @@ fn string_end(string: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const JSON: &str = r#" {"a":"}\"]","b" : [ {"c":""}, {"c":"x","d":[1, 2]} ,7],"e":{}, "n":-1.5e3 ,"t":true} "#;
+    const JSON: &str =
+        r#" {"a":"}\"]","b" : [ {"c":""}, {"c":"x","d":[1, 2]} ,7],"e":{}, "n":-1.5e3 ,"t":true} "#;
 
     fn at<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
         find(json.as_bytes(), pointer, |_| true).map(|value| std::str::from_utf8(value).unwrap())
@@ -179,10 +183,15 @@ mod tests {
                 let whole = at(JSON, pointer);
                 let cut = at(&JSON[..end], pointer);
                 // A number or a literal may be cut and not show it.
-                assert!(cut.is_none() || cut == whole || pointer.ends_with(['*', 't']), "{end} {pointer} {cut:?}");
+                assert!(
+                    cut.is_none() || cut == whole || pointer.ends_with(['*', 't']),
+                    "{end} {pointer} {cut:?}"
+                );
             }
         }
-        for text in ["", "[", "{", "]", "[]", "{\"a\"", "{\"a\":", "{\"a\" 1}", "hello", "{]", "[}", "[1 2]", "{{}}"] {
+        for text in
+            ["", "[", "{", "]", "[]", "{\"a\"", "{\"a\":", "{\"a\" 1}", "hello", "{]", "[}", "[1 2]", "{{}}"]
+        {
             for pointer in ["/a", "/*", "/*/a", ""] {
                 at(text, pointer);
             }

@@ -1,5 +1,8 @@
 //! One response on its way from an upstream to a client.
 
+mod early;
+mod ending;
+
 use std::time::{Duration, Instant};
 
 use crate::bridge::sse as bridge;
@@ -11,7 +14,8 @@ use crate::dialect::Dialect;
 use crate::format::{Format, SSE};
 
 use super::gate::{Gate, Label, Verdict};
-use super::times::{Awaited, Times};
+use super::hold::{First, Held, MAX_BYTES};
+use super::times::Times;
 use super::watch::Watch;
 use super::writer::Writer;
 use super::{Cause, Commit, End, Failure, Mode, Out, Outcome, Phase, Plan, Share, Stats, Wanted};
@@ -23,6 +27,12 @@ use super::{Cause, Commit, End, Failure, Mode, Out, Outcome, Phase, Plan, Share,
 pub struct Session {
     state: State,
     is_error: bool,
+    /// The route injects a credential.
+    injects: bool,
+    /// The client was given the head of a stream before the upstream answered.
+    early: bool,
+    /// The head, and what waits with it, while it is held back.
+    held: Option<Held>,
     writer: Writer,
     /// Takes the codings of the body off.
     coded: Option<Decoder>,
@@ -41,9 +51,19 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    Sniffing { gate: Gate, label: Label, wanted: Wanted },
+    Waiting(early::Waiting),
+    /// A response that can only be told of, in a stream that was opened before it.
+    Telling(early::Telling),
+    Sniffing {
+        gate: Gate,
+        label: Label,
+        wanted: Wanted,
+    },
     Passing,
-    Reframing { format: &'static Format, decoder: Box<dyn Decode> },
+    Reframing {
+        format: &'static Format,
+        decoder: Box<dyn Decode>,
+    },
     Refused,
 }
 
@@ -52,7 +72,11 @@ impl Session {
     pub fn new(plan: Plan, now: Instant) -> Self {
         let options = Options { limit: plan.max_event_bytes, repairs: plan.repairs };
         let times = Times::new(&plan, now);
+        let hold = plan.hold.filter(|_| !matches!(plan.mode, Mode::PassThrough | Mode::Await));
+        let mut writer = Writer::new(Watch::new(plan.dialect, plan.known_ai), plan.repairs, now);
+        writer.first = hold.map(First::new);
         let state = match plan.mode {
+            Mode::Await => State::Waiting(early::Waiting::default()),
             Mode::PassThrough => State::Passing,
             Mode::Reframe(format) => reframing(format, options, plan.charset),
             Mode::Sniff(label, wanted) => State::Sniffing { gate: Gate::new(label), label, wanted },
@@ -60,7 +84,10 @@ impl Session {
         Session {
             state,
             is_error: plan.is_error,
-            writer: Writer::new(Watch::new(plan.dialect, plan.known_ai), plan.repairs, now),
+            injects: plan.injects,
+            early: plan.mode == Mode::Await,
+            held: hold.map(|hold| Held::new(hold, now)),
+            writer,
             coded: plan.coding.map(Decoder::new),
             behind: false,
             ended: false,
@@ -74,9 +101,11 @@ impl Session {
         }
     }
 
-    /// What head the client is to be given; `None` while that is open.
+    /// What head the client is to be given; `None` while that is open. Of a request that was answered early, nothing.
     pub fn commit(&self) -> Option<Commit> {
         match &self.state {
+            State::Waiting(_) | State::Telling(_) => None,
+            _ if self.held.is_some() => None,
             State::Sniffing { .. } => self.promised().map(Commit::Reframe),
             State::Passing => Some(Commit::PassThrough),
             State::Reframing { format, .. } => Some(Commit::Reframe(format)),
@@ -97,13 +126,15 @@ impl Session {
         }
         self.note_gap(now);
         self.times.input(now);
-        if let Some(coded) = &mut self.coded {
-            coded.push(bytes);
-            self.behind = true;
-            return self.go_on(now, out);
-        }
-        self.take(bytes, now, out);
-        self.enforce_bounds(now, out);
+        self.holding(now, out, |session, out| {
+            if let Some(coded) = &mut session.coded {
+                coded.push(bytes);
+                session.behind = true;
+                return session.decode_more(now, out);
+            }
+            session.take(bytes, now, out);
+            session.enforce_bounds(now, out);
+        });
     }
 
     /// Whether [`Session::go_on`] is to be called before there is more input: once the client has taken what is there.
@@ -113,6 +144,10 @@ impl Session {
 
     /// Decodes more of what a coded body has brought, 64 KiB at the most: so what it blows up to waits in its coding.
     pub fn go_on(&mut self, now: Instant, out: &mut Out) {
+        self.holding(now, out, |session, out| session.decode_more(now, out));
+    }
+
+    fn decode_more(&mut self, now: Instant, out: &mut Out) {
         let (mut piece, mut decoded) = ([0; PIECE_BYTES], 0);
         while decoded < TURN_BYTES && self.is_behind() {
             let Some(coded) = &mut self.coded else { return };
@@ -134,7 +169,7 @@ impl Session {
         }
         self.enforce_bounds(now, out);
         if self.ended && !self.behind {
-            self.upstream_ended(now, out);
+            self.finish(now, out);
         }
     }
 
@@ -161,16 +196,30 @@ impl Session {
             self.ended = true;
             return;
         }
+        self.holding(now, out, |session, out| session.finish(now, out));
+    }
+
+    fn finish(&mut self, now: Instant, out: &mut Out) {
+        if self.outcome.is_some() {
+            return;
+        }
         if self.coded.as_ref().is_some_and(|coded| !coded.is_whole()) {
             let message = "the upstream's coded body ended in the middle";
             return self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
+        }
+        if let State::Telling(_) = &self.state {
+            return self.tell(now, out);
         }
         if let State::Sniffing { gate, .. } = &self.state {
             if gate.text().is_empty() && self.promised().is_none() {
                 let message = "the upstream answered a stream request with an empty body";
                 return self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
             }
-            self.decide(gate.end(), now, out);
+            let verdict = gate.end();
+            self.decide(verdict, now, out);
+            if self.outcome.is_some() {
+                return;
+            }
         }
         if let State::Passing = &self.state {
             if let Some(mask) = &mut self.mask {
@@ -192,15 +241,26 @@ impl Session {
     /// The upstream's body broke off, or a bound of tidegate's ended it.
     pub fn upstream_failed(&mut self, failure: Failure, now: Instant, out: &mut Out) {
         if self.outcome.is_none() {
-            self.flush(now, out);
-            self.fail(failure, now, out);
+            self.holding(now, out, |session, out| {
+                session.flush(now, out);
+                session.fail(failure, now, out);
+            });
         }
     }
 
     /// Time has come to `now`: writes a heartbeat, or ends the stream, if one is due. Returns when to call
     /// again at the latest. Any other call may move that later, never earlier, but the one that
-    /// [commits](Session::commit), or leaves an event [ripe](Session::is_ripening): call again then.
+    /// [commits](Session::commit), brings the [answer](Session::answered), or says so
+    /// ([`Session::wants_tick`]): call again then.
     pub fn tick(&mut self, now: Instant, out: &mut Out) -> Option<Instant> {
+        // What was held back for long enough goes first; a heartbeat may follow it at once.
+        self.holding(now, out, |_, _| ());
+        let mut next = None;
+        self.holding(now, out, |session, out| next = session.elapse(now, out));
+        next
+    }
+
+    fn elapse(&mut self, now: Instant, out: &mut Out) -> Option<Instant> {
         if self.outcome.is_some() {
             return None;
         }
@@ -211,26 +271,26 @@ impl Session {
             self.expire(cause, after, now, out);
             return None;
         }
-        if self.is_reframed() && self.times.wants_heartbeat(now, self.writer.last_write) {
+        if self.beats() && (self.opens() || self.times.wants_heartbeat(now, self.writer.last_write)) {
             let own = self.writer.watch.dialect().and_then(|dialect| dialect.heartbeat);
             out.bytes.extend_from_slice(own.map_or(bridge::HEARTBEAT, str::as_bytes));
             self.writer.wrote(now, out);
         }
-        self.times.deadline(self.awaited(), self.is_reframed().then_some(self.writer.last_write))
+        let last_write = self.beats().then_some(self.writer.last_write);
+        let held_until = self.held.as_ref().map(|held| held.deadline).filter(|deadline| *deadline > now);
+        self.times.next(self.awaited(), last_write, held_until)
     }
 
-    /// Whether an event is held back that lacks only a sign that it is over, and leaves soon without one.
-    pub fn is_ripening(&self) -> bool {
-        self.times.ripe_at.is_some()
+    /// Whether the last call has moved what is due to earlier than the last tick said: an event is ripe, which lacks only
+    /// a sign that it is over, or the first byte has come, from which on `event_gap` counts.
+    pub fn wants_tick(&self) -> bool {
+        self.times.is_hurried()
     }
 
     /// Running streams must end now: the `drain` timeout ran out, or tidegate was told not to wait for it.
     pub fn drain(&mut self, now: Instant, out: &mut Out) {
-        if self.outcome.is_none() {
-            self.flush(now, out);
-            let message = "the proxy is shutting down and could not wait for the end of the stream";
-            self.fail(Failure::new(Cause::TidegateDrain, message), now, out);
-        }
+        let message = "the proxy is shutting down and could not wait for the end of the stream";
+        self.upstream_failed(Failure::new(Cause::TidegateDrain, message), now, out);
     }
 
     /// The client's connection or stream is gone, or was given up.
@@ -271,6 +331,9 @@ impl Session {
     }
 
     fn note_gap(&mut self, now: Instant) {
+        if let State::Waiting(_) = self.state {
+            return;
+        }
         self.writer.stats.longest_gap = self.writer.stats.longest_gap.max(self.times.gap(now));
     }
 
@@ -285,7 +348,27 @@ impl Session {
 
     /// Whether the client is sent events.
     fn is_reframed(&self) -> bool {
-        matches!(self.state, State::Reframing { .. }) || self.promised().is_some()
+        self.early || matches!(self.state, State::Reframing { .. }) || self.promised().is_some()
+    }
+
+    /// Whether heartbeats may be written: there is no place for them before a head.
+    fn beats(&self) -> bool {
+        self.held.is_none() && self.is_reframed()
+    }
+
+    /// Does something whose output waits while the head is held back, and lets all of it go once nothing holds it.
+    fn holding(&mut self, now: Instant, out: &mut Out, act: impl FnOnce(&mut Self, &mut Out)) {
+        let Some(held) = &mut self.held else { return act(self, out) };
+        std::mem::swap(out, &mut held.out);
+        act(self, out);
+        let undecided = matches!(self.state, State::Sniffing { .. }) && self.promised().is_none();
+        let free = matches!(self.state, State::Passing) || !self.lacks_answer() || self.outcome.is_some();
+        let Some(held) = &mut self.held else { return };
+        if free || now >= held.deadline && !undecided || out.bytes.len() > MAX_BYTES {
+            (self.held, self.writer.first) = (None, None);
+        } else {
+            std::mem::swap(out, &mut held.out);
+        }
     }
 
     /// Decoded bytes of the body.
@@ -297,6 +380,12 @@ impl Session {
             State::Sniffing { gate, .. } => {
                 let verdict = gate.push(bytes);
                 self.decide(verdict, now, out);
+            }
+            State::Waiting(_) => {}
+            State::Telling(telling) => {
+                if telling.take(bytes) {
+                    return self.tell(now, out);
+                }
             }
             State::Passing => {
                 match &mut self.mask {
@@ -312,6 +401,9 @@ impl Session {
                 self.times.ripe(ripe, now);
                 if let Err(error) = result {
                     return self.fail(Failure::from(error), now, out);
+                }
+                if let Some(failure) = self.told_first(out) {
+                    return self.fail(failure, now, out);
                 }
             }
             State::Refused => {}
@@ -351,7 +443,10 @@ impl Session {
                 let message = "the upstream answered a stream request with an HTML page";
                 return self.fail(Failure::new(Cause::UpstreamHtml, message), now, out);
             }
-            Verdict::Pass => self.promised(),
+            Verdict::Pass => match self.judge_unknown() {
+                Ok(format) => format,
+                Err(failure) => return self.fail(failure, now, out),
+            },
             Verdict::Stream(format) => Some(format),
         };
         let state = std::mem::replace(&mut self.state, State::Passing);
@@ -363,72 +458,6 @@ impl Session {
                 self.take(gate.text(), now, out);
             }
             None => self.take(&gate.into_held(), now, out),
-        }
-    }
-
-    fn judge_clean_end(&mut self, now: Instant, out: &mut Out) {
-        let watch = &self.writer.watch;
-        if watch.told_error() {
-            self.end(Outcome::new(Cause::UpstreamError, Phase::End), End::Clean, out);
-        } else if watch.lacks_finish() {
-            let message = "the upstream's stream ended before its answer was finished";
-            self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
-        } else if self.writer.stats.events == 0 && watch.expects_events() {
-            let message = "the upstream answered a stream request with no event";
-            self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
-        } else {
-            self.end(Outcome::DONE, End::Clean, out);
-        }
-    }
-
-    /// Ends the stream honestly: refused while nothing was promised, with the dialect's error event where there
-    /// is one, cut otherwise. What was already complete, or already told, is not told again.
-    fn fail(&mut self, failure: Failure, now: Instant, out: &mut Out) {
-        self.note_gap(now);
-        let mut outcome = failure.outcome(self.phase());
-        let end = match &self.state {
-            State::Passing => End::Abort,
-            _ if !self.is_reframed() => {
-                self.state = State::Refused;
-                End::Abort
-            }
-            _ if self.writer.watch.told_error_last() => {
-                outcome = Outcome::new(Cause::UpstreamError, Phase::End);
-                End::Clean
-            }
-            // The answer was whole before it broke; the failure stays as a note.
-            _ if self.writer.watch.is_over() => {
-                outcome = Outcome::DONE;
-                End::Clean
-            }
-            _ => match self.writer.watch.dialect().and_then(|dialect| dialect.told(&failure)) {
-                Some(event) => {
-                    out.bytes.extend_from_slice(event.as_bytes());
-                    self.writer.wrote(now, out);
-                    End::Clean
-                }
-                None => End::Abort,
-            },
-        };
-        self.failure = Some(failure);
-        self.end(outcome, end, out);
-    }
-
-    fn end(&mut self, outcome: Outcome, end: End, out: &mut Out) {
-        self.outcome = Some(outcome);
-        out.end = Some(end);
-    }
-
-    fn phase(&self) -> Phase {
-        if self.writer.stats.first_event.is_some() { Phase::Body } else { Phase::FirstEvent }
-    }
-
-    /// What is still awaited; a body that passes has no events.
-    fn awaited(&self) -> Awaited {
-        let may_come = !matches!(self.state, State::Passing);
-        Awaited {
-            event: may_come && self.writer.stats.first_event.is_none(),
-            content: may_come && self.writer.watch.awaits_content(),
         }
     }
 }

@@ -31,6 +31,8 @@ fn plan(mode: Mode) -> Plan {
         charset: None,
         repairs: Repairs::auto(false),
         mask: None,
+        injects: false,
+        hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         first_event: Some(Duration::from_secs(600)),
         first_content: None,
@@ -279,7 +281,7 @@ fn ndjson_lines_become_events_with_their_bytes_unchanged() {
 fn an_event_that_lacks_only_its_blank_line_leaves_after_50_ms() {
     let mut rig = Rig::new(openai());
     assert_eq!(rig.input("data: {\"t\":1}\n"), "");
-    assert!(rig.session.is_ripening());
+    assert!(rig.session.wants_tick());
     let mut wait = |milliseconds| {
         rig.now += Duration::from_millis(milliseconds);
         rig.call(|session, now, out| {
@@ -308,11 +310,11 @@ fn an_event_that_lacks_only_its_blank_line_leaves_after_50_ms() {
     ] {
         let mut rig = Rig::new(openai());
         rig.input(text);
-        assert_eq!(rig.session.is_ripening(), ripens, "{text:?}");
+        assert_eq!(rig.session.wants_tick(), ripens, "{text:?}");
     }
     let mut unknown = Rig::new(plan(Mode::Reframe(&SSE)));
     unknown.input("data: {\"t\":1}\n");
-    assert!(!unknown.session.is_ripening(), "of an unknown stream nobody knows that events are JSON");
+    assert!(!unknown.session.wants_tick(), "of an unknown stream nobody knows that events are JSON");
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub fn plan(format: &'static Format, path: &str) -> Plan {
         charset: None,
         repairs: Repairs::auto(dialect.is_some()),
         mask: None,
+        injects: false,
+        hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         first_event: None,
         first_content: None,
