@@ -365,7 +365,7 @@ impl Session {
         let free = matches!(self.state, State::Passing) || !self.lacks_answer() || self.outcome.is_some();
         let Some(held) = &mut self.held else { return };
         if free || now >= held.deadline && !undecided || out.bytes.len() > MAX_BYTES {
-            (self.held, self.writer.first) = (None, None);
+            (self.held, self.writer.first, self.writer.last_write) = (None, None, now);
         } else {
             std::mem::swap(out, &mut held.out);
         }

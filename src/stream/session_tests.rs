@@ -12,6 +12,9 @@ use crate::codec::repair::Repairs;
 use crate::dialect::{ANTHROPIC, OLLAMA, OPENAI_CHAT};
 use crate::format::{AWS_EVENTSTREAM, JSON_ARRAY, NDJSON, TEXT};
 
+#[path = "session_held_tests.rs"]
+mod held;
+
 /// A session, the time, and all that a client has been sent.
 struct Rig {
     session: Session,
@@ -549,8 +552,8 @@ fn nothing_is_promised_for_a_page_an_empty_body_or_a_break_before_the_first_byte
     rig.failed(Cause::UpstreamTruncated);
     assert_eq!(refusal(&rig), (502, "upstream_truncated".into()));
     let mut rig = sniff();
-    assert_eq!(rig.pass(300), "");
-    assert_eq!(refusal(&rig), (504, "upstream_timeout_event_gap".into()));
+    assert_eq!(rig.pass(600), "");
+    assert_eq!(refusal(&rig), (504, "upstream_timeout_first_event".into()));
     let mut rig = sniff();
     rig.call(Session::drain);
     assert_eq!(refusal(&rig), (503, "tidegate_drain".into()));

@@ -25,8 +25,8 @@ pub(super) struct Times {
     last_input: Instant,
     /// A byte has come.
     flows: bool,
-    /// What the last tick said is due next.
-    told: Option<Instant>,
+    /// What the last tick said is due next, if there was one.
+    told: Option<Option<Instant>>,
     /// Something is due before that.
     hurried: bool,
     /// When the event is handed out that is ripe, if one is.
@@ -58,7 +58,8 @@ impl Times {
         if !self.flows {
             self.flows = true;
             let due = self.event_gap.map(|gap| now + gap);
-            self.hurried = due.is_some_and(|due| self.told.is_none_or(|told| due < told));
+            let is_later = |told: Option<Instant>| due.is_some_and(|due| told.is_none_or(|told| due < told));
+            self.hurried = self.told.is_some_and(is_later);
         }
     }
 
@@ -127,7 +128,7 @@ impl Times {
         held_until: Option<Instant>,
     ) -> Option<Instant> {
         self.hurried = false;
-        self.told = [
+        let next = [
             self.total.map(|(deadline, _)| deadline),
             self.event_gap.zip(self.silent_since(awaited)).map(|(gap, silent)| silent + gap),
             self.first_event.filter(|_| awaited.event).map(|bound| self.started + bound),
@@ -139,7 +140,8 @@ impl Times {
         .into_iter()
         .flatten()
         .min();
-        self.told
+        self.told = Some(next);
+        next
     }
 }
 
