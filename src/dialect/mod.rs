@@ -7,7 +7,7 @@
 //!
 //! Nothing here parses JSON. Signs are found by a byte search: in valid JSON the bytes `"name"` with both quotes
 //! unescaped can only be a string token, so a search finds keys without being fooled by text. Where the place of a
-//! key matters, [`pointer`] walks there.
+//! key matters, [`mod@pointer`] walks there.
 
 mod ag_ui;
 mod anthropic;
@@ -59,8 +59,9 @@ pub struct Dialect {
     pub evident: fn(&Event<'_>) -> bool,
     /// What an event says about how the stream goes on.
     pub sign: fn(&Event<'_>) -> Sign,
-    /// Whether a complete answer always shows [`Sign::Finish`] or [`Sign::Last`], so that a clean end without it is a truncation.
-    pub has_finish: bool,
+    /// Whether a stream with this first event always shows [`Sign::Finish`] or [`Sign::Last`] when it is complete, so that
+    /// a clean end without it is a truncation.
+    pub finishes: fn(&Event<'_>) -> bool,
     /// What kind of event this is, where [`Place::of`] tells them apart.
     pub kind: for<'a> fn(&Event<'a>) -> Option<&'a [u8]>,
     /// Where things stand in the data.
@@ -106,7 +107,7 @@ pub struct Places {
 pub struct Place {
     /// The [kind](Dialect::kind) of event; `None` = any.
     pub of: Option<&'static str>,
-    /// A [pointer].
+    /// A pointer: see [`mod@pointer`].
     pub at: &'static str,
 }
 
@@ -174,6 +175,11 @@ impl Dialect {
     pub fn told(&self, failure: &Failure) -> Option<String> {
         let Told { before, after } = self.told?;
         Some([before, &(self.error)(failure), after].concat())
+    }
+
+    /// Whether its clients see an error only where no space stands before its name.
+    pub fn tells_without_a_space(&self) -> bool {
+        self.told.is_some_and(|told| told.before.starts_with("event:error"))
     }
 
     /// Whether an event has content in it: text, or what else makes up an answer. An event of a role, of an empty
@@ -282,6 +288,10 @@ mod testing {
 
     pub(super) fn evident(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {
         (dialect.evident)(&event(name, data))
+    }
+
+    pub(super) fn finishes(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {
+        (dialect.finishes)(&event(name, data))
     }
 
     pub(super) fn content(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {

@@ -49,8 +49,11 @@ impl First {
         if self.answer || self.error.is_some() {
             return;
         }
-        let says_so = || event.data.line().filter(|_| watch.expects_events()).is_some_and(quote::is_error);
-        if watch.told_error() || says_so() {
+        let dialect = watch.dialect();
+        // Where nothing is told inside a stream (MCP), an error is an answer like any other.
+        let may_tell = dialect.is_none_or(|dialect| dialect.told.is_some());
+        let says_so = || event.data.line().filter(|_| dialect.is_some()).is_some_and(quote::is_error);
+        if may_tell && (watch.told_error() || says_so()) {
             self.error = Some((event.name.unwrap_or_default().to_vec(), data(event)));
         } else if !is_blank(event) {
             self.answer = self.until == Until::Event || !watch.awaits_content();

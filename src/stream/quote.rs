@@ -72,7 +72,7 @@ pub(super) fn is_error(text: &[u8]) -> bool {
     }
     let Some(value) = object(text) else { return false };
     let has = |key: &str| value.get(key).is_some_and(|value| !is_nothing(value));
-    if ["choices", "candidates", "output", "data", "result", "results"].into_iter().any(has) {
+    if ANSWERS.into_iter().any(has) {
         return false;
     }
     let number = |value: &Value| value.as_i64().or_else(|| value.as_str()?.parse().ok());
@@ -166,6 +166,9 @@ fn named(word: &[u8]) -> Option<StatusCode> {
 fn clipped(text: &str) -> String {
     text[..text.floor_char_boundary(MAX_WORDS)].to_owned()
 }
+
+/// What stands in answers. An error of JSON-RPC is an answer to its caller (MCP, A2A), with status 200.
+const ANSWERS: [&str; 7] = ["choices", "candidates", "output", "data", "result", "results", "jsonrpc"];
 
 /// Where words stand, the best first.
 const WORDS: [&str; 7] =
@@ -317,6 +320,7 @@ mod tests {
             r#"{"error_code":0,"error_msg":"ok"}"#,
             r#"{"base_resp":{"status_code":0,"status_msg":"success"},"reply":"x"}"#,
             r#"{"code":0,"message":"ok"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"x"}}"#,
             r#"{"code":200,"message":"success","data":{}}"#,
             r#"{"code":"success","message":"done"}"#,
             r#"{"message":"hello"}"#,

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::super::super::{Hold, Until};
 use super::*;
 use crate::codec::mask::Mask;
-use crate::dialect::GENERIC;
+use crate::dialect::{GENERIC, MCP};
 
 const WITHIN: u64 = 20;
 const ERROR: &str = "data: {\"error\":{\"message\":\"boom\",\"type\":\"rate_limit_error\"}}\n\n";
@@ -115,6 +115,20 @@ fn error_in_place_of_an_answer_becomes_its_own_status() {
         assert_eq!(refused(&rig), wanted, "{stream}");
         assert_eq!((rig.outcome().as_str(), rig.end), ("upstream:error@first_event", Some(End::Abort)));
     }
+}
+
+/// A call that failed is an answer of MCP; its status is 200.
+#[test]
+fn error_of_json_rpc_is_an_answer() {
+    let event = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-32600,\"message\":\"x\"}}\n\n";
+    let plan = |mode| Plan { dialect: Some(&MCP), known_ai: false, hold: Some(Hold::PEEK), ..plan(mode) };
+    let mut rig = Rig::new(plan(Mode::Sniff(Label::Format(&SSE), Wanted::Events)));
+    assert_eq!(rig.input(event), event);
+    assert_eq!(rig.session.commit(), Some(Commit::Reframe(&SSE)));
+    let mut rig = Rig::new(plan(Mode::Sniff(Label::Json, Wanted::AsSent)));
+    let body = event.split_once("data: ").unwrap().1;
+    assert_eq!(rig.input(body) + &rig.ended(), body);
+    assert_eq!(rig.session.commit(), Some(Commit::PassThrough));
 }
 
 #[test]

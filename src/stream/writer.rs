@@ -67,7 +67,11 @@ impl Writer {
         if let Some(first) = &mut self.first {
             first.event(&event, &self.watch);
         }
+        let from = out.bytes.len();
         bridge::event(&event, &mut out.bytes);
+        if event.name == Some(b"error") && self.watch.dialect().is_some_and(Dialect::tells_without_a_space) {
+            out.bytes.remove(from + b"event:".len());
+        }
         self.stats.events += 1;
         self.stats.first_event.get_or_insert(now);
         if self.stats.first_content.is_none() && self.watch.has_content() {
