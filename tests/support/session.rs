@@ -79,6 +79,7 @@ pub fn said<'b>(plan: Plan, pieces: impl IntoIterator<Item = &'b [u8]>) -> Said 
 /// Plays a stream that ends so after these pieces.
 pub fn played<'b>(plan: Plan, pieces: impl IntoIterator<Item = &'b [u8]>, ending: Ending) -> Said {
     let silence = plan.event_gap.unwrap_or_default();
+    let plan = Plan { first_event: plan.first_event.or(plan.event_gap), ..plan };
     let now = Instant::now();
     let mut session = Session::new(plan, now);
     let (mut out, mut units) = (Out::default(), Vec::new());
