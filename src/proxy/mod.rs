@@ -4,6 +4,7 @@
 //! an error body, never an error of the connection. What happens to the response body afterwards is
 //! [`crate::relay`]'s business.
 
+mod deadline;
 mod early;
 mod error;
 mod headers;
@@ -15,17 +16,14 @@ mod trailers;
 mod upgrade;
 
 use std::cell::{Cell, RefCell};
-use std::future::{pending, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
 use http::header::CONTENT_ENCODING;
 use http::uri::Authority;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::codec::mask::Mask;
 use crate::config::{self, FormatSetting, HttpVersion, Route};
@@ -34,11 +32,12 @@ use crate::log::Access;
 use crate::relay::{Body, Relay, Source, Tunnel};
 use crate::server::client::Client;
 use crate::server::stall;
-use crate::server::worker::{Phase as Drain, Worker};
+use crate::server::worker::Worker;
 use crate::stream::{Cause, Commit, Failure, Phase, Plan, Session};
 use crate::upstream::{self, RequestBody, Switched, Upload};
 use crate::{auth, route};
 
+use deadline::Deadline;
 use early::Waited;
 use error::ProxyError;
 pub(crate) use error::failure;
@@ -353,16 +352,6 @@ fn upload(
     }
 }
 
-/// Ready when running requests must end: the `drain` timeout ran out.
-async fn ending(worker: &Worker) {
-    let member = worker.streams.join();
-    poll_fn(|cx| {
-        member.watch(cx);
-        if worker.phase.get() == Drain::Ending { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-}
-
 /// Why there is no response, if the request body is not to blame: it ended before its time with the client, or with its
 /// connection, which may know more.
 fn failed(error: upstream::Error, access: &Access) -> ProxyError {
@@ -372,39 +361,5 @@ fn failed(error: upstream::Error, access: &Access) -> ProxyError {
             ProxyError::new(access.phase.get(), failure).with_status(StatusCode::BAD_REQUEST)
         }
         error => error.into(),
-    }
-}
-
-/// When the whole request must be over.
-#[derive(Debug, Clone, Copy)]
-struct Deadline(Option<(Instant, Duration)>);
-
-impl Deadline {
-    fn of(terms: &Terms) -> Self {
-        Deadline(terms.route().timeouts.total.map(|total| (terms.started + total, total)))
-    }
-
-    /// Waits for it, or for running requests to be ended.
-    async fn or_drain(self, worker: &Worker, access: &Access) -> ProxyError {
-        let total = async {
-            match self.0 {
-                Some((at, total)) => {
-                    sleep_until(at).await;
-                    total
-                }
-                None => pending().await,
-            }
-        };
-        let failure = tokio::select! {
-            biased;
-            () = ending(worker) => {
-                let message = "the proxy is shutting down and could not wait for the response";
-                Failure::new(Cause::TidegateDrain, message)
-            }
-            total = total => {
-                Failure::new(Cause::TidegateTimeoutTotal, format!("timeout total ({total:?}) ran out"))
-            }
-        };
-        ProxyError::new(access.phase.get(), failure)
     }
 }

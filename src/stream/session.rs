@@ -1,20 +1,22 @@
 //! One response on its way from an upstream to a client.
 
+mod body;
 mod early;
 mod ending;
+mod judging;
 
 use std::time::{Duration, Instant};
 
 use crate::bridge::sse as bridge;
 use crate::codec::charset::{Charset, Transcode};
-use crate::codec::coding::{self, Decoder};
+use crate::codec::coding::Decoder;
 use crate::codec::mask::Mask;
 use crate::codec::{Decode, Options};
 use crate::dialect::Dialect;
-use crate::format::{Format, SSE};
+use crate::format::Format;
 
-use super::gate::{Gate, Label, Verdict};
-use super::hold::{First, Held, MAX_BYTES};
+use super::gate::{Gate, Label};
+use super::hold::{First, Held};
 use super::times::Times;
 use super::watch::Watch;
 use super::writer::Writer;
@@ -145,32 +147,6 @@ impl Session {
     /// Decodes more of what a coded body has brought, 64 KiB at the most: so what it blows up to waits in its coding.
     pub fn go_on(&mut self, now: Instant, out: &mut Out) {
         self.holding(now, out, |session, out| session.decode_more(now, out));
-    }
-
-    fn decode_more(&mut self, now: Instant, out: &mut Out) {
-        let (mut piece, mut decoded) = ([0; PIECE_BYTES], 0);
-        while decoded < TURN_BYTES && self.is_behind() {
-            let Some(coded) = &mut self.coded else { return };
-            match coded.pull(&mut piece) {
-                Ok(0) => self.behind = false,
-                Ok(length) => {
-                    decoded += length;
-                    self.take(&piece[..length], now, out);
-                }
-                Err(error) => {
-                    let cause = match error {
-                        coding::Error::Corrupt => Cause::UpstreamMalformed,
-                        coding::Error::Window { .. } => Cause::UpstreamCodingWindow,
-                        coding::Error::Ratio => Cause::UpstreamCodingRatio,
-                    };
-                    self.fail(Failure::new(cause, error.to_string()), now, out);
-                }
-            }
-        }
-        self.enforce_bounds(now, out);
-        if self.ended && !self.behind {
-            self.finish(now, out);
-        }
     }
 
     /// An upstream that never pauses must not outlive a bound: ticks come only in its pauses.
@@ -337,15 +313,6 @@ impl Session {
         self.writer.stats.longest_gap = self.writer.stats.longest_gap.max(self.times.gap(now));
     }
 
-    /// The format that the label promises, while the bytes have not said otherwise: whatever they are, the client gets
-    /// events.
-    fn promised(&self) -> Option<&'static Format> {
-        match &self.state {
-            State::Sniffing { label: Label::Format(format), wanted: Wanted::Events, .. } => Some(format),
-            _ => None,
-        }
-    }
-
     /// Whether the client is sent events.
     fn is_reframed(&self) -> bool {
         self.early || matches!(self.state, State::Reframing { .. }) || self.promised().is_some()
@@ -354,111 +321,6 @@ impl Session {
     /// Whether heartbeats may be written: there is no place for them before a head.
     fn beats(&self) -> bool {
         self.held.is_none() && self.is_reframed()
-    }
-
-    /// Does something whose output waits while the head is held back, and lets all of it go once nothing holds it.
-    fn holding(&mut self, now: Instant, out: &mut Out, act: impl FnOnce(&mut Self, &mut Out)) {
-        let Some(held) = &mut self.held else { return act(self, out) };
-        std::mem::swap(out, &mut held.out);
-        act(self, out);
-        let undecided = matches!(self.state, State::Sniffing { .. }) && self.promised().is_none();
-        let free = matches!(self.state, State::Passing) || !self.lacks_answer() || self.outcome.is_some();
-        let Some(held) = &mut self.held else { return };
-        if free || now >= held.deadline && !undecided || out.bytes.len() > MAX_BYTES {
-            (self.held, self.writer.first, self.writer.last_write) = (None, None, now);
-        } else {
-            std::mem::swap(out, &mut held.out);
-        }
-    }
-
-    /// Decoded bytes of the body.
-    fn take(&mut self, bytes: &[u8], now: Instant, out: &mut Out) {
-        if self.outcome.is_some() {
-            return;
-        }
-        match &mut self.state {
-            State::Sniffing { gate, .. } => {
-                let verdict = gate.push(bytes);
-                self.decide(verdict, now, out);
-            }
-            State::Waiting(_) => {}
-            State::Telling(telling) => {
-                if telling.take(bytes) {
-                    return self.tell(now, out);
-                }
-            }
-            State::Passing => {
-                match &mut self.mask {
-                    Some(mask) => mask.push(bytes, &mut out.bytes),
-                    None => out.bytes.extend_from_slice(bytes),
-                }
-                self.writer.passed(now, out);
-            }
-            State::Reframing { decoder, .. } => {
-                let writer = &mut self.writer;
-                let result = decoder.decode(bytes, &mut |item| writer.item(item, now, out));
-                let ripe = result.is_ok() && decoder.held() > 0 && decoder.is_ripe();
-                self.times.ripe(ripe, now);
-                if let Err(error) = result {
-                    return self.fail(Failure::from(error), now, out);
-                }
-                if let Some(failure) = self.told_first(out) {
-                    return self.fail(failure, now, out);
-                }
-            }
-            State::Refused => {}
-        }
-        self.account(now, out);
-    }
-
-    /// Counts what is held back for this stream: an unfinished event, and what its codings need.
-    fn account(&mut self, now: Instant, out: &mut Out) {
-        if self.outcome.is_some() {
-            return;
-        }
-        let carried = match &self.state {
-            State::Reframing { decoder, .. } => decoder.held(),
-            _ => 0,
-        };
-        if !self.share.hold(carried + self.coded.as_ref().map_or(0, Decoder::held)) {
-            let message =
-                "what is held back for all streams (unfinished events, coded bodies) exceeds max_carry_total";
-            self.fail(Failure::new(Cause::TidegateCarryExhausted, message), now, out);
-        }
-    }
-
-    /// Hands out the event that is ripe, if one is.
-    fn flush(&mut self, now: Instant, out: &mut Out) {
-        if let (Some(_), State::Reframing { decoder, .. }) = (self.times.ripe_at.take(), &mut self.state) {
-            let writer = &mut self.writer;
-            decoder.flush(&mut |item| writer.item(item, now, out));
-        }
-    }
-
-    /// Leaves the gate, or waits on.
-    fn decide(&mut self, verdict: Verdict, now: Instant, out: &mut Out) {
-        let format = match verdict {
-            Verdict::More => return,
-            Verdict::Html => {
-                let message = "the upstream answered a stream request with an HTML page";
-                return self.fail(Failure::new(Cause::UpstreamHtml, message), now, out);
-            }
-            Verdict::Pass => match self.judge_unknown() {
-                Ok(format) => format,
-                Err(failure) => return self.fail(failure, now, out),
-            },
-            Verdict::Stream(format) => Some(format),
-        };
-        let state = std::mem::replace(&mut self.state, State::Passing);
-        let State::Sniffing { gate, label, wanted } = state else { return self.state = state };
-        match format.filter(|format| **format == SSE || wanted == Wanted::Events) {
-            Some(format) => {
-                self.writer.stats.lying_label = Some(label).filter(|label| !label.is_true_of(format));
-                self.state = reframing(format, self.options, self.charset);
-                self.take(gate.text(), now, out);
-            }
-            None => self.take(&gate.into_held(), now, out),
-        }
     }
 }
 
@@ -473,12 +335,6 @@ fn reframing(format: &'static Format, options: Options, charset: Option<Charset>
 
 /// Input of a coded body that is taken at a time.
 const CODED_BITE_BYTES: usize = 16 << 10;
-
-/// What is decoded of a coded body before the client must have taken what there is.
-const TURN_BYTES: usize = 64 << 10;
-
-/// What is decoded at a time.
-const PIECE_BYTES: usize = 8 << 10;
 
 #[cfg(test)]
 #[path = "session_tests.rs"]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::Budget;
+use super::body::{PIECE_BYTES, TURN_BYTES};
 use super::*;
 use crate::codec::charset::Charset;
 use crate::codec::coding::Codings;
 use crate::codec::repair::Repairs;
 use crate::dialect::{ANTHROPIC, GENERIC, OLLAMA, OPENAI_CHAT};
-use crate::format::{AWS_EVENTSTREAM, JSON_ARRAY, NDJSON, TEXT};
+use crate::format::{AWS_EVENTSTREAM, JSON_ARRAY, NDJSON, SSE, TEXT};
 
 #[path = "session_held_tests.rs"]
 mod held;

@@ -2,13 +2,9 @@
 
 use std::time::Instant;
 
-use http::StatusCode;
-
-use super::super::quote::{self, Quote};
 use super::super::times::Awaited;
 use super::super::{Cause, End, Failure, Out, Outcome, Phase, Stats};
 use super::{Session, State};
-use crate::format::{Format, NDJSON};
 
 impl Session {
     pub(super) fn judge_clean_end(&mut self, now: Instant, out: &mut Out) {
@@ -27,42 +23,6 @@ impl Session {
         } else {
             self.end(Outcome::DONE, End::Clean, out);
         }
-    }
-
-    /// What to do with bytes that are no known stream: reads them in the format that was promised, if one was, lets them
-    /// pass, or refuses them.
-    pub(super) fn judge_unknown(&self) -> Result<Option<&'static Format>, Failure> {
-        let State::Sniffing { gate, .. } = &self.state else { return Ok(None) };
-        if let Some(format) = self.promised() {
-            return Ok(Some(format));
-        }
-        if quote::is_error(gate.text()) {
-            return Err(self.quoting(b"", gate.text(), None));
-        }
-        match gate.text().first() {
-            _ if !self.early => Ok(None),
-            // One complete answer in place of a stream of it: one event.
-            Some(b'{' | b'[') => Ok(Some(&NDJSON)),
-            _ => {
-                let message = "the upstream answered a stream request with what is no stream";
-                Err(Failure::new(Cause::UpstreamMalformed, message))
-            }
-        }
-    }
-
-    /// The failure that the stream tells in place of an answer, while the client can still be given its status.
-    pub(super) fn told_first(&mut self, out: &Out) -> Option<Failure> {
-        let (name, data) = self.writer.first.as_mut()?.take_error()?;
-        Some(self.quoting(&name, &data, quote::status_line(&out.bytes)))
-    }
-
-    /// An error of the upstream's in its own words. Its refusal of the route's credential is not the client's to read.
-    fn quoting(&self, name: &[u8], text: &[u8], status: Option<StatusCode>) -> Failure {
-        let quote = Quote::of(name, text, self.writer.watch.dialect()).or_status(status);
-        if self.injects && matches!(quote.status(), Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) {
-            return Failure::new(Cause::UpstreamAuth, "the upstream refused the proxy's credential");
-        }
-        Failure::quoting(Cause::UpstreamError, "the upstream told an error in place of an answer", quote)
     }
 
     /// Ends the stream honestly: refused while nothing was promised, with the dialect's error event where there
@@ -120,11 +80,6 @@ impl Session {
             _ if self.writer.stats.first_event.is_some() => Phase::Body,
             _ => Phase::FirstEvent,
         }
-    }
-
-    /// Whether the head is held back, and nothing was seen that could be an answer.
-    pub(super) fn lacks_answer(&self) -> bool {
-        self.writer.first.as_ref().is_some_and(|first| !first.answer)
     }
 
     /// What is still awaited; a body that passes has no events.
