@@ -240,6 +240,8 @@ pub(crate) mod fixture {
                 format: FormatSetting::Auto,
                 dialect: None,
                 intent: None,
+                hold: crate::stream::Hold::PEEK,
+                early_head: None,
                 heartbeat: None,
                 transcode: true,
                 repair: crate::config::RepairSetting {

@@ -67,6 +67,8 @@ fn session_allocations(format: &'static Format, inputs: &[&[u8]]) -> usize {
         charset: None,
         repairs: Repairs::auto(true),
         mask: None,
+        injects: false,
+        hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         first_event: None,
         first_content: None,

@@ -57,6 +57,8 @@ mod encodings;
 mod disconnect;
 // Signals: streams finish, or end with an error when the time is up.
 mod drain;
+// Heads that are held back until something came, and heads that go before there is an answer.
+mod heads;
 // Connections that are used again, requests that are not sent twice.
 mod retry;
 // The unit as systemd reads it, what systemd is told, and the system calls that the unit allows.

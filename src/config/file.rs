@@ -142,6 +142,9 @@ pub(super) struct Stream {
     pub(super) repair: Vec<String>,
     pub(super) dialect: String,
     pub(super) intent: Intent,
+    pub(super) commit: Commit,
+    pub(super) commit_within: Time,
+    pub(super) early_head: TimeOrOff,
     pub(super) heartbeat: TimeOrOff,
     pub(super) max_event_bytes: Size,
 }
@@ -162,6 +165,15 @@ pub(super) enum Intent {
     Auto,
     Stream,
     Plain,
+}
+
+/// `stream.commit`
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Commit {
+    Head,
+    FirstEvent,
+    FirstContent,
 }
 
 /// `[timeouts]`

@@ -31,6 +31,7 @@ use crate::auth::Injector;
 use crate::codec::repair::Repairs;
 use crate::dialect::Dialect;
 use crate::format::Format;
+use crate::stream::Hold;
 
 /// Reads and resolves a configuration file.
 ///
@@ -232,6 +233,11 @@ pub struct StreamSettings {
     pub dialect: Option<&'static Dialect>,
     /// Whether a stream is wanted; `None` = found by `Accept`, body and media type.
     pub intent: Option<bool>,
+    /// What must have come before the head leaves, and how long that may take. Default: nothing.
+    pub hold: Hold,
+    /// How long the upstream may take to answer before the client's stream is opened without it; `None` = for ever, the
+    /// default.
+    pub early_head: Option<Duration>,
     /// Silence after which a heartbeat is written; `None` = never. Default 15 s.
     pub heartbeat: Option<Duration>,
     /// Longest event in bytes; past it the stream ends with an error. Default 64 MiB.
@@ -267,7 +273,8 @@ pub struct RouteTimeouts {
     pub first_event: Option<Duration>,
     /// From the response head to the first content. Default off.
     pub first_content: Option<Duration>,
-    /// Longest silence of the upstream inside a body; every byte counts, comments too. Default 5 min.
+    /// Longest silence of the upstream inside a body, from its first byte on; every byte counts, comments too. Default
+    /// 5 min.
     pub event_gap: Option<Duration>,
     /// Longest silence of the client inside a request body. Default 30 s.
     pub request_body_idle: Option<Duration>,

@@ -508,7 +508,18 @@ pub static KEYS: &[Key] = &[
     .causes(&[Cause::ClientRequestBodyTooLarge]),
     key(
         "route.stream",
-        Kind::Own(&["format", "charset", "repair", "dialect", "intent", "heartbeat", "max_event_bytes"]),
+        Kind::Own(&[
+            "format",
+            "charset",
+            "repair",
+            "dialect",
+            "intent",
+            "commit",
+            "commit_within",
+            "early_head",
+            "heartbeat",
+            "max_event_bytes",
+        ]),
         Default("{}"),
         "Keys of [stream] for this route alone, such as { heartbeat = \"5s\" }.",
         "",
@@ -583,6 +594,43 @@ pub static KEYS: &[Key] = &[
          not labelled as a stream.",
     )
     .example(r#""stream""#),
+    key(
+        "stream.commit",
+        Kind::Word(|| vec!["head", "first-event", "first-content"]),
+        Default(r#""head""#),
+        "What must have come of a stream before the client is given the response head. While it is held, an error event, \
+         an error in JSON, an HTML page or an empty stream that came with status 200 becomes a true status: the 4xx or 5xx \
+         that the error names, else 502.",
+        "\"head\" waits for nothing, and still judges what came in the same read as the upstream's head. The others \
+         hold the head, and with it all output, heartbeats too, until there is an event, or content (no role, no ping), \
+         or 256 KiB of output, or commit_within has passed: the client's own timeout until the first byte runs meanwhile.",
+    )
+    .example(r#""first-event""#)
+    .see(&["stream.commit_within", "stream.early_head"])
+    .causes(&[Cause::UpstreamError, Cause::UpstreamHtml, Cause::UpstreamEmpty]),
+    key(
+        "stream.commit_within",
+        time("1ms", "24h"),
+        Default(r#""20s""#),
+        "How long commit may hold the head back, from the upstream's response head on.",
+        "Then the head and what was held leave, and heartbeats begin.",
+    )
+    .example(r#""5s""#)
+    .see(&["stream.commit"]),
+    key(
+        "stream.early_head",
+        time_or_off("1ms", "24h"),
+        Default(r#""off""#),
+        "How long the upstream may take to answer before the client's stream is opened without it: status 200 and \
+         heartbeats, for proxies in between that cut a silent request after 60 s or 100 s. For requests that want a stream \
+         and are known to get events; never for others.",
+        "The status is promised then: what the upstream answers after that, 4xx and 5xx too, a refused connection or a \
+         timeout, is an error event in the stream, and clients that try again by status do not. The access line keeps \
+         the true outcome.",
+    )
+    .example(r#""25s""#)
+    .see(&["stream.heartbeat", "stream.commit"])
+    .causes(&[Cause::UpstreamStatus]),
     key(
         "stream.heartbeat",
         time_or_off("1ms", "24h"),
@@ -661,7 +709,8 @@ pub static KEYS: &[Key] = &[
         "timeouts.event_gap",
         time_or_off("1ms", "24h"),
         Default(r#""5m""#),
-        "Longest silence of an upstream inside a response body. Every byte counts, comments too.",
+        "Longest silence of an upstream inside a response body, from its first byte on; of a body that passes, from the \
+         head on. Every byte counts, comments too.",
         "Past it the stream ends with an error event; a body that passes is cut.",
     )
     .example(r#""30m""#)

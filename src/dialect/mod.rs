@@ -166,6 +166,11 @@ impl Dialect {
             .find(|dialect| dialect.headers.iter().any(|name| headers.contains_key(*name)))
     }
 
+    /// Whether servers of this dialect stream events and nothing else, whoever asks.
+    pub fn streams_events(&self) -> bool {
+        ![&OLLAMA, &GEMINI, &GENERIC].contains(&self)
+    }
+
     /// The failure as it is written into a stream that breaks; `None`: the stream is cut instead.
     pub fn told(&self, failure: &Failure) -> Option<String> {
         let Told { before, after } = self.told?;

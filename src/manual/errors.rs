@@ -105,7 +105,7 @@ fn entry(out: &mut String, cause: Cause) {
 fn code(cause: Cause) -> String {
     match cause.about().answer {
         Answer::Nothing => NONE.to_owned(),
-        Answer::Status(_) | Answer::StatusOfUpstream => format!("`{}`", cause.code()),
+        Answer::Status(_) | Answer::StatusOfUpstream | Answer::StatusOfError => format!("`{}`", cause.code()),
     }
 }
 
@@ -113,6 +113,7 @@ fn status(cause: Cause) -> String {
     match cause.about().answer {
         Answer::Status(status) => status.as_str().to_owned(),
         Answer::StatusOfUpstream => "the upstream's".to_owned(),
+        Answer::StatusOfError => "the one that the error names, else 502".to_owned(),
         Answer::Nothing => NONE.to_owned(),
     }
 }

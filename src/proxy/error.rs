@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
-use super::request;
+use super::{request, response};
 use crate::auth::client::Refused;
 use crate::dialect::{Dialect, GENERIC};
 use crate::route::NoRoute;
@@ -55,17 +55,30 @@ impl ProxyError {
 
     /// The failure in words, with what is not for clients.
     pub(super) fn for_the_log(&self) -> &str {
-        self.detail.as_deref().unwrap_or(self.failure.message())
+        self.detail.as_deref().unwrap_or(self.failure.for_the_log())
     }
 
     pub(super) fn phase(&self) -> Phase {
         self.phase
     }
 
+    /// What is told inside a stream that was opened before, and how far the request had come.
+    pub(super) fn into_failure(self) -> (Failure, Phase) {
+        (self.failure.with_detail(self.detail), self.phase)
+    }
+
     /// The response: an error as the clients of the dialect read it, if one is known. Ollama's show an object where
-    /// they expect a string as `[object Object]`.
-    pub(super) fn into_response(self, dialect: Option<&'static Dialect>) -> Response<Bytes> {
-        let body = (dialect.unwrap_or(&GENERIC).error)(&self.failure);
+    /// they expect a string as `[object Object]`. Where it quotes the upstream, none of `secrets` is in it.
+    pub(super) fn into_response(
+        self,
+        dialect: Option<&'static Dialect>,
+        secrets: &[Vec<u8>],
+    ) -> Response<Bytes> {
+        let body = match self.failure.own_body() {
+            Some(own) => own.to_vec(),
+            None => (dialect.unwrap_or(&GENERIC).error)(&self.failure).into_bytes(),
+        };
+        let body = response::masked(&body, secrets).unwrap_or(body);
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = self.status;
         response.headers_mut().extend(self.headers);
@@ -135,7 +148,7 @@ mod tests {
 
     #[test]
     fn errors_are_json_in_the_common_form() {
-        let response = ProxyError::from(NoRoute::NotFound).into_response(None);
+        let response = ProxyError::from(NoRoute::NotFound).into_response(None, &[]);
         assert_eq!(
             (response.status(), &response.headers()[CONTENT_TYPE]),
             (StatusCode::NOT_FOUND, &"application/json".parse().unwrap())
@@ -143,10 +156,10 @@ mod tests {
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(body["error"]["code"], "no_route");
         assert_eq!(body["error"]["type"], "invalid_request_error");
-        let refused =
-            ProxyError::from(NoRoute::MethodNotAllowed(vec![Method::GET, Method::HEAD])).into_response(None);
+        let refused = ProxyError::from(NoRoute::MethodNotAllowed(vec![Method::GET, Method::HEAD]))
+            .into_response(None, &[]);
         assert_eq!(refused.headers()[ALLOW], "GET, HEAD");
-        let unauthorized = ProxyError::from(Refused::NoKey).into_response(None);
+        let unauthorized = ProxyError::from(Refused::NoKey).into_response(None, &[]);
         assert_eq!(
             (unauthorized.status(), unauthorized.headers().contains_key(WWW_AUTHENTICATE)),
             (StatusCode::UNAUTHORIZED, true)
@@ -155,7 +168,7 @@ mod tests {
 
     #[test]
     fn errors_for_ollamas_clients_are_a_string() {
-        let response = ProxyError::from(Refused::NoKey).into_response(Dialect::hinted("/api/chat"));
+        let response = ProxyError::from(Refused::NoKey).into_response(Dialect::hinted("/api/chat"), &[]);
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!((body["error"].is_string(), &body["code"]), (true, &"missing_api_key".into()));
     }

@@ -4,6 +4,8 @@
 //! an error body, never an error of the connection. What happens to the response body afterwards is
 //! [`crate::relay`]'s business.
 
+mod deadline;
+mod early;
 mod error;
 mod headers;
 pub mod intent;
@@ -13,36 +15,36 @@ mod response;
 mod trailers;
 mod upgrade;
 
-use std::cell::RefCell;
-use std::future::{pending, poll_fn};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 
 use http::header::CONTENT_ENCODING;
 use http::uri::Authority;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::codec::mask::Mask;
 use crate::config::{self, FormatSetting, HttpVersion, Route};
 use crate::dialect::Dialect;
 use crate::log::Access;
-use crate::relay::{Body, Relay, Tunnel};
+use crate::relay::{Body, Relay, Source, Tunnel};
 use crate::server::client::Client;
 use crate::server::stall;
-use crate::server::worker::{Phase as Drain, Worker};
+use crate::server::worker::Worker;
 use crate::stream::{Cause, Commit, Failure, Phase, Plan, Session};
 use crate::upstream::{self, RequestBody, Switched, Upload};
 use crate::{auth, route};
 
+use deadline::Deadline;
+use early::Waited;
 use error::ProxyError;
 pub(crate) use error::failure;
 use headers::RequestId;
 pub(crate) use headers::is_hop_by_hop;
 use intent::Scanner;
-use plan::Ask;
+use plan::{Ask, Decision};
 pub(crate) use trailers::Trailers;
 use upgrade::Upgrade;
 
@@ -58,20 +60,29 @@ pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<W
     let body = RequestBody::new(incoming, stall::leave_unread());
     let mut access =
         Access::new(Arc::clone(&worker.config), Rc::clone(&client), &head, id.as_str().to_owned());
-    let mut response = match ask((head, body), (&id, trusted), &client, &worker, &mut access).await {
-        Ok(answer) => respond(answer, &id, client, Rc::clone(&worker), access).await,
+    let mut response = match admit((head, body), (&id, trusted), &client, &worker, &mut access) {
+        Ok(asked) => forward(asked, &id, client, worker, access).await,
         Err(error) => refuse(error, dialect, access),
     };
     response.headers_mut().insert(headers::X_REQUEST_ID, id.value().clone());
     response
 }
 
-/// What an upstream answered, and what was asked.
-struct Answer<'w> {
-    route: &'w Route,
+/// A request that is to go up.
+struct Asked {
+    head: http::request::Parts,
+    upload: Upload,
+    terms: Terms,
+}
+
+/// What a response to it is judged by.
+struct Terms {
+    worker: Rc<Worker>,
+    /// Index into the routes of the worker's configuration.
+    route: usize,
     ask: Ask,
-    /// What the request body says about streaming.
-    body_says: Option<bool>,
+    /// Reads what the request body says about streaming.
+    scanner: Option<Rc<RefCell<Scanner>>>,
     /// What the injectors put in; it must not come back to the client.
     secrets: Vec<Vec<u8>>,
     /// Which trailers may.
@@ -79,17 +90,33 @@ struct Answer<'w> {
     /// What was asked for instead of a response.
     upgrade: Option<Upgrade>,
     started: Instant,
+}
+
+/// What an upstream answered, and what was asked.
+struct Answer {
+    terms: Terms,
     response: upstream::Response,
 }
 
-/// Client head → route → client auth → upstream head → response head.
-async fn ask<'w>(
+impl Terms {
+    fn route(&self) -> &Route {
+        &self.worker.config.routes[self.route]
+    }
+
+    /// What the request body says about streaming, as far as it was read.
+    fn body_says(&self) -> Option<bool> {
+        self.scanner.as_ref().and_then(|scanner| scanner.borrow().verdict())
+    }
+}
+
+/// Client head → route → client auth → upstream head.
+fn admit(
     (mut head, body): (http::request::Parts, RequestBody),
     (id, trusted): (&RequestId, bool),
     client: &Rc<Client>,
-    worker: &'w Rc<Worker>,
+    worker: &Rc<Worker>,
     access: &mut Access,
-) -> Result<Answer<'w>, ProxyError> {
+) -> Result<Asked, ProxyError> {
     let started = Instant::now();
     let config = &*worker.config;
     let wish = Upgrade::asked(&mut head, !body.is_end());
@@ -110,64 +137,97 @@ async fn ask<'w>(
     let upload = upload(body, route, client, scanner.clone()).at_least(config.limits.min_body_rate);
     let secrets: Vec<Vec<u8>> = route.injectors.iter().flat_map(|injector| injector.secrets()).collect();
     let trailers = Trailers::new(&head.headers, secrets.clone());
-
-    let progress = |phase| access.phase.set(phase);
-    let response = tokio::select! {
-        biased;
-        () = ending(worker) => Err(shutting_down(access.phase.get())),
-        () = deadline(started, route) => Err(total_ran_out(route, access.phase.get())),
-        response = worker.upstreams.send(route.upstream, head, upload, route.timeouts.response_head, &progress) => {
-            response.map_err(|error| match error {
-                upstream::Error::RequestBody => broke_off(access),
-                error => error.into(),
-            })
-        }
-    }?;
-    access.ttfb = Some(access.elapsed());
-    access.phase.set(Phase::FirstEvent);
-    let body_says = scanner.and_then(|scanner| scanner.borrow().verdict());
-    Ok(Answer { route, ask, body_says, secrets, trailers, upgrade, started, response })
+    let worker = Rc::clone(worker);
+    let terms = Terms { worker, route: index, ask, scanner, secrets, trailers, upgrade, started };
+    Ok(Asked { head, upload, terms })
 }
 
-/// Response head → plan → session → the head that the client gets.
-async fn respond(
-    answer: Answer<'_>,
+/// Upstream head → response head → the head that the client gets.
+async fn forward(
+    asked: Asked,
     id: &RequestId,
     client: Rc<Client>,
     worker: Rc<Worker>,
     mut access: Access,
 ) -> Response<Body> {
-    if let Err(error) = guard_credential(&answer) {
-        return refuse(error, answer.ask.dialect, access);
+    let dialect = asked.terms.ask.dialect;
+    let total = Deadline::of(&asked.terms);
+    let answer = match early::bound(&asked.terms) {
+        Some(bound) => match early::wait(asked, bound, total, &access).await {
+            Waited::Answer(answer) => answer,
+            Waited::Opened(opened) => return opened.respond(id, client, worker, access),
+        },
+        None => {
+            let exchange = exchange(asked, &access.phase);
+            tokio::select! {
+                biased;
+                error = total.or_drain(&worker, &access) => Err(error),
+                answer = exchange => answer.map_err(|error| failed(error, &access)),
+            }
+        }
+    };
+    match answer {
+        Ok(answer) => {
+            access.ttfb = Some(access.elapsed());
+            respond(answer, id, client, worker, access).await
+        }
+        Err(error) => refuse(error, dialect, access),
     }
-    if answer.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_over(&answer.response.head)) {
-        let (timeouts, dialect) = (&answer.route.timeouts, answer.ask.dialect);
-        return match switch(answer, id) {
-            Ok((head, switched)) => {
+}
+
+/// Sends the request and waits for its response head.
+///
+/// # Cancel safety
+/// Dropping the future aborts the exchange.
+async fn exchange(asked: Asked, phase: &Cell<Phase>) -> Result<Answer, upstream::Error> {
+    let Asked { head, upload, terms } = asked;
+    let progress = |reached| phase.set(reached);
+    let (upstream, bound) = (terms.route().upstream, terms.route().timeouts.response_head);
+    let response = terms.worker.upstreams.send(upstream, head, upload, bound, &progress).await?;
+    phase.set(Phase::FirstEvent);
+    Ok(Answer { terms, response })
+}
+
+/// Response head → plan → session → the head that the client gets.
+async fn respond(
+    answer: Answer,
+    id: &RequestId,
+    client: Rc<Client>,
+    worker: Rc<Worker>,
+    mut access: Access,
+) -> Response<Body> {
+    let dialect = answer.terms.ask.dialect;
+    if let Err(error) = guard_credential(&answer) {
+        return refuse(error, dialect, access);
+    }
+    if answer.terms.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_over(&answer.response.head)) {
+        let switched = switch(answer, id);
+        return match switched {
+            Ok((head, switched, terms)) => {
                 access.status = Some(head.status);
-                let tunnel = Tunnel::new(switched, timeouts, worker, access);
+                let tunnel = Tunnel::new(switched, &terms.route().timeouts, worker, access);
                 Response::from_parts(head, Body::tunnel(tunnel))
             }
             Err(error) => refuse(error, dialect, access),
         };
     }
-    let plan = plan(&answer, &worker);
+    let plan = plan(&answer);
     let decoded = plan.coding.is_some();
-    let Answer { ask, secrets, trailers, response: upstream::Response { mut head, body }, .. } = answer;
+    let Answer { terms, response: upstream::Response { mut head, body } } = answer;
     let session = Session::new(plan, Instant::now().into_std());
-    let mut relay = Relay::new(body, session, trailers, client, worker, access);
+    let mut relay = Relay::new(Source::Body(body), session, terms.trailers, client, worker, access);
     let head = match relay.commit().await {
         Commit::PassThrough => {
             if decoded {
                 response::forget_coding(&mut head.headers);
             }
-            response::pass(head, id, &secrets)
+            response::pass(head, id, &terms.secrets)
         }
-        Commit::Reframe(_) => response::stream(head, id, &secrets),
+        Commit::Reframe(_) => response::stream(head, id, &terms.secrets),
         Commit::Refuse(failure) => {
             let error = ProxyError::new(Phase::FirstEvent, failure);
             relay.access().status = Some(error.status());
-            return error.into_response(ask.dialect).map(Body::full);
+            return error.into_response(dialect, &terms.secrets).map(Body::full);
         }
     };
     relay.access().status = Some(head.status);
@@ -175,48 +235,59 @@ async fn respond(
 }
 
 /// The upstream's answer to an upgrade → the head that the client gets, and the connection behind it.
-fn switch(answer: Answer<'_>, id: &RequestId) -> Result<(http::response::Parts, Switched), ProxyError> {
-    let Answer { secrets, upgrade, response: upstream::Response { head, body }, .. } = answer;
+fn switch(answer: Answer, id: &RequestId) -> Result<(http::response::Parts, Switched, Terms), ProxyError> {
+    let Answer { mut terms, response: upstream::Response { head, body } } = answer;
     let malformed = |what| ProxyError::from(upstream::Error::Malformed { what });
     let own = "it answered a WebSocket handshake with a response of its own";
     let switched = body.into_switched().ok_or(own).map_err(malformed)?;
+    let upgrade = terms.upgrade.take();
     let upgrade = upgrade.ok_or("status 101 to a request that asked for no upgrade").map_err(malformed)?;
     let agreed = upgrade.agreed(&head).map_err(malformed)?;
-    let mut head = response::pass(head, id, &secrets);
+    let mut head = response::pass(head, id, &terms.secrets);
     upgrade.finish(&mut head, agreed);
-    Ok((head, switched))
+    Ok((head, switched, terms))
 }
 
 /// The one place where settings, request and response head become a plan.
-fn plan(answer: &Answer<'_>, worker: &Worker) -> Plan {
-    let Answer { route, ask, body_says, secrets, started, response, .. } = answer;
-    let decision = plan::decide(&route.stream, ask, *body_says, &response.head);
+fn plan(answer: &Answer) -> Plan {
+    let Answer { terms, response } = answer;
+    let decision = plan::decide(&terms.route().stream, &terms.ask, terms.body_says(), &response.head);
     let is_error = response.head.status.as_u16() >= 400;
-    let may_echo = is_error && !secrets.is_empty();
+    let may_echo = is_error && !terms.secrets.is_empty();
+    let mask = may_echo.then(|| Mask::new(terms.secrets.clone()));
+    Plan { is_error, mask, ..planned(terms, decision) }
+}
+
+/// The part of a plan that needs no response.
+fn planned(terms: &Terms, decision: Decision) -> Plan {
+    let route = terms.route();
+    let total = route.timeouts.total;
     Plan {
         mode: decision.mode,
-        is_error,
+        is_error: false,
         dialect: decision.dialect,
         known_ai: decision.known_ai,
         coding: decision.coding,
         charset: decision.charset,
         repairs: plan::repairs(&route.stream, decision.dialect),
-        mask: may_echo.then(|| Mask::new(secrets.clone())),
+        mask: None,
+        injects: !route.injectors.is_empty(),
+        hold: Some(route.stream.hold),
         heartbeat: route.stream.heartbeat,
         first_event: route.timeouts.first_event,
         first_content: route.timeouts.first_content,
         event_gap: route.timeouts.event_gap,
-        total: route.timeouts.total.map(|total| ((*started + total).into_std(), total)),
+        total: total.map(|total| ((terms.started + total).into_std(), total)),
         max_event_bytes: route.stream.max_event_bytes,
-        share: worker.budget.share(),
+        share: terms.worker.budget.share(),
     }
 }
 
 /// Stops what would tell a client about the credential that was injected: the upstream's refusal of it, which is
 /// not the client's doing, and an error body that cannot be searched for it.
-fn guard_credential(answer: &Answer<'_>) -> Result<(), ProxyError> {
+fn guard_credential(answer: &Answer) -> Result<(), ProxyError> {
     let head = &answer.response.head;
-    if answer.route.injectors.is_empty() || head.status.as_u16() < 400 {
+    if answer.terms.route().injectors.is_empty() || head.status.as_u16() < 400 {
         return Ok(());
     }
     let status = head.status.as_u16();
@@ -237,7 +308,7 @@ fn refuse(error: ProxyError, dialect: Option<&'static Dialect>, mut access: Acce
     access.status = Some(error.status());
     access.error = Some(error.for_the_log().to_owned());
     let outcome = error.failure().outcome(error.phase());
-    let response = error.into_response(dialect);
+    let response = error.into_response(dialect, &[]);
     access.bytes = response.body().len() as u64;
     access.finish(outcome);
     response.map(Body::full)
@@ -281,37 +352,14 @@ fn upload(
     }
 }
 
-/// Ready when running requests must end: the `drain` timeout ran out.
-async fn ending(worker: &Worker) {
-    let member = worker.streams.join();
-    poll_fn(|cx| {
-        member.watch(cx);
-        if worker.phase.get() == Drain::Ending { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-}
-
-/// The request body ended before its time: with the client, or with its connection, which may know more.
-fn broke_off(access: &Access) -> ProxyError {
-    let failure = Failure::new(access.left(), "the request body broke off");
-    ProxyError::new(access.phase.get(), failure).with_status(StatusCode::BAD_REQUEST)
-}
-
-async fn deadline(started: Instant, route: &Route) {
-    match route.timeouts.total {
-        Some(total) => sleep_until(started + total).await,
-        None => pending().await,
+/// Why there is no response, if the request body is not to blame: it ended before its time with the client, or with its
+/// connection, which may know more.
+fn failed(error: upstream::Error, access: &Access) -> ProxyError {
+    match error {
+        upstream::Error::RequestBody => {
+            let failure = Failure::new(access.left(), "the request body broke off");
+            ProxyError::new(access.phase.get(), failure).with_status(StatusCode::BAD_REQUEST)
+        }
+        error => error.into(),
     }
-}
-
-fn shutting_down(phase: Phase) -> ProxyError {
-    let failure =
-        Failure::new(Cause::TidegateDrain, "the proxy is shutting down and could not wait for the response");
-    ProxyError::new(phase, failure)
-}
-
-fn total_ran_out(route: &Route, phase: Phase) -> ProxyError {
-    let message = format!("timeout total ({:?}) ran out", route.timeouts.total.unwrap_or_default());
-    let failure = Failure::new(Cause::TidegateTimeoutTotal, message);
-    ProxyError::new(phase, failure)
 }

@@ -69,6 +69,20 @@ impl Ask {
         Ask { head_only: method == Method::HEAD, accept, accepts_json, dialect }
     }
 
+    /// Whether the client wants a stream and can be promised events before there is a response: it accepts them, the route
+    /// says that it gets them, or the API is one that streams nothing else.
+    pub(super) fn can_be_promised_events(&self, settings: &StreamSettings, body: Option<bool>) -> bool {
+        let may = !self.head_only && !matches!(settings.format, FormatSetting::Off);
+        let gets_events = match self.accept {
+            Accept::Events => true,
+            Accept::Format => false,
+            Accept::Other => {
+                settings.intent == Some(true) || self.dialect.is_some_and(Dialect::streams_events)
+            }
+        };
+        may && gets_events && self.intent(settings, body) == Some(true)
+    }
+
     /// Whether the client wants a stream, as far as anybody has said; `body` is the request body's flag.
     fn intent(&self, settings: &StreamSettings, body: Option<bool>) -> Option<bool> {
         settings.intent.or((self.accept == Accept::Events).then_some(true)).or(body)
@@ -105,6 +119,16 @@ pub(super) fn decide(
         }
         mode => Decision { mode, coding, charset, ..pass },
     }
+}
+
+/// What is decided before there is a response: events will be written, whatever comes.
+pub(super) fn early(ask: &Ask) -> Decision {
+    Decision { mode: Mode::Await, coding: None, charset: None, dialect: ask.dialect, known_ai: true }
+}
+
+/// The codings of a body that is read whatever its status is; one with unknown codings is read as it is.
+pub(super) fn coding_of_error(headers: &HeaderMap) -> Option<Codings> {
+    coding(headers).ok().flatten()
 }
 
 /// What is put right in the stream: what the route names, and what can do no harm. Where every event is JSON, as in all
@@ -182,6 +206,8 @@ mod tests {
             repair: RepairSetting { auto: true, named: Repairs::NONE },
             dialect: None,
             intent: None,
+            hold: crate::stream::Hold::PEEK,
+            early_head: None,
             heartbeat: None,
             max_event_bytes: 1 << 20,
         }

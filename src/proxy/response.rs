@@ -1,6 +1,6 @@
 //! From the head that an upstream sent to the head that the client gets.
 //!
-//! Two ways, one for each plan: [`pass`] for a body that goes through byte for byte, [`stream`] for one that tidegate writes
+//! Two ways, one for each plan (and [`early`] for a stream that cannot wait): [`pass`] for a body that goes through byte for byte, [`stream`] for one that tidegate writes
 //! anew as events. Pure; it looks at no body and decides no plan. Called by [`super::handle`].
 //!
 //! Invariant: nothing of the connection to the upstream, and no secret that went up, is in a head that goes to
@@ -93,7 +93,11 @@ pub(super) fn hide(headers: &mut HeaderMap, secrets: &[Vec<u8>]) {
     }
 }
 
-fn masked(value: &[u8], secrets: &[Vec<u8>]) -> Option<Vec<u8>> {
+/// Bytes with stars in the place of every one of `secrets`; `None` if none is in them.
+pub(super) fn masked(value: &[u8], secrets: &[Vec<u8>]) -> Option<Vec<u8>> {
+    if secrets.is_empty() {
+        return None;
+    }
     let has = |secret: &Vec<u8>| !secret.is_empty() && memmem::find(value, secret).is_some();
     // A value with escapes may spell a secret; the search above does not see that.
     if !secrets.iter().any(has) && !value.contains(&b'\\') {
@@ -104,6 +108,17 @@ fn masked(value: &[u8], secrets: &[Vec<u8>]) -> Option<Vec<u8>> {
     mask.push(value, &mut out);
     mask.finish(&mut out);
     Some(out)
+}
+
+/// The head of a stream that begins before there is a response.
+pub(super) fn early(id: &RequestId) -> Parts {
+    let (mut head, ()) = http::Response::new(()).into_parts();
+    head.headers.insert(header::CACHE_CONTROL, cache_control(&head.headers));
+    for (name, value) in OF_A_STREAM {
+        head.headers.insert(name, value.clone());
+    }
+    name_request(&mut head.headers, id);
+    head
 }
 
 const X_UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");

@@ -13,7 +13,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use super::{headers, response};
 
 /// What of a response's trailers one client gets.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Trailers {
     wanted: bool,
     secrets: Vec<Vec<u8>>,

@@ -6,6 +6,7 @@
 
 mod body;
 mod flow;
+mod source;
 mod tunnel;
 
 use std::cell::RefCell;
@@ -23,8 +24,10 @@ use crate::proxy::{self, Trailers};
 use crate::server::client::Client;
 use crate::server::registry::Member;
 use crate::server::worker::{Phase, Worker};
-use crate::stream::{self, Cause, Commit, End, Label, Out, Outcome, Session};
-use crate::upstream::{self, Read};
+use crate::stream::{self, Cause, Commit, End, Failure, Label, Out, Outcome, Session};
+use crate::upstream::Read;
+
+pub(crate) use source::{Arrival, Coming, Source};
 
 pub use body::{Aborted, Body};
 pub(crate) use tunnel::{ClientEnd, Ended, Tunnel};
@@ -35,7 +38,7 @@ pub(crate) use tunnel::{ClientEnd, Ended, Tunnel};
 #[derive(Debug)]
 pub struct Relay {
     /// Gone as soon as the session has its outcome.
-    source: Option<upstream::Body>,
+    source: Option<Source>,
     session: Session,
     ready: Ready,
     trailers: Option<HeaderMap>,
@@ -59,8 +62,8 @@ struct Ready {
     lengths: Vec<usize>,
 }
 
-/// Sleeps until the session's next deadline. Deadlines only move later, but when the head is committed or an event
-/// is ripe, so the timer is left as it is until it fires, and set anew only then: a usual event costs no timer work.
+/// Sleeps until the session's next deadline. Deadlines only move later, but when the head is committed, the upstream
+/// answers, or the session says so, so the timer is left as it is until it fires, and set anew only then: a usual event costs no timer work.
 #[derive(Debug)]
 enum Timer {
     /// Not needed yet: nothing has been waited for.
@@ -88,10 +91,10 @@ const READ_BYTES: usize = 64 << 10;
 const KEEP_LENGTHS: usize = 64;
 
 impl Relay {
-    /// Joins a body to its session, in the task that answers the request. Of its trailers the client gets what is
+    /// Joins a source to its session, in the task that answers the request. Of its trailers the client gets what is
     /// `allowed`. `access` is finished when the relay is dropped.
     pub(crate) fn new(
-        source: upstream::Body,
+        source: Source,
         session: Session,
         allowed: Trailers,
         client: Rc<Client>,
@@ -122,14 +125,18 @@ impl Relay {
     pub async fn commit(&mut self) -> Commit {
         std::future::poll_fn(|cx| {
             loop {
-                let is_end = self.source.as_ref().is_some_and(upstream::Body::is_end);
+                let is_end = self.source.as_ref().is_some_and(Source::is_end);
                 let is_empty = is_end && !self.session.is_behind();
                 if let Some(commit) = self.session.commit().filter(|_| !is_empty) {
-                    // From here on there may be heartbeats, which are earlier than what was slept for.
-                    self.timer = Timer::Unset;
                     return Poll::Ready(commit);
                 }
-                ready!(self.advance(cx));
+                match self.advance(cx) {
+                    // From here on there may be heartbeats, which are earlier than what was slept for.
+                    Poll::Ready(()) => self.timer = Timer::Unset,
+                    // The timer was set by the same tick that let the head go.
+                    Poll::Pending if self.session.commit().is_some() => {}
+                    Poll::Pending => return Poll::Pending,
+                }
             }
         })
         .await
@@ -202,7 +209,16 @@ impl Relay {
     /// Reads once from the source. If the body's end came in the same read, it is taken with it, so that the
     /// last event and the end of the body leave in one write.
     fn read(&mut self, cx: &mut Context<'_>, input: &mut [u8], out: &mut Out) -> Poll<()> {
-        let Some(source) = &mut self.source else { return Poll::Ready(()) };
+        let source = match &mut self.source {
+            None => return Poll::Ready(()),
+            Some(Source::Coming(coming)) => {
+                let arrival = coming.poll(cx);
+                self.session.reached(coming.phase());
+                self.arrived(ready!(arrival), out);
+                return Poll::Ready(());
+            }
+            Some(Source::Body(body)) => body,
+        };
         let bite = input.len().min(self.session.bite());
         let input = &mut input[..bite];
         loop {
@@ -211,8 +227,8 @@ impl Relay {
             match read {
                 Ok(Read::Data(length)) => {
                     self.session.input(&input[..length], now, out);
-                    if self.session.is_ripening() {
-                        // It is due before what was slept for.
+                    if self.session.wants_tick() {
+                        // Something is due before what was slept for.
                         self.timer = Timer::Unset;
                     }
                 }
@@ -224,6 +240,20 @@ impl Relay {
                 return Poll::Ready(());
             }
         }
+    }
+
+    /// The upstream has answered, or will not, a request whose client was given a head before.
+    fn arrived(&mut self, arrival: Result<Arrival, Failure>, out: &mut Out) {
+        let now = Instant::now().into_std();
+        match arrival {
+            Ok(Arrival { plan, status, body }) => {
+                self.access.ttfb = Some(self.access.elapsed());
+                self.source = Some(Source::Body(body));
+                self.session.answered(plan, status, now, out);
+            }
+            Err(failure) => self.session.upstream_failed(failure, now, out),
+        }
+        self.timer = Timer::Unset;
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>, out: &mut Out) -> Poll<()> {
@@ -277,7 +307,7 @@ impl Drop for Relay {
         self.access.label = stats.lying_label.map(Label::name);
         self.access.format = self.session.format().map(|format| format.name);
         self.access.dialect = self.session.dialect().map(|dialect| dialect.name);
-        self.access.error = self.session.failure().map(|failure| failure.message().to_owned());
+        self.access.error = self.session.failure().map(|failure| failure.for_the_log().to_owned());
         if let Some(outcome) = self.session.outcome() {
             let untaken = outcome.cause == Cause::Done && !self.ready.bytes.is_empty();
             self.access.finish(if untaken { Outcome::new(left, stream::Phase::Body) } else { outcome });
@@ -351,6 +381,8 @@ mod tests {
             charset: None,
             repairs: Repairs::NONE,
             mask: None,
+            injects: false,
+            hold: None,
             heartbeat: Some(Duration::from_secs(15)),
             first_event: Some(Duration::from_secs(600)),
             first_content: None,
@@ -387,7 +419,7 @@ mod tests {
         let session = Session::new(plan(mode, &worker), Instant::now().into_std());
         let takes = HeaderMap::from_iter([(http::header::TE, "trailers".parse().unwrap())]);
         let allowed = Trailers::new(&takes, vec![b"sk-canary".to_vec()]);
-        (Relay::new(response.unwrap().body, session, allowed, client, worker, access), peer)
+        (Relay::new(Source::Body(response.unwrap().body), session, allowed, client, worker, access), peer)
     }
 
     /// While the first bytes were awaited the timer stood at `event_gap`, and was left there for the whole of the

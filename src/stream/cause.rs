@@ -18,6 +18,9 @@ pub enum Answer {
     Status(StatusCode),
     /// An error body with the status of the upstream's response.
     StatusOfUpstream,
+    /// While the head is held back, an error body with the status that the upstream's error names, else 502; nothing of
+    /// tidegate's after that.
+    StatusOfError,
     /// No error body of tidegate's.
     Nothing,
 }
@@ -70,7 +73,7 @@ const fn status(status: StatusCode) -> Answer {
     Answer::Status(status)
 }
 
-use Answer::{Nothing, StatusOfUpstream};
+use Answer::{Nothing, StatusOfError, StatusOfUpstream};
 
 causes! {
     /// All that the upstream said was relayed.
@@ -146,8 +149,9 @@ causes! {
     UpstreamMalformed: Upstream "malformed", status(StatusCode::BAD_GATEWAY), "Does the port speak HTTP? Does the URL say `http` where it should say `https`? Is `stream.format` what the server sends?";
     /// An error of the HTTP/2 connection or stream.
     UpstreamHttp2Error: Upstream "http2_error", status(StatusCode::BAD_GATEWAY), "The log has the reason; `upstream.NAME.http = \"1.1\"` avoids HTTP/2.";
-    /// The upstream answered 4xx or 5xx. Status, headers and body went to the client as they were.
-    UpstreamStatus: Upstream "status", Nothing, "Read what it answered; tidegate added nothing.";
+    /// The upstream answered 4xx or 5xx. Status, headers and body went to the client as they were; where its stream was
+    /// open already (`stream.early_head`), the upstream's words went into an error event.
+    UpstreamStatus: Upstream "status", Nothing, "Read what it answered: the words are the upstream's.";
     /// The upstream answered 401 or 403 to the credential that the route injects.
     UpstreamAuth: Upstream "auth", status(StatusCode::BAD_GATEWAY), "Check the secret in `route.inject`: it is not the client's fault.";
     /// The upstream answered 4xx or 5xx to an injected credential, with a compressed body that cannot be searched for it.
@@ -162,8 +166,9 @@ causes! {
     UpstreamTimeoutFirstContent: Upstream "timeout_first_content", status(StatusCode::GATEWAY_TIMEOUT), "Look at the load of the server; raise the timeout for models that think long in silence.";
     /// The upstream sent nothing for `timeouts.event_gap` inside a body.
     UpstreamTimeoutEventGap: Upstream "timeout_event_gap", status(StatusCode::GATEWAY_TIMEOUT), "Look at the server; raise the timeout for models that pause long.";
-    /// The stream told an error itself, in its own dialect, and ended. The client got all of it.
-    UpstreamError: Upstream "error", Nothing, "Read the error event; tidegate added nothing.";
+    /// The stream told an error itself, in its own dialect, and ended; or an answer with status 200 was an error in JSON.
+    /// The client got all of it: as an event, or while the head was held back (`stream.commit`) as an error body.
+    UpstreamError: Upstream "error", StatusOfError, "Read what the client got: the words are the upstream's.";
     /// The body broke off, or the stream ended before the answer was finished.
     UpstreamTruncated: Upstream "truncated", status(StatusCode::BAD_GATEWAY), "Look at the server's log, and at proxies between it and tidegate.";
     /// The upstream reset the connection of a tunnel.
@@ -219,7 +224,7 @@ impl Cause {
     pub fn status(self) -> StatusCode {
         match self.about().answer {
             Answer::Status(status) => status,
-            Answer::StatusOfUpstream | Answer::Nothing => StatusCode::BAD_GATEWAY,
+            Answer::StatusOfUpstream | Answer::StatusOfError | Answer::Nothing => StatusCode::BAD_GATEWAY,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
+use super::quote::Quote;
 use super::{Cause, Outcome, Phase, Who};
 use crate::codec;
 
@@ -12,17 +13,41 @@ use crate::codec;
 pub struct Failure {
     cause: Cause,
     message: Cow<'static, str>,
+    /// What the upstream itself said; for the client alone.
+    quote: Option<Box<Quote>>,
+    /// What the log is told instead of the message, if there is more to tell.
+    detail: Option<String>,
 }
 
 impl Failure {
     /// `message` is for people, without secrets.
     pub fn new(cause: Cause, message: impl Into<Cow<'static, str>>) -> Self {
-        Failure { cause, message: message.into() }
+        Failure { cause, message: message.into(), quote: None, detail: None }
     }
 
-    /// For people: what happened.
+    /// One that the upstream told of itself: the client gets its words, the log gets `message`.
+    pub(super) fn quoting(cause: Cause, message: impl Into<Cow<'static, str>>, quote: Quote) -> Self {
+        Failure { quote: Some(Box::new(quote)), ..Failure::new(cause, message) }
+    }
+
+    /// With what is for the log alone.
+    pub(crate) fn with_detail(self, detail: Option<String>) -> Self {
+        Failure { detail, ..self }
+    }
+
+    /// For people who use a client: what happened.
     pub fn message(&self) -> &str {
-        &self.message
+        self.quote.as_deref().and_then(Quote::words).unwrap_or(&self.message)
+    }
+
+    /// For the operator: what happened, and nothing of what the upstream said.
+    pub fn for_the_log(&self) -> &str {
+        self.detail.as_deref().unwrap_or(&self.message)
+    }
+
+    /// The upstream's own error object, if clients of the dialect read it as it is.
+    pub fn own_body(&self) -> Option<&[u8]> {
+        self.quote.as_deref().and_then(Quote::body)
     }
 
     /// For programs: who is at fault.
@@ -40,9 +65,10 @@ impl Failure {
         Outcome::new(self.cause, phase)
     }
 
-    /// The status, where no head was promised to the client yet.
+    /// The status, where no head was promised to the client yet: the one that the upstream's error names, if it names
+    /// one, else that of the cause.
     pub fn status(&self) -> StatusCode {
-        self.cause.status()
+        self.quote.as_deref().and_then(Quote::status).unwrap_or_else(|| self.cause.status())
     }
 }
 

@@ -10,6 +10,8 @@ use crate::codec::aws_eventstream::is_prelude;
 use crate::codec::json;
 use crate::format::{AWS_EVENTSTREAM, Format, JSON_ARRAY, NDJSON, SSE};
 
+use super::quote;
+
 /// What the media type claims.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Label {
@@ -76,7 +78,8 @@ impl Gate {
         }
         let text = &self.held[self.blank..];
         self.blank += text.len() - text.trim_ascii_start().len();
-        self.verdict(self.text().len() >= SNIFF_BYTES || self.held.len() >= HOLD_BYTES)
+        let full = self.held.len() >= HOLD_BYTES;
+        self.unless_error(self.verdict(full || self.text().len() >= SNIFF_BYTES), full)
     }
 
     /// The body is over.
@@ -92,6 +95,17 @@ impl Gate {
     /// What was held back, without what says nothing in front of it.
     pub(super) fn text(&self) -> &[u8] {
         &self.held[self.blank..]
+    }
+
+    /// An error in JSON, in place of a stream, is held until it is whole: it becomes a true status then.
+    fn unless_error(&self, verdict: Verdict, full: bool) -> Verdict {
+        let is_open =
+            matches!(verdict, Verdict::More | Verdict::Pass) && !matches!(self.label, Label::Format(_));
+        if !is_open || full || !quote::may_be_error(self.text()) {
+            return verdict;
+        }
+        let text = self.text().trim_ascii_end();
+        if text.ends_with(b"}") && json::is_whole(text) { Verdict::Pass } else { Verdict::More }
     }
 
     /// `last` = no more will come, or enough was seen.

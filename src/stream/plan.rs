@@ -30,6 +30,10 @@ pub struct Plan {
     pub repairs: Repairs,
     /// Secrets that must not pass (bodies that pass only).
     pub mask: Option<Mask>,
+    /// The route injects a credential: an upstream that refuses it is not the client's doing.
+    pub injects: bool,
+    /// What must be seen of a stream before its head leaves; `None`: nothing is judged before it.
+    pub hold: Option<Hold>,
     /// Silence towards the client after which a heartbeat is written (reframed streams only).
     pub heartbeat: Option<Duration>,
     /// Bound for the first event (in a body that passes: does not apply).
@@ -51,11 +55,37 @@ pub struct Plan {
 pub enum Mode {
     /// Untouched.
     PassThrough,
+    /// The upstream has not answered, and the client has been given the head of a stream: heartbeats until
+    /// [`Session::answered`](super::Session::answered).
+    Await,
     /// Decoded from this format, written as canonical Server-Sent Events.
     Reframe(&'static Format),
     /// The first bytes tell. Where the label promises a stream that is to become events, they only tell its format.
     /// Otherwise the body may also pass, or be refused, and the head is held back until that is known.
     Sniff(Label, Wanted),
+}
+
+/// How long the head of a stream is held back, and with it everything that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// What lets it go.
+    pub until: Until,
+    /// What lets it go in any case: the time since the response head.
+    pub within: Duration,
+}
+
+/// What shows that a stream is an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// An event with data that is no error.
+    Event,
+    /// Content, where the dialect is known; else such an event.
+    Content,
+}
+
+impl Hold {
+    /// Waits for nothing: only what came together with the head is judged before it is passed on.
+    pub const PEEK: Hold = Hold { until: Until::Event, within: Duration::ZERO };
 }
 
 /// What a client that asked for a stream can read, besides Server-Sent Events from the start.

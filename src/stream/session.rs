@@ -1,17 +1,23 @@
 //! One response on its way from an upstream to a client.
 
+mod body;
+mod early;
+mod ending;
+mod judging;
+
 use std::time::{Duration, Instant};
 
 use crate::bridge::sse as bridge;
 use crate::codec::charset::{Charset, Transcode};
-use crate::codec::coding::{self, Decoder};
+use crate::codec::coding::Decoder;
 use crate::codec::mask::Mask;
 use crate::codec::{Decode, Options};
 use crate::dialect::Dialect;
-use crate::format::{Format, SSE};
+use crate::format::Format;
 
-use super::gate::{Gate, Label, Verdict};
-use super::times::{Awaited, Times};
+use super::gate::{Gate, Label};
+use super::hold::{First, Held};
+use super::times::Times;
 use super::watch::Watch;
 use super::writer::Writer;
 use super::{Cause, Commit, End, Failure, Mode, Out, Outcome, Phase, Plan, Share, Stats, Wanted};
@@ -23,6 +29,12 @@ use super::{Cause, Commit, End, Failure, Mode, Out, Outcome, Phase, Plan, Share,
 pub struct Session {
     state: State,
     is_error: bool,
+    /// The route injects a credential.
+    injects: bool,
+    /// The client was given the head of a stream before the upstream answered.
+    early: bool,
+    /// The head, and what waits with it, while it is held back.
+    held: Option<Held>,
     writer: Writer,
     /// Takes the codings of the body off.
     coded: Option<Decoder>,
@@ -41,9 +53,19 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    Sniffing { gate: Gate, label: Label, wanted: Wanted },
+    Waiting(early::Waiting),
+    /// A response that can only be told of, in a stream that was opened before it.
+    Telling(early::Telling),
+    Sniffing {
+        gate: Gate,
+        label: Label,
+        wanted: Wanted,
+    },
     Passing,
-    Reframing { format: &'static Format, decoder: Box<dyn Decode> },
+    Reframing {
+        format: &'static Format,
+        decoder: Box<dyn Decode>,
+    },
     Refused,
 }
 
@@ -52,7 +74,11 @@ impl Session {
     pub fn new(plan: Plan, now: Instant) -> Self {
         let options = Options { limit: plan.max_event_bytes, repairs: plan.repairs };
         let times = Times::new(&plan, now);
+        let hold = plan.hold.filter(|_| !matches!(plan.mode, Mode::PassThrough | Mode::Await));
+        let mut writer = Writer::new(Watch::new(plan.dialect, plan.known_ai), plan.repairs, now);
+        writer.first = hold.map(First::new);
         let state = match plan.mode {
+            Mode::Await => State::Waiting(early::Waiting::default()),
             Mode::PassThrough => State::Passing,
             Mode::Reframe(format) => reframing(format, options, plan.charset),
             Mode::Sniff(label, wanted) => State::Sniffing { gate: Gate::new(label), label, wanted },
@@ -60,7 +86,10 @@ impl Session {
         Session {
             state,
             is_error: plan.is_error,
-            writer: Writer::new(Watch::new(plan.dialect, plan.known_ai), plan.repairs, now),
+            injects: plan.injects,
+            early: plan.mode == Mode::Await,
+            held: hold.map(|hold| Held::new(hold, now)),
+            writer,
             coded: plan.coding.map(Decoder::new),
             behind: false,
             ended: false,
@@ -74,9 +103,11 @@ impl Session {
         }
     }
 
-    /// What head the client is to be given; `None` while that is open.
+    /// What head the client is to be given; `None` while that is open. Of a request that was answered early, nothing.
     pub fn commit(&self) -> Option<Commit> {
         match &self.state {
+            State::Waiting(_) | State::Telling(_) => None,
+            _ if self.held.is_some() => None,
             State::Sniffing { .. } => self.promised().map(Commit::Reframe),
             State::Passing => Some(Commit::PassThrough),
             State::Reframing { format, .. } => Some(Commit::Reframe(format)),
@@ -97,13 +128,15 @@ impl Session {
         }
         self.note_gap(now);
         self.times.input(now);
-        if let Some(coded) = &mut self.coded {
-            coded.push(bytes);
-            self.behind = true;
-            return self.go_on(now, out);
-        }
-        self.take(bytes, now, out);
-        self.enforce_bounds(now, out);
+        self.holding(now, out, |session, out| {
+            if let Some(coded) = &mut session.coded {
+                coded.push(bytes);
+                session.behind = true;
+                return session.decode_more(now, out);
+            }
+            session.take(bytes, now, out);
+            session.enforce_bounds(now, out);
+        });
     }
 
     /// Whether [`Session::go_on`] is to be called before there is more input: once the client has taken what is there.
@@ -113,29 +146,7 @@ impl Session {
 
     /// Decodes more of what a coded body has brought, 64 KiB at the most: so what it blows up to waits in its coding.
     pub fn go_on(&mut self, now: Instant, out: &mut Out) {
-        let (mut piece, mut decoded) = ([0; PIECE_BYTES], 0);
-        while decoded < TURN_BYTES && self.is_behind() {
-            let Some(coded) = &mut self.coded else { return };
-            match coded.pull(&mut piece) {
-                Ok(0) => self.behind = false,
-                Ok(length) => {
-                    decoded += length;
-                    self.take(&piece[..length], now, out);
-                }
-                Err(error) => {
-                    let cause = match error {
-                        coding::Error::Corrupt => Cause::UpstreamMalformed,
-                        coding::Error::Window { .. } => Cause::UpstreamCodingWindow,
-                        coding::Error::Ratio => Cause::UpstreamCodingRatio,
-                    };
-                    self.fail(Failure::new(cause, error.to_string()), now, out);
-                }
-            }
-        }
-        self.enforce_bounds(now, out);
-        if self.ended && !self.behind {
-            self.upstream_ended(now, out);
-        }
+        self.holding(now, out, |session, out| session.decode_more(now, out));
     }
 
     /// An upstream that never pauses must not outlive a bound: ticks come only in its pauses.
@@ -161,16 +172,30 @@ impl Session {
             self.ended = true;
             return;
         }
+        self.holding(now, out, |session, out| session.finish(now, out));
+    }
+
+    fn finish(&mut self, now: Instant, out: &mut Out) {
+        if self.outcome.is_some() {
+            return;
+        }
         if self.coded.as_ref().is_some_and(|coded| !coded.is_whole()) {
             let message = "the upstream's coded body ended in the middle";
             return self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
+        }
+        if let State::Telling(_) = &self.state {
+            return self.tell(now, out);
         }
         if let State::Sniffing { gate, .. } = &self.state {
             if gate.text().is_empty() && self.promised().is_none() {
                 let message = "the upstream answered a stream request with an empty body";
                 return self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
             }
-            self.decide(gate.end(), now, out);
+            let verdict = gate.end();
+            self.decide(verdict, now, out);
+            if self.outcome.is_some() {
+                return;
+            }
         }
         if let State::Passing = &self.state {
             if let Some(mask) = &mut self.mask {
@@ -192,15 +217,26 @@ impl Session {
     /// The upstream's body broke off, or a bound of tidegate's ended it.
     pub fn upstream_failed(&mut self, failure: Failure, now: Instant, out: &mut Out) {
         if self.outcome.is_none() {
-            self.flush(now, out);
-            self.fail(failure, now, out);
+            self.holding(now, out, |session, out| {
+                session.flush(now, out);
+                session.fail(failure, now, out);
+            });
         }
     }
 
     /// Time has come to `now`: writes a heartbeat, or ends the stream, if one is due. Returns when to call
     /// again at the latest. Any other call may move that later, never earlier, but the one that
-    /// [commits](Session::commit), or leaves an event [ripe](Session::is_ripening): call again then.
+    /// [commits](Session::commit), brings the [answer](Session::answered), or says so
+    /// ([`Session::wants_tick`]): call again then.
     pub fn tick(&mut self, now: Instant, out: &mut Out) -> Option<Instant> {
+        // What was held back for long enough goes first; a heartbeat may follow it at once.
+        self.holding(now, out, |_, _| ());
+        let mut next = None;
+        self.holding(now, out, |session, out| next = session.elapse(now, out));
+        next
+    }
+
+    fn elapse(&mut self, now: Instant, out: &mut Out) -> Option<Instant> {
         if self.outcome.is_some() {
             return None;
         }
@@ -211,26 +247,26 @@ impl Session {
             self.expire(cause, after, now, out);
             return None;
         }
-        if self.is_reframed() && self.times.wants_heartbeat(now, self.writer.last_write) {
+        if self.beats() && (self.opens() || self.times.wants_heartbeat(now, self.writer.last_write)) {
             let own = self.writer.watch.dialect().and_then(|dialect| dialect.heartbeat);
             out.bytes.extend_from_slice(own.map_or(bridge::HEARTBEAT, str::as_bytes));
             self.writer.wrote(now, out);
         }
-        self.times.deadline(self.awaited(), self.is_reframed().then_some(self.writer.last_write))
+        let last_write = self.beats().then_some(self.writer.last_write);
+        let held_until = self.held.as_ref().map(|held| held.deadline).filter(|deadline| *deadline > now);
+        self.times.next(self.awaited(), last_write, held_until)
     }
 
-    /// Whether an event is held back that lacks only a sign that it is over, and leaves soon without one.
-    pub fn is_ripening(&self) -> bool {
-        self.times.ripe_at.is_some()
+    /// Whether the last call has moved what is due to earlier than the last tick said: an event is ripe, which lacks only
+    /// a sign that it is over, or the first byte has come, from which on `event_gap` counts.
+    pub fn wants_tick(&self) -> bool {
+        self.times.is_hurried()
     }
 
     /// Running streams must end now: the `drain` timeout ran out, or tidegate was told not to wait for it.
     pub fn drain(&mut self, now: Instant, out: &mut Out) {
-        if self.outcome.is_none() {
-            self.flush(now, out);
-            let message = "the proxy is shutting down and could not wait for the end of the stream";
-            self.fail(Failure::new(Cause::TidegateDrain, message), now, out);
-        }
+        let message = "the proxy is shutting down and could not wait for the end of the stream";
+        self.upstream_failed(Failure::new(Cause::TidegateDrain, message), now, out);
     }
 
     /// The client's connection or stream is gone, or was given up.
@@ -271,165 +307,20 @@ impl Session {
     }
 
     fn note_gap(&mut self, now: Instant) {
-        self.writer.stats.longest_gap = self.writer.stats.longest_gap.max(self.times.gap(now));
-    }
-
-    /// The format that the label promises, while the bytes have not said otherwise: whatever they are, the client gets
-    /// events.
-    fn promised(&self) -> Option<&'static Format> {
-        match &self.state {
-            State::Sniffing { label: Label::Format(format), wanted: Wanted::Events, .. } => Some(format),
-            _ => None,
+        if let State::Waiting(_) = self.state {
+            return;
         }
+        self.writer.stats.longest_gap = self.writer.stats.longest_gap.max(self.times.gap(now));
     }
 
     /// Whether the client is sent events.
     fn is_reframed(&self) -> bool {
-        matches!(self.state, State::Reframing { .. }) || self.promised().is_some()
+        self.early || matches!(self.state, State::Reframing { .. }) || self.promised().is_some()
     }
 
-    /// Decoded bytes of the body.
-    fn take(&mut self, bytes: &[u8], now: Instant, out: &mut Out) {
-        if self.outcome.is_some() {
-            return;
-        }
-        match &mut self.state {
-            State::Sniffing { gate, .. } => {
-                let verdict = gate.push(bytes);
-                self.decide(verdict, now, out);
-            }
-            State::Passing => {
-                match &mut self.mask {
-                    Some(mask) => mask.push(bytes, &mut out.bytes),
-                    None => out.bytes.extend_from_slice(bytes),
-                }
-                self.writer.passed(now, out);
-            }
-            State::Reframing { decoder, .. } => {
-                let writer = &mut self.writer;
-                let result = decoder.decode(bytes, &mut |item| writer.item(item, now, out));
-                let ripe = result.is_ok() && decoder.held() > 0 && decoder.is_ripe();
-                self.times.ripe(ripe, now);
-                if let Err(error) = result {
-                    return self.fail(Failure::from(error), now, out);
-                }
-            }
-            State::Refused => {}
-        }
-        self.account(now, out);
-    }
-
-    /// Counts what is held back for this stream: an unfinished event, and what its codings need.
-    fn account(&mut self, now: Instant, out: &mut Out) {
-        if self.outcome.is_some() {
-            return;
-        }
-        let carried = match &self.state {
-            State::Reframing { decoder, .. } => decoder.held(),
-            _ => 0,
-        };
-        if !self.share.hold(carried + self.coded.as_ref().map_or(0, Decoder::held)) {
-            let message =
-                "what is held back for all streams (unfinished events, coded bodies) exceeds max_carry_total";
-            self.fail(Failure::new(Cause::TidegateCarryExhausted, message), now, out);
-        }
-    }
-
-    /// Hands out the event that is ripe, if one is.
-    fn flush(&mut self, now: Instant, out: &mut Out) {
-        if let (Some(_), State::Reframing { decoder, .. }) = (self.times.ripe_at.take(), &mut self.state) {
-            let writer = &mut self.writer;
-            decoder.flush(&mut |item| writer.item(item, now, out));
-        }
-    }
-
-    /// Leaves the gate, or waits on.
-    fn decide(&mut self, verdict: Verdict, now: Instant, out: &mut Out) {
-        let format = match verdict {
-            Verdict::More => return,
-            Verdict::Html => {
-                let message = "the upstream answered a stream request with an HTML page";
-                return self.fail(Failure::new(Cause::UpstreamHtml, message), now, out);
-            }
-            Verdict::Pass => self.promised(),
-            Verdict::Stream(format) => Some(format),
-        };
-        let state = std::mem::replace(&mut self.state, State::Passing);
-        let State::Sniffing { gate, label, wanted } = state else { return self.state = state };
-        match format.filter(|format| **format == SSE || wanted == Wanted::Events) {
-            Some(format) => {
-                self.writer.stats.lying_label = Some(label).filter(|label| !label.is_true_of(format));
-                self.state = reframing(format, self.options, self.charset);
-                self.take(gate.text(), now, out);
-            }
-            None => self.take(&gate.into_held(), now, out),
-        }
-    }
-
-    fn judge_clean_end(&mut self, now: Instant, out: &mut Out) {
-        let watch = &self.writer.watch;
-        if watch.told_error() {
-            self.end(Outcome::new(Cause::UpstreamError, Phase::End), End::Clean, out);
-        } else if watch.lacks_finish() {
-            let message = "the upstream's stream ended before its answer was finished";
-            self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
-        } else if watch.lacks_everything() {
-            let message = "the upstream answered a stream request with no event";
-            self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
-        } else {
-            self.end(Outcome::DONE, End::Clean, out);
-        }
-    }
-
-    /// Ends the stream honestly: refused while nothing was promised, with the dialect's error event where there
-    /// is one, cut otherwise. What was already complete, or already told, is not told again.
-    fn fail(&mut self, failure: Failure, now: Instant, out: &mut Out) {
-        self.note_gap(now);
-        let mut outcome = failure.outcome(self.phase());
-        let end = match &self.state {
-            State::Passing => End::Abort,
-            _ if !self.is_reframed() => {
-                self.state = State::Refused;
-                End::Abort
-            }
-            _ if self.writer.watch.told_error_last() => {
-                outcome = Outcome::new(Cause::UpstreamError, Phase::End);
-                End::Clean
-            }
-            // The answer was whole before it broke; the failure stays as a note.
-            _ if self.writer.watch.is_over() => {
-                outcome = Outcome::DONE;
-                End::Clean
-            }
-            _ => match self.writer.watch.dialect().and_then(|dialect| dialect.told(&failure)) {
-                Some(event) => {
-                    out.bytes.extend_from_slice(event.as_bytes());
-                    self.writer.wrote(now, out);
-                    End::Clean
-                }
-                None => End::Abort,
-            },
-        };
-        self.failure = Some(failure);
-        self.end(outcome, end, out);
-    }
-
-    fn end(&mut self, outcome: Outcome, end: End, out: &mut Out) {
-        self.outcome = Some(outcome);
-        out.end = Some(end);
-    }
-
-    fn phase(&self) -> Phase {
-        if self.writer.stats.first_event.is_some() { Phase::Body } else { Phase::FirstEvent }
-    }
-
-    /// What is still awaited; a body that passes has no events.
-    fn awaited(&self) -> Awaited {
-        let may_come = !matches!(self.state, State::Passing);
-        Awaited {
-            event: may_come && self.writer.stats.first_event.is_none(),
-            content: may_come && self.writer.watch.awaits_content(),
-        }
+    /// Whether heartbeats may be written: there is no place for them before a head.
+    fn beats(&self) -> bool {
+        self.held.is_none() && self.is_reframed()
     }
 }
 
@@ -444,12 +335,6 @@ fn reframing(format: &'static Format, options: Options, charset: Option<Charset>
 
 /// Input of a coded body that is taken at a time.
 const CODED_BITE_BYTES: usize = 16 << 10;
-
-/// What is decoded of a coded body before the client must have taken what there is.
-const TURN_BYTES: usize = 64 << 10;
-
-/// What is decoded at a time.
-const PIECE_BYTES: usize = 8 << 10;
 
 #[cfg(test)]
 #[path = "session_tests.rs"]

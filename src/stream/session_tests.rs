@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::Budget;
+use super::body::{PIECE_BYTES, TURN_BYTES};
 use super::*;
 use crate::codec::charset::Charset;
 use crate::codec::coding::Codings;
 use crate::codec::repair::Repairs;
 use crate::dialect::{ANTHROPIC, GENERIC, OLLAMA, OPENAI_CHAT};
-use crate::format::{AWS_EVENTSTREAM, JSON_ARRAY, NDJSON, TEXT};
+use crate::format::{AWS_EVENTSTREAM, JSON_ARRAY, NDJSON, SSE, TEXT};
+
+#[path = "session_held_tests.rs"]
+mod held;
 
 /// A session, the time, and all that a client has been sent.
 struct Rig {
@@ -31,6 +35,8 @@ fn plan(mode: Mode) -> Plan {
         charset: None,
         repairs: Repairs::auto(false),
         mask: None,
+        injects: false,
+        hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         first_event: Some(Duration::from_secs(600)),
         first_content: None,
@@ -279,7 +285,7 @@ fn ndjson_lines_become_events_with_their_bytes_unchanged() {
 fn an_event_that_lacks_only_its_blank_line_leaves_after_50_ms() {
     let mut rig = Rig::new(openai());
     assert_eq!(rig.input("data: {\"t\":1}\n"), "");
-    assert!(rig.session.is_ripening());
+    assert!(rig.session.wants_tick());
     let mut wait = |milliseconds| {
         rig.now += Duration::from_millis(milliseconds);
         rig.call(|session, now, out| {
@@ -308,11 +314,11 @@ fn an_event_that_lacks_only_its_blank_line_leaves_after_50_ms() {
     ] {
         let mut rig = Rig::new(openai());
         rig.input(text);
-        assert_eq!(rig.session.is_ripening(), ripens, "{text:?}");
+        assert_eq!(rig.session.wants_tick(), ripens, "{text:?}");
     }
     let mut unknown = Rig::new(plan(Mode::Reframe(&SSE)));
     unknown.input("data: {\"t\":1}\n");
-    assert!(!unknown.session.is_ripening(), "of an unknown stream nobody knows that events are JSON");
+    assert!(!unknown.session.wants_tick(), "of an unknown stream nobody knows that events are JSON");
 }
 
 #[test]
@@ -611,8 +617,8 @@ fn nothing_is_promised_for_a_page_an_empty_body_or_a_break_before_the_first_byte
     rig.failed(Cause::UpstreamTruncated);
     assert_eq!(refusal(&rig), (502, "upstream_truncated".into()));
     let mut rig = sniff();
-    assert_eq!(rig.pass(300), "");
-    assert_eq!(refusal(&rig), (504, "upstream_timeout_event_gap".into()));
+    assert_eq!(rig.pass(600), "");
+    assert_eq!(refusal(&rig), (504, "upstream_timeout_first_event".into()));
     let mut rig = sniff();
     rig.call(Session::drain);
     assert_eq!(refusal(&rig), (503, "tidegate_drain".into()));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Cause, Plan};
+use super::{Cause, Mode, Plan};
 
 /// What has not come yet.
 #[derive(Debug, Clone, Copy)]
@@ -23,20 +23,31 @@ pub(super) struct Times {
     total: Option<(Instant, Duration)>,
     started: Instant,
     last_input: Instant,
+    /// A byte has come.
+    flows: bool,
+    /// What the last tick said is due next, if there was one.
+    told: Option<Option<Instant>>,
+    /// Something is due before that.
+    hurried: bool,
     /// When the event is handed out that is ripe, if one is.
     pub(super) ripe_at: Option<Instant>,
 }
 
 impl Times {
     pub(super) fn new(plan: &Plan, now: Instant) -> Self {
+        // Before there is a response, its bounds do not count.
+        let bound = |bound: Option<Duration>| bound.filter(|_| plan.mode != Mode::Await);
         Times {
             heartbeat: plan.heartbeat,
-            first_event: plan.first_event,
-            first_content: plan.first_content,
-            event_gap: plan.event_gap,
+            first_event: bound(plan.first_event),
+            first_content: bound(plan.first_content),
+            event_gap: bound(plan.event_gap),
             total: plan.total,
             started: now,
             last_input: now,
+            flows: false,
+            told: None,
+            hurried: false,
             ripe_at: None,
         }
     }
@@ -44,6 +55,28 @@ impl Times {
     /// The upstream has sent something.
     pub(super) fn input(&mut self, now: Instant) {
         self.last_input = now;
+        if !self.flows {
+            self.flows = true;
+            let due = self.event_gap.map(|gap| now + gap);
+            let is_later = |told: Option<Instant>| due.is_some_and(|due| told.is_none_or(|told| due < told));
+            self.hurried = self.told.is_some_and(is_later);
+        }
+    }
+
+    /// Whether something is due before what the last tick said.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.hurried || self.ripe_at.is_some()
+    }
+
+    /// Whether there are heartbeats at all.
+    pub(super) fn beats(&self) -> bool {
+        self.heartbeat.is_some()
+    }
+
+    /// Since when the upstream has been silent inside its body. Before the first event the body has not begun until its
+    /// first byte: until then `first_event` alone is the bound, which would never be reached otherwise.
+    fn silent_since(&self, awaited: Awaited) -> Option<Instant> {
+        (self.flows || !awaited.event).then_some(self.last_input)
     }
 
     /// How long the upstream has been silent.
@@ -69,7 +102,9 @@ impl Times {
         {
             return Some((Cause::TidegateTimeoutTotal, after));
         }
-        if let Some(after) = since(self.last_input, self.event_gap) {
+        if let Some(silent) = self.silent_since(awaited)
+            && let Some(after) = since(silent, self.event_gap)
+        {
             return Some((Cause::UpstreamTimeoutEventGap, after));
         }
         if awaited.event
@@ -85,19 +120,28 @@ impl Times {
         None
     }
 
-    /// What is due next. `last_write` where heartbeats are written.
-    pub(super) fn deadline(&self, awaited: Awaited, last_write: Option<Instant>) -> Option<Instant> {
-        [
+    /// What is due next. `last_write` where heartbeats are written, `held_until` while the head is held back.
+    pub(super) fn next(
+        &mut self,
+        awaited: Awaited,
+        last_write: Option<Instant>,
+        held_until: Option<Instant>,
+    ) -> Option<Instant> {
+        self.hurried = false;
+        let next = [
             self.total.map(|(deadline, _)| deadline),
-            self.event_gap.map(|gap| self.last_input + gap),
+            self.event_gap.zip(self.silent_since(awaited)).map(|(gap, silent)| silent + gap),
             self.first_event.filter(|_| awaited.event).map(|bound| self.started + bound),
             self.first_content.filter(|_| awaited.content).map(|bound| self.started + bound),
             self.heartbeat.zip(last_write).map(|(silence, last_write)| last_write + silence),
             self.ripe_at,
+            held_until,
         ]
         .into_iter()
         .flatten()
-        .min()
+        .min();
+        self.told = Some(next);
+        next
     }
 }
 

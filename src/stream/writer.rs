@@ -7,6 +7,7 @@ use crate::codec::repair::{Repair, Repairs};
 use crate::codec::{Data, Event, Item, json};
 use crate::dialect::{Dialect, Sign};
 
+use super::hold::First;
 use super::watch::Watch;
 use super::{Out, Stats};
 
@@ -19,11 +20,13 @@ pub(super) struct Writer {
     /// The last event was `[DONE]`.
     done: bool,
     pub(super) last_write: Instant,
+    /// What came first, while the head is held back for it.
+    pub(super) first: Option<First>,
 }
 
 impl Writer {
     pub(super) fn new(watch: Watch, repairs: Repairs, now: Instant) -> Self {
-        Writer { watch, stats: Stats::default(), repairs, done: false, last_write: now }
+        Writer { watch, stats: Stats::default(), repairs, done: false, last_write: now, first: None }
     }
 
     pub(super) fn item(&mut self, item: Item<'_>, now: Instant, out: &mut Out) {
@@ -61,6 +64,9 @@ impl Writer {
             }
         }
         self.watch.event(&event);
+        if let Some(first) = &mut self.first {
+            first.event(&event, &self.watch);
+        }
         let from = out.bytes.len();
         bridge::event(&event, &mut out.bytes);
         if event.name == Some(b"error") && self.watch.dialect().is_some_and(Dialect::tells_without_a_space) {

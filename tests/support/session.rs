@@ -50,6 +50,8 @@ pub fn plan(format: &'static Format, path: &str) -> Plan {
         charset: None,
         repairs: Repairs::auto(dialect.is_some()),
         mask: None,
+        injects: false,
+        hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         first_event: None,
         first_content: None,
@@ -77,6 +79,7 @@ pub fn said<'b>(plan: Plan, pieces: impl IntoIterator<Item = &'b [u8]>) -> Said 
 /// Plays a stream that ends so after these pieces.
 pub fn played<'b>(plan: Plan, pieces: impl IntoIterator<Item = &'b [u8]>, ending: Ending) -> Said {
     let silence = plan.event_gap.unwrap_or_default();
+    let plan = Plan { first_event: plan.first_event.or(plan.event_gap), ..plan };
     let now = Instant::now();
     let mut session = Session::new(plan, now);
     let (mut out, mut units) = (Out::default(), Vec::new());

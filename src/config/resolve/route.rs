@@ -9,7 +9,7 @@ use crate::auth::bearer::Bearer;
 use crate::auth::header::{Header, HeaderContent};
 use crate::auth::query::Query;
 use crate::codec::repair::Repairs;
-use crate::config::file::{self, Charset, ClientCredentials, File, HostHeader, Inject, Intent};
+use crate::config::file::{self, Charset, ClientCredentials, Commit, File, HostHeader, Inject, Intent};
 use crate::config::forms::{self, Content};
 use crate::config::mistake::{Collector, suggestion};
 use crate::config::{
@@ -18,6 +18,7 @@ use crate::config::{
 };
 use crate::dialect::DIALECTS;
 use crate::format::FORMATS;
+use crate::stream::{Hold, Until};
 
 /// The routes in the order of `file`; `None` if any of them has a mistake.
 pub(super) fn routes<'l>(
@@ -216,6 +217,12 @@ fn stream(typed: &file::Stream) -> Option<StreamSettings> {
             Intent::Stream => Some(true),
             Intent::Plain => Some(false),
         },
+        hold: match typed.commit {
+            Commit::Head => Hold::PEEK,
+            Commit::FirstEvent => Hold { until: Until::Event, within: typed.commit_within.0 },
+            Commit::FirstContent => Hold { until: Until::Content, within: typed.commit_within.0 },
+        },
+        early_head: typed.early_head.0,
         heartbeat: typed.heartbeat.0,
         max_event_bytes: typed.max_event_bytes.bytes(),
     })

@@ -10,12 +10,14 @@ use tidegate::codec::repair::Repairs;
 use tidegate::dialect::Dialect;
 use tidegate::format::{NDJSON, SSE};
 use tidegate::stream::{
-    Budget, Cause, Commit, End, Failure, Label, Mode, Out, Outcome, Plan, Session, Wanted,
+    Budget, Cause, Commit, End, Failure, Hold, Label, Mode, Out, Outcome, Plan, Session, Until, Wanted,
 };
 use tidegate_fuzz::{Owned, cuts, events};
 
 const EVENT_BYTES: usize = 2048;
 const BUDGET_BYTES: usize = 128 << 10;
+/// What may wait for the head, and then leaves with it.
+const HELD_BYTES: usize = 256 << 10;
 
 /// A session, what it has said, and what must hold of that.
 struct Rig {
@@ -40,6 +42,7 @@ fn plan(first: u8, second: u8, budget: &Arc<Budget>, now: Instant) -> Plan {
     };
     let paths = ["/", "/v1/chat/completions", "/v1/messages", "/api/chat"];
     let names = ["", "", "", "gzip", "deflate", "br", "zstd", "gzip, br"];
+    let until = if first & 1 == 0 { Until::Event } else { Until::Content };
     let coding = names[usize::from(second >> 2) % names.len()];
     Plan {
         mode,
@@ -51,6 +54,8 @@ fn plan(first: u8, second: u8, budget: &Arc<Budget>, now: Instant) -> Plan {
         // What is put right depends on time: then only the units and the outcome are looked at.
         repairs: if mends(second) { Repairs::all() } else { Repairs::NONE },
         mask: None,
+        injects: false,
+        hold: (second & 64 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),
         heartbeat: Some(Duration::from_secs(15)),
         first_event: Some(Duration::from_secs(600)),
         first_content: Some(Duration::from_secs(900)),
@@ -104,7 +109,7 @@ impl Rig {
             while self.session.is_behind() {
                 self.call(|session, now, out| session.go_on(now, out));
                 assert!(
-                    self.out.bytes.len() <= 4 * (64 << 10) + 4 * EVENT_BYTES,
+                    self.out.bytes.len() <= HELD_BYTES + 4 * (64 << 10) + 4 * EVENT_BYTES,
                     "one turn gives a bounded amount"
                 );
             }

@@ -1,0 +1,78 @@
+//! The head of a stream, held back until it is known what came.
+//!
+//! While it is held, everything that is written waits with it, heartbeats too: there is no place for them before a
+//! head. What is seen meanwhile ([`First`]) decides: an answer lets everything go at once, an error becomes a true
+//! status. Bounded in time by the plan, and by [`MAX_BYTES`] of output. Kept by the [session](super::Session).
+
+use std::time::Instant;
+
+use crate::codec::sse::data_lines;
+use crate::codec::{Data, Event};
+use crate::dialect::is_blank;
+
+use super::plan::{Hold, Out, Until};
+use super::quote;
+use super::watch::Watch;
+
+/// A head that is held back.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// When it goes in any case.
+    pub(super) deadline: Instant,
+    /// What waits with it; between two calls of the session.
+    pub(super) out: Out,
+}
+
+/// What came first.
+#[derive(Debug)]
+pub(super) struct First {
+    until: Until,
+    /// Something that counts as an answer.
+    pub(super) answer: bool,
+    /// An error, before that: the name and the data of its event.
+    error: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Held {
+    pub(super) fn new(hold: Hold, now: Instant) -> Self {
+        Held { deadline: now + hold.within, out: Out::default() }
+    }
+}
+
+impl First {
+    pub(super) fn new(hold: Hold) -> Self {
+        First { until: hold.until, answer: false, error: None }
+    }
+
+    /// An event that the watch has seen goes to the client.
+    pub(super) fn event(&mut self, event: &Event<'_>, watch: &Watch) {
+        if self.answer || self.error.is_some() {
+            return;
+        }
+        let dialect = watch.dialect();
+        // Where nothing is told inside a stream (MCP), an error is an answer like any other.
+        let may_tell = dialect.is_none_or(|dialect| dialect.told.is_some());
+        let says_so = || event.data.line().filter(|_| dialect.is_some()).is_some_and(quote::is_error);
+        if may_tell && (watch.told_error() || says_so()) {
+            self.error = Some((event.name.unwrap_or_default().to_vec(), data(event)));
+        } else if !is_blank(event) {
+            self.answer = self.until == Until::Event || !watch.awaits_content();
+        }
+    }
+
+    /// The name and the data of an error event, if that came first; only once.
+    pub(super) fn take_error(&mut self) -> Option<(Vec<u8>, Vec<u8>)> {
+        self.error.take()
+    }
+}
+
+fn data(event: &Event<'_>) -> Vec<u8> {
+    match event.data {
+        Data::None => Vec::new(),
+        Data::Line(text) | Data::Text(text) => text.to_vec(),
+        Data::Block(block) => data_lines(block).collect::<Vec<_>>().join(&b'\n'),
+    }
+}
+
+/// Output that is held back at the most.
+pub(super) const MAX_BYTES: usize = 256 << 10;

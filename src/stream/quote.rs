@@ -1,0 +1,335 @@
+//! What an upstream says of its own error: the words, and the status that it names.
+//!
+//! Read only where an error was found in place of an answer, once per stream at the most; an answer is never parsed.
+//! Servers say it in many forms, none of them a standard: the fields below are those of OpenAI (`error.message`, `code`,
+//! `type`), Anthropic (`error.type`), Google (`error.code`, `error.status`), DashScope (`code`, and a comment
+//! `:HTTP_STATUS/400`), Dify (`status`), Baidu (`error_code`, `error_msg`), MiniMax (`base_resp`), FastAPI (`detail`) and
+//! AWS (the name of the exception), as their references have them (seen 2026-11).
+
+use http::StatusCode;
+use memchr::memmem;
+use serde_json::Value;
+
+use crate::codec::{Data, Event};
+use crate::dialect::{Dialect, GENERIC, Sign};
+
+/// An upstream's own account of its error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Quote {
+    status: Option<StatusCode>,
+    words: Option<String>,
+    body: Option<Vec<u8>>,
+}
+
+impl Quote {
+    /// Of an error: the data of an event, or a body. `name` is that of the event.
+    pub(super) fn of(name: &[u8], text: &[u8], dialect: Option<&Dialect>) -> Self {
+        let Ok(text) = std::str::from_utf8(text.trim_ascii()) else {
+            return Quote { status: None, words: None, body: None };
+        };
+        let Some(value) = object(text.as_bytes()) else {
+            let words = Some(text).filter(|text| !text.is_empty() && !text.starts_with('<'));
+            return Quote { status: named(name), words: words.map(clipped), body: None };
+        };
+        let event = Event {
+            name: Some(name).filter(|name| !name.is_empty()),
+            data: Data::Line(text.as_bytes()),
+            ..Event::default()
+        };
+        let reads_it = |dialect: &Dialect| *dialect != GENERIC && (dialect.sign)(&event) == Sign::Error;
+        Quote {
+            status: status(&value).or_else(|| named(name)),
+            words: Some(clipped(words(&value).unwrap_or(text))),
+            body: dialect.is_some_and(reads_it).then(|| text.as_bytes().to_vec()),
+        }
+    }
+
+    /// With this status, if the error itself names none.
+    pub(super) fn or_status(self, status: Option<StatusCode>) -> Self {
+        Quote { status: self.status.or(status), ..self }
+    }
+
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    /// For people.
+    pub(super) fn words(&self) -> Option<&str> {
+        self.words.as_deref()
+    }
+
+    /// The error as it came, where clients of the dialect read it.
+    pub(super) fn body(&self) -> Option<&[u8]> {
+        self.body.as_deref()
+    }
+}
+
+/// Whether this JSON object is an error and nothing else: what stands where an answer should be is believed to be one only
+/// if it says so and has no answer in it.
+pub(super) fn is_error(text: &[u8]) -> bool {
+    if !may_be_error(text) {
+        return false;
+    }
+    let Some(value) = object(text) else { return false };
+    let has = |key: &str| value.get(key).is_some_and(|value| !is_nothing(value));
+    if ANSWERS.into_iter().any(has) {
+        return false;
+    }
+    let number = |value: &Value| value.as_i64().or_else(|| value.as_str()?.parse().ok());
+    let failed = |value: Option<&Value>| value.and_then(number).is_some_and(|code| code != 0);
+    let told = |key: &str| value.get(key).is_some_and(Value::is_string);
+    let code = value.get("code");
+    // Words such as "InvalidApiKey"; numbers only where they cannot be taken for a success.
+    let is_code = match code.and_then(number) {
+        Some(code) => code >= 400,
+        None => code
+            .and_then(Value::as_str)
+            .is_some_and(|code| !code.is_empty() && !SUCCESSES.contains(&code.to_ascii_lowercase().as_str())),
+    };
+    has("error")
+        || failed(value.get("error_code")) && told("error_msg")
+        || failed(value.pointer("/base_resp/status_code"))
+        || is_code && told("message")
+        || value.get("type").and_then(Value::as_str) == Some("error") && told("message")
+        || has("detail") && value.as_object().is_some_and(|object| object.len() == 1)
+}
+
+/// Whether an object that begins so may be an error. Cheap; `true` promises nothing.
+pub(super) fn may_be_error(beginning: &[u8]) -> bool {
+    let beginning = beginning.trim_ascii_start();
+    let has = |key: &&[u8]| memmem::find(&beginning[..beginning.len().min(LOOK_BYTES)], key).is_some();
+    beginning.first() == Some(&b'{') && KEYS.iter().any(has)
+}
+
+/// The status that a line of DashScope's names: `:HTTP_STATUS/400`.
+pub(super) fn status_line(written: &[u8]) -> Option<StatusCode> {
+    let at = memmem::find(written, STATUS_LINE)? + STATUS_LINE.len();
+    std::str::from_utf8(written.get(at..at + 3)?).ok()?.parse().ok().and_then(error_status)
+}
+
+fn object(text: &[u8]) -> Option<Value> {
+    serde_json::from_slice(text).ok().filter(Value::is_object)
+}
+
+/// Null, false, 0, or empty.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+fn words(value: &Value) -> Option<&str> {
+    let inner = value.get("error").filter(|error| error.is_object());
+    let objects = inner.into_iter().chain([value]).chain(value.get("base_resp"));
+    // Last, since Spring says `{"error":"Not Found","message":"…"}`.
+    let short = text(value, "error");
+    objects.flat_map(|object| WORDS.iter().filter_map(|key| text(object, key))).next().or(short)
+}
+
+fn text<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.get(key)?.as_str()
+}
+
+/// The status that an error names: as a number, else by a word that stands for one.
+fn status(value: &Value) -> Option<StatusCode> {
+    let inner = value.get("error").filter(|error| error.is_object());
+    let objects = || inner.into_iter().chain([value]);
+    let fields = |keys: &'static [&str]| {
+        objects().flat_map(move |object| keys.iter().filter_map(move |key| object.get(key)))
+    };
+    let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    let by_number = fields(&["code", "status", "status_code", "statusCode", "http_status"])
+        .filter_map(number)
+        .find_map(|number| u16::try_from(number).ok().and_then(error_status));
+    by_number.or_else(|| {
+        let mut words = fields(&["code", "status", "type"]).filter_map(Value::as_str);
+        words.find_map(|word| named(word.as_bytes()))
+    })
+}
+
+fn error_status(number: u16) -> Option<StatusCode> {
+    StatusCode::from_u16(number).ok().filter(|status| status.is_client_error() || status.is_server_error())
+}
+
+/// The status that this word stands for.
+fn named(word: &[u8]) -> Option<StatusCode> {
+    let (_, status) = NAMES.iter().find(|(names, _)| names.iter().any(|name| name.as_bytes() == word))?;
+    error_status(*status)
+}
+
+/// The beginning, if it is long: nobody reads more.
+fn clipped(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_WORDS)].to_owned()
+}
+
+/// What stands in answers. An error of JSON-RPC is an answer to its caller (MCP, A2A), with status 200.
+const ANSWERS: [&str; 7] = ["choices", "candidates", "output", "data", "result", "results", "jsonrpc"];
+
+/// Where words stand, the best first.
+const WORDS: [&str; 7] =
+    ["message", "error_msg", "errorText", "detail", "msg", "status_msg", "error_description"];
+
+/// Codes that say that all is well.
+const SUCCESSES: [&str; 3] = ["success", "ok", "succeeded"];
+
+/// What stands in errors, near their beginning.
+const KEYS: [&[u8]; 6] =
+    [b"\"error\"", b"\"error_", b"\"base_resp\"", b"\"code\"", b"\"detail\"", b"\"message\""];
+
+const STATUS_LINE: &[u8] = b":HTTP_STATUS/";
+
+/// How far [`may_be_error`] looks.
+const LOOK_BYTES: usize = 512;
+
+/// Longest account of an error that is passed on, in bytes.
+const MAX_WORDS: usize = 4 << 10;
+
+/// Words for statuses. 529 is Anthropic's own for "overloaded".
+const NAMES: [(&[&str], u16); 12] = [
+    (
+        &[
+            "invalid_request_error",
+            "context_length_exceeded",
+            "INVALID_ARGUMENT",
+            "FAILED_PRECONDITION",
+            "InvalidParameter",
+            "DataInspectionFailed",
+            "validationException",
+        ],
+        400,
+    ),
+    (&["authentication_error", "invalid_api_key", "UNAUTHENTICATED", "InvalidApiKey"], 401),
+    (&["billing_error"], 402),
+    (&["permission_error", "PERMISSION_DENIED", "AccessDenied", "accessDeniedException"], 403),
+    (&["not_found_error", "model_not_found", "NOT_FOUND", "ModelNotFound"], 404),
+    (&["request_too_large"], 413),
+    (
+        &[
+            "rate_limit_error",
+            "rate_limit_exceeded",
+            "insufficient_quota",
+            "RESOURCE_EXHAUSTED",
+            "Throttling",
+            "Throttling.RateQuota",
+            "Throttling.AllocationQuota",
+            "throttlingException",
+        ],
+        429,
+    ),
+    (&["api_error", "server_error", "INTERNAL", "InternalError", "internalServerException"], 500),
+    (&["UNAVAILABLE", "serviceUnavailableException"], 503),
+    (&["timeout_error", "DEADLINE_EXCEEDED"], 504),
+    (&["modelTimeoutException"], 408),
+    (&["overloaded_error"], 529),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::{ANTHROPIC, OPENAI_CHAT};
+
+    #[test]
+    fn status_is_the_one_that_the_error_names() {
+        for (text, status) in [
+            (
+                r#"{"error":{"message":"x","type":"invalid_request_error","code":"invalid_api_key"}}"#,
+                Some(401),
+            ),
+            (r#"{"error":{"message":"x","type":"tokens","code":"rate_limit_exceeded"}}"#, Some(429)),
+            (r#"{"error":{"message":"x","code":429}}"#, Some(429)),
+            (r#"{"error":{"message":"x","code":"503"}}"#, Some(503)),
+            (r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#, Some(529)),
+            (r#"{"error":{"code":400,"message":"x","status":"INVALID_ARGUMENT"}}"#, Some(400)),
+            (r#"{"error":{"message":"x","status":"RESOURCE_EXHAUSTED"}}"#, Some(429)),
+            (r#"{"event":"error","status":404,"code":"not_found","message":"x"}"#, Some(404)),
+            (r#"{"code":"InvalidApiKey","message":"x","request_id":"r"}"#, Some(401)),
+            (r#"{"error_code":17,"error_msg":"x"}"#, None),
+            (r#"{"error":{"message":"x","code":200}}"#, None),
+            (r#"{"error":{"message":"x","code":99999999999}}"#, None),
+            ("nothing", None),
+        ] {
+            let quote = Quote::of(b"", text.as_bytes(), None);
+            assert_eq!(quote.status().map(|status| status.as_u16()), status, "{text}");
+        }
+        let exception = Quote::of(b"throttlingException", br#"{"message":"slow down"}"#, None);
+        assert_eq!(
+            (exception.status().map(|it| it.as_u16()), exception.words()),
+            (Some(429), Some("slow down"))
+        );
+        assert_eq!(status_line(b"id: 1\n:HTTP_STATUS/400\n"), Some(StatusCode::BAD_REQUEST));
+        assert_eq!(status_line(b":HTTP_STATUS/200\n"), None);
+        assert_eq!(status_line(b":HTTP_STATUS/4"), None);
+    }
+
+    #[test]
+    fn words_are_the_upstreams_and_never_a_page() {
+        for (text, words) in [
+            (r#"{"error":{"message":"boom"}}"#, Some("boom")),
+            (r#"{"error":"boom"}"#, Some("boom")),
+            (r#"{"status":404,"error":"Not Found","message":"boom"}"#, Some("boom")),
+            (r#"{"error_code":17,"error_msg":"boom"}"#, Some("boom")),
+            (r#"{"base_resp":{"status_code":1004,"status_msg":"boom"}}"#, Some("boom")),
+            (r#"{"type":"error","errorText":"boom"}"#, Some("boom")),
+            (r#"{"detail":[{"loc":1}]}"#, Some(r#"{"detail":[{"loc":1}]}"#)),
+            (" boom \n", Some("boom")),
+            ("<html>boom</html>", None),
+            ("", None),
+        ] {
+            assert_eq!(Quote::of(b"", text.as_bytes(), None).words(), words, "{text}");
+        }
+        assert_eq!(Quote::of(b"", b"\xff\xfe", None).words(), None);
+        let long = "\u{4f60}".repeat(MAX_WORDS);
+        let quote = Quote::of(b"", long.as_bytes(), None);
+        assert!(quote.words().is_some_and(|words| words.len() <= MAX_WORDS && long.starts_with(words)));
+    }
+
+    #[test]
+    fn body_is_kept_where_clients_of_the_dialect_read_it() {
+        let body = |text: &str, dialect| Quote::of(b"", text.as_bytes(), dialect).body().map(<[u8]>::to_vec);
+        let own = r#"{"error":{"message":"x"}}"#;
+        assert_eq!(body(own, Some(&OPENAI_CHAT)), Some(own.as_bytes().to_vec()));
+        assert_eq!(body(own, Some(&GENERIC)), None);
+        assert_eq!(body(own, None), None);
+        assert_eq!(body(r#"{"error_code":17}"#, Some(&OPENAI_CHAT)), None);
+        assert_eq!(Quote::of(b"error", b"overloaded", Some(&ANTHROPIC)).body(), None);
+    }
+
+    #[test]
+    fn answers_are_not_taken_for_errors() {
+        for error in [
+            r#"{"error":{"message":"x"}}"#,
+            r#"{"error":"x","choices":[]}"#,
+            r#"{"error_code":17,"error_msg":"x","id":"as-1"}"#,
+            r#"{"base_resp":{"status_code":1004,"status_msg":"x"}}"#,
+            r#"{"code":"InvalidApiKey","message":"x"}"#,
+            r#"{"code":500,"message":"x","data":null}"#,
+            r#"{"type":"error","message":"x"}"#,
+            r#"{"detail":"Not authenticated"}"#,
+        ] {
+            assert!(is_error(error.as_bytes()), "{error}");
+        }
+        for answer in [
+            r#"{"object":"response","error":null,"output":[]}"#,
+            r#"{"error":null,"choices":[{}]}"#,
+            r#"{"error":{"message":"x"},"choices":[{}]}"#,
+            r#"{"error_code":0,"error_msg":"ok"}"#,
+            r#"{"base_resp":{"status_code":0,"status_msg":"success"},"reply":"x"}"#,
+            r#"{"code":0,"message":"ok"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"x"}}"#,
+            r#"{"code":200,"message":"success","data":{}}"#,
+            r#"{"code":"success","message":"done"}"#,
+            r#"{"message":"hello"}"#,
+            r#"{"detail":"x","more":1}"#,
+            r#"[{"error":1}]"#,
+            r#"{"error":"#,
+            "",
+        ] {
+            assert!(!is_error(answer.as_bytes()), "{answer}");
+        }
+    }
+}

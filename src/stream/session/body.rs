@@ -1,0 +1,106 @@
+//! The bytes of a body on their way through a session: out of their coding, into events, and what waits meanwhile.
+
+use std::time::Instant;
+
+use super::super::{Cause, Failure, Out};
+use super::{Session, State};
+use crate::codec::coding::{self, Decoder};
+
+impl Session {
+    /// Decodes a turn's worth of a coded body.
+    pub(super) fn decode_more(&mut self, now: Instant, out: &mut Out) {
+        let (mut piece, mut decoded) = ([0; PIECE_BYTES], 0);
+        while decoded < TURN_BYTES && self.is_behind() {
+            let Some(coded) = &mut self.coded else { return };
+            match coded.pull(&mut piece) {
+                Ok(0) => self.behind = false,
+                Ok(length) => {
+                    decoded += length;
+                    self.take(&piece[..length], now, out);
+                }
+                Err(error) => {
+                    let cause = match error {
+                        coding::Error::Corrupt => Cause::UpstreamMalformed,
+                        coding::Error::Window { .. } => Cause::UpstreamCodingWindow,
+                        coding::Error::Ratio => Cause::UpstreamCodingRatio,
+                    };
+                    self.fail(Failure::new(cause, error.to_string()), now, out);
+                }
+            }
+        }
+        self.enforce_bounds(now, out);
+        if self.ended && !self.behind {
+            self.finish(now, out);
+        }
+    }
+
+    /// Decoded bytes of the body.
+    pub(super) fn take(&mut self, bytes: &[u8], now: Instant, out: &mut Out) {
+        if self.outcome.is_some() {
+            return;
+        }
+        match &mut self.state {
+            State::Sniffing { gate, .. } => {
+                let verdict = gate.push(bytes);
+                self.decide(verdict, now, out);
+            }
+            State::Waiting(_) => {}
+            State::Telling(telling) => {
+                if telling.take(bytes) {
+                    return self.tell(now, out);
+                }
+            }
+            State::Passing => {
+                match &mut self.mask {
+                    Some(mask) => mask.push(bytes, &mut out.bytes),
+                    None => out.bytes.extend_from_slice(bytes),
+                }
+                self.writer.passed(now, out);
+            }
+            State::Reframing { decoder, .. } => {
+                let writer = &mut self.writer;
+                let result = decoder.decode(bytes, &mut |item| writer.item(item, now, out));
+                let ripe = result.is_ok() && decoder.held() > 0 && decoder.is_ripe();
+                self.times.ripe(ripe, now);
+                if let Err(error) = result {
+                    return self.fail(Failure::from(error), now, out);
+                }
+                if let Some(failure) = self.told_first(out) {
+                    return self.fail(failure, now, out);
+                }
+            }
+            State::Refused => {}
+        }
+        self.account(now, out);
+    }
+
+    /// Counts what is held back for this stream: an unfinished event, and what its codings need.
+    pub(super) fn account(&mut self, now: Instant, out: &mut Out) {
+        if self.outcome.is_some() {
+            return;
+        }
+        let carried = match &self.state {
+            State::Reframing { decoder, .. } => decoder.held(),
+            _ => 0,
+        };
+        if !self.share.hold(carried + self.coded.as_ref().map_or(0, Decoder::held)) {
+            let message =
+                "what is held back for all streams (unfinished events, coded bodies) exceeds max_carry_total";
+            self.fail(Failure::new(Cause::TidegateCarryExhausted, message), now, out);
+        }
+    }
+
+    /// Hands out the event that is ripe, if one is.
+    pub(super) fn flush(&mut self, now: Instant, out: &mut Out) {
+        if let (Some(_), State::Reframing { decoder, .. }) = (self.times.ripe_at.take(), &mut self.state) {
+            let writer = &mut self.writer;
+            decoder.flush(&mut |item| writer.item(item, now, out));
+        }
+    }
+}
+
+/// What is decoded of a coded body before the client must have taken what there is.
+pub(super) const TURN_BYTES: usize = 64 << 10;
+
+/// What is decoded at a time.
+pub(super) const PIECE_BYTES: usize = 8 << 10;

@@ -1,0 +1,105 @@
+//! A session whose client was given the head of a stream before the upstream answered.
+//!
+//! Until the answer is there it writes heartbeats and nothing else. Then it is a session like any other, but for what it
+//! cannot do any more: give another status, or let a body pass. A response that is no stream is told as an error event,
+//! in the upstream's words; one complete answer in JSON becomes one event.
+
+use std::time::Instant;
+
+use http::StatusCode;
+
+use super::super::quote::Quote;
+use super::super::{Cause, Failure, Mode, Out, Phase, Plan, Wanted};
+use super::{Session, State};
+
+/// No answer yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) phase: Phase,
+}
+
+/// An answer that is no stream, and what it says.
+#[derive(Debug)]
+pub(super) struct Telling {
+    status: StatusCode,
+    text: Vec<u8>,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Waiting { phase: Phase::Connect }
+    }
+}
+
+impl Telling {
+    /// Takes more of the body. `true`: that is enough.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> bool {
+        let room = MAX_TEXT.saturating_sub(self.text.len());
+        self.text.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.text.len() >= MAX_TEXT
+    }
+}
+
+impl Session {
+    /// How far the request has come that has no answer yet: the phase of the outcome if it ends now.
+    pub fn reached(&mut self, phase: Phase) {
+        if let State::Waiting(waiting) = &mut self.state {
+            waiting.phase = phase;
+        }
+    }
+
+    /// The upstream has answered, with this status, a request that was planned as [`Mode::Await`].
+    ///
+    /// The client gets events whatever the plan says: where it would let the body pass, that is told as an error.
+    pub fn answered(&mut self, plan: Plan, status: StatusCode, now: Instant, out: &mut Out) {
+        if self.outcome.is_some() || !matches!(self.state, State::Waiting(_)) {
+            return;
+        }
+        let (stats, last_write) = (self.writer.stats, self.writer.last_write);
+        let mode = match plan.mode {
+            Mode::Sniff(label, _) => Mode::Sniff(label, Wanted::Events),
+            mode => mode,
+        };
+        *self = Session::new(Plan { mode, hold: None, ..plan }, now);
+        self.early = true;
+        (self.writer.stats, self.writer.last_write) = (stats, last_write);
+        if !status.is_success() {
+            self.state = State::Telling(Telling { status, text: Vec::new() });
+        } else if mode == Mode::PassThrough {
+            let message = "the upstream answered a stream request with what is no stream";
+            self.fail(Failure::new(Cause::UpstreamMalformed, message), now, out);
+        }
+    }
+
+    /// Whether the stream was opened just now: its first heartbeat shows that to everybody on the way.
+    pub(super) fn opens(&self) -> bool {
+        matches!(self.state, State::Waiting(_)) && self.times.beats() && self.writer.stats.bytes == 0
+    }
+
+    /// Ends the stream with what the upstream answered in its place.
+    pub(super) fn tell(&mut self, now: Instant, out: &mut Out) {
+        if let Some(failure) = self.answered_badly() {
+            self.fail(failure, now, out);
+        }
+    }
+
+    /// The status that the client cannot be given any more, and the words that came with it.
+    pub(super) fn answered_badly(&mut self) -> Option<Failure> {
+        let State::Telling(Telling { status, text }) = &mut self.state else { return None };
+        let mut shown = Vec::new();
+        let text = match &mut self.mask {
+            Some(mask) => {
+                mask.push(text, &mut shown);
+                mask.finish(&mut shown);
+                &shown
+            }
+            None => &*text,
+        };
+        let quote = Quote::of(b"", text, None).or_status(Some(*status));
+        let message = format!("the upstream answered {status}");
+        Some(Failure::quoting(Cause::UpstreamStatus, message, quote))
+    }
+}
+
+/// What is read of a body that is an error; its words stand near the beginning.
+const MAX_TEXT: usize = 16 << 10;

@@ -1,0 +1,93 @@
+//! How a session comes to its outcome: what a clean end means, and how a broken one is told.
+
+use std::time::Instant;
+
+use super::super::times::Awaited;
+use super::super::{Cause, End, Failure, Out, Outcome, Phase, Stats};
+use super::{Session, State};
+
+impl Session {
+    pub(super) fn judge_clean_end(&mut self, now: Instant, out: &mut Out) {
+        if let Some(failure) = self.told_first(out) {
+            return self.fail(failure, now, out);
+        }
+        let watch = &self.writer.watch;
+        if watch.told_error() {
+            self.end(Outcome::new(Cause::UpstreamError, Phase::End), End::Clean, out);
+        } else if watch.lacks_finish() {
+            let message = "the upstream's stream ended before its answer was finished";
+            self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
+        } else if watch.lacks_everything() {
+            let message = "the upstream answered a stream request with no event";
+            self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
+        } else {
+            self.end(Outcome::DONE, End::Clean, out);
+        }
+    }
+
+    /// Ends the stream honestly: refused while nothing was promised, with the dialect's error event where there
+    /// is one, cut otherwise. What was already complete, or already told, is not told again.
+    pub(super) fn fail(&mut self, failure: Failure, now: Instant, out: &mut Out) {
+        self.note_gap(now);
+        let failure = self.answered_badly().unwrap_or(failure);
+        if self.lacks_answer() || !self.is_reframed() && !matches!(self.state, State::Passing) {
+            return self.refuse(failure, out);
+        }
+        let mut outcome = failure.outcome(self.phase());
+        let end = match &self.state {
+            State::Passing if !self.early => End::Abort,
+            _ if self.writer.watch.told_error_last() => {
+                outcome = Outcome::new(Cause::UpstreamError, Phase::End);
+                End::Clean
+            }
+            // The answer was whole before it broke; the failure stays as a note.
+            _ if self.writer.watch.is_over() => {
+                outcome = Outcome::DONE;
+                End::Clean
+            }
+            _ => match self.writer.watch.dialect().and_then(|dialect| dialect.told(&failure)) {
+                Some(event) => {
+                    out.bytes.extend_from_slice(event.as_bytes());
+                    self.writer.wrote(now, out);
+                    End::Clean
+                }
+                None => End::Abort,
+            },
+        };
+        self.failure = Some(failure);
+        self.end(outcome, end, out);
+    }
+
+    /// Ends it before anything was promised: nothing of what was held back leaves.
+    fn refuse(&mut self, failure: Failure, out: &mut Out) {
+        let Stats { longest_gap, repaired, lying_label, .. } = self.stats();
+        (self.held, self.writer.first, self.state) = (None, None, State::Refused);
+        out.clear();
+        self.writer.stats = Stats { longest_gap, repaired, lying_label, ..Stats::default() };
+        let outcome = failure.outcome(self.phase());
+        self.failure = Some(failure);
+        self.end(outcome, End::Abort, out);
+    }
+
+    pub(super) fn end(&mut self, outcome: Outcome, end: End, out: &mut Out) {
+        self.outcome = Some(outcome);
+        out.end = Some(end);
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match &self.state {
+            State::Waiting(waiting) => waiting.phase,
+            _ if self.writer.stats.first_event.is_some() => Phase::Body,
+            _ => Phase::FirstEvent,
+        }
+    }
+
+    /// What is still awaited; a body that passes has no events.
+    pub(super) fn awaited(&self) -> Awaited {
+        let may_come = !matches!(self.state, State::Passing | State::Waiting(_));
+        Awaited {
+            event: may_come && self.writer.stats.first_event.is_none(),
+            content: may_come && self.writer.watch.awaits_content(),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What a session makes of the beginning of a response: its format, or an error in place of a stream; and how long the
+//! head is held back for that.
+
+use std::time::Instant;
+
+use http::StatusCode;
+
+use super::super::gate::{Label, Verdict};
+use super::super::hold::MAX_BYTES;
+use super::super::quote::{self, Quote};
+use super::super::{Cause, Failure, Out, Wanted};
+use super::{Session, State, reframing};
+use crate::format::{Format, NDJSON, SSE};
+
+impl Session {
+    /// Does something whose output waits while the head is held back, and lets all of it go once nothing holds it.
+    pub(super) fn holding(&mut self, now: Instant, out: &mut Out, act: impl FnOnce(&mut Self, &mut Out)) {
+        let Some(held) = &mut self.held else { return act(self, out) };
+        std::mem::swap(out, &mut held.out);
+        act(self, out);
+        let undecided = matches!(self.state, State::Sniffing { .. }) && self.promised().is_none();
+        let free = matches!(self.state, State::Passing) || !self.lacks_answer() || self.outcome.is_some();
+        let Some(held) = &mut self.held else { return };
+        if free || now >= held.deadline && !undecided || out.bytes.len() > MAX_BYTES {
+            (self.held, self.writer.first, self.writer.last_write) = (None, None, now);
+        } else {
+            std::mem::swap(out, &mut held.out);
+        }
+    }
+
+    /// The format that the label promises, while the bytes have not said otherwise: whatever they are, the client gets
+    /// events.
+    pub(super) fn promised(&self) -> Option<&'static Format> {
+        match &self.state {
+            State::Sniffing { label: Label::Format(format), wanted: Wanted::Events, .. } => Some(format),
+            _ => None,
+        }
+    }
+
+    /// Leaves the gate, or waits on.
+    pub(super) fn decide(&mut self, verdict: Verdict, now: Instant, out: &mut Out) {
+        let format = match verdict {
+            Verdict::More => return,
+            Verdict::Html => {
+                let message = "the upstream answered a stream request with an HTML page";
+                return self.fail(Failure::new(Cause::UpstreamHtml, message), now, out);
+            }
+            Verdict::Pass => match self.judge_unknown() {
+                Ok(format) => format,
+                Err(failure) => return self.fail(failure, now, out),
+            },
+            Verdict::Stream(format) => Some(format),
+        };
+        let state = std::mem::replace(&mut self.state, State::Passing);
+        let State::Sniffing { gate, label, wanted } = state else { return self.state = state };
+        match format.filter(|format| **format == SSE || wanted == Wanted::Events) {
+            Some(format) => {
+                self.writer.stats.lying_label = Some(label).filter(|label| !label.is_true_of(format));
+                self.state = reframing(format, self.options, self.charset);
+                self.take(gate.text(), now, out);
+            }
+            None => self.take(&gate.into_held(), now, out),
+        }
+    }
+
+    /// What to do with bytes that are no known stream: reads them in the format that was promised, if one was, lets them
+    /// pass, or refuses them.
+    pub(super) fn judge_unknown(&self) -> Result<Option<&'static Format>, Failure> {
+        let State::Sniffing { gate, .. } = &self.state else { return Ok(None) };
+        if let Some(format) = self.promised() {
+            return Ok(Some(format));
+        }
+        if quote::is_error(gate.text()) {
+            return Err(self.quoting(b"", gate.text(), None));
+        }
+        match gate.text().first() {
+            _ if !self.early => Ok(None),
+            // One complete answer in place of a stream of it: one event.
+            Some(b'{' | b'[') => Ok(Some(&NDJSON)),
+            _ => {
+                let message = "the upstream answered a stream request with what is no stream";
+                Err(Failure::new(Cause::UpstreamMalformed, message))
+            }
+        }
+    }
+
+    /// The failure that the stream tells in place of an answer, while the client can still be given its status.
+    pub(super) fn told_first(&mut self, out: &Out) -> Option<Failure> {
+        let (name, data) = self.writer.first.as_mut()?.take_error()?;
+        Some(self.quoting(&name, &data, quote::status_line(&out.bytes)))
+    }
+
+    /// An error of the upstream's in its own words. Its refusal of the route's credential is not the client's to read.
+    pub(super) fn quoting(&self, name: &[u8], text: &[u8], status: Option<StatusCode>) -> Failure {
+        let quote = Quote::of(name, text, self.writer.watch.dialect()).or_status(status);
+        if self.injects && matches!(quote.status(), Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) {
+            return Failure::new(Cause::UpstreamAuth, "the upstream refused the proxy's credential");
+        }
+        Failure::quoting(Cause::UpstreamError, "the upstream told an error in place of an answer", quote)
+    }
+
+    /// Whether the head is held back, and nothing was seen that could be an answer.
+    pub(super) fn lacks_answer(&self) -> bool {
+        self.writer.first.as_ref().is_some_and(|first| !first.answer)
+    }
+}
