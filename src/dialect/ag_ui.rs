@@ -53,7 +53,8 @@ fn sign(event: &Event<'_>) -> Sign {
 }
 
 fn error(failure: &Failure) -> String {
-    serde_json::json!({ "type": "RUN_ERROR", "message": failure.message(), "code": failure.code() }).to_string()
+    serde_json::json!({ "type": "RUN_ERROR", "message": failure.message(), "code": failure.code() })
+        .to_string()
 }
 
 #[cfg(test)]

@@ -74,7 +74,8 @@ fn has_code(event: &Event<'_>) -> bool {
 /// With the keys of chats and those of workflows.
 fn error(failure: &Failure) -> String {
     let (code, message) = (failure.status().as_u16(), format!("{} ({})", failure.message(), failure.code()));
-    serde_json::json!({ "code": code, "msg": message, "error_code": code, "error_message": message }).to_string()
+    serde_json::json!({ "code": code, "msg": message, "error_code": code, "error_message": message })
+        .to_string()
 }
 
 #[cfg(test)]
@@ -105,7 +106,11 @@ mod tests {
     #[test]
     fn deltas_are_content_and_the_state_of_the_chat_is_not() {
         assert!(content(&COZE, Some("conversation.message.delta"), r#"{"content":"x"}"#));
-        assert!(content(&COZE, Some("conversation.message.delta"), r#"{"content":"","reasoning_content":"x"}"#));
+        assert!(content(
+            &COZE,
+            Some("conversation.message.delta"),
+            r#"{"content":"","reasoning_content":"x"}"#
+        ));
         assert!(!content(&COZE, Some("conversation.message.delta"), r#"{"role":"assistant","content":""}"#));
         assert!(!content(&COZE, Some("conversation.chat.created"), r#"{"id":"1","status":"created"}"#));
     }

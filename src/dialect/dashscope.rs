@@ -103,6 +103,8 @@ mod tests {
         assert!(content(r#"{"output":{"choices":[{"message":{"content":"a"}}]}}"#));
         assert!(content(r#"{"output":{"choices":[{"message":{"content":[{"text":"a"}]}}]}}"#));
         assert!(content(r#"{"output":{"choices":[{"message":{"content":"","reasoning_content":"a"}}]}}"#));
-        assert!(!content(r#"{"output":{"choices":[{"message":{"content":[{"text":""}],"role":"assistant"}}]}}"#));
+        assert!(!content(
+            r#"{"output":{"choices":[{"message":{"content":[{"text":""}],"role":"assistant"}}]}}"#
+        ));
     }
 }

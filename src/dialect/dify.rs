@@ -37,7 +37,10 @@ pub static DIFY: Dialect = Dialect {
             Place::of("workflow_finished", "/data/outputs"),
         ],
         finish: &[Place::of("workflow_finished", "/data/status")],
-        usage: &[Place::of("message_end", "/metadata/usage"), Place::of("workflow_finished", "/data/total_tokens")],
+        usage: &[
+            Place::of("message_end", "/metadata/usage"),
+            Place::of("workflow_finished", "/data/total_tokens"),
+        ],
     },
     error,
     told: Some(Told::UNNAMED),

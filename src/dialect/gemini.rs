@@ -66,7 +66,8 @@ fn sign(event: &Event<'_>) -> Sign {
         return Sign::Error;
     }
     // A blocked prompt has no candidates, so no finishReason either.
-    let ends = |key| value_of(json, key).is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(UNSET));
+    let ends =
+        |key| value_of(json, key).is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(UNSET));
     if ends(&FINISH_REASON) || ends(&BLOCK_REASON) { Sign::Finish } else { Sign::Plain }
 }
 

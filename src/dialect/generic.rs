@@ -17,7 +17,11 @@ pub static GENERIC: Dialect = Dialect {
     error: common_error,
     told: Some(Told::NAMED),
     heartbeat: None,
-    manual: Manual { first: "anything", ends: "nothing: a clean end is complete", errors: "an event `error`" },
+    manual: Manual {
+        first: "anything",
+        ends: "nothing: a clean end is complete",
+        errors: "an event `error`",
+    },
 };
 
 #[cfg(test)]

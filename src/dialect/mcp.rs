@@ -72,7 +72,8 @@ mod tests {
         assert_eq!(sign(r#"{"jsonrpc":"2.0","id":1,"result":{"method":"x"}}"#), Sign::Last);
         assert_eq!(sign(r#"{"result":{},"jsonrpc":"2.0","id":1}"#), Sign::Last);
         assert_eq!(sign(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601}}"#), Sign::Error);
-        let request = r#"{"jsonrpc":"2.0","id":7,"params":{"result":1,"error":2},"method":"sampling/createMessage"}"#;
+        let request =
+            r#"{"jsonrpc":"2.0","id":7,"params":{"result":1,"error":2},"method":"sampling/createMessage"}"#;
         assert_eq!(sign(request), Sign::Plain);
         assert_eq!(sign(r#"{"method":"notifications/progress","params":{"error":"x"}}"#), Sign::Plain);
         assert_eq!(sign(""), Sign::Plain);

@@ -181,7 +181,8 @@ impl Dialect {
         let Some(json) = object(event) else { return false };
         let kind = (self.kind)(event);
         let holds = |places: &[Place], accepts: fn(&[u8]) -> bool| {
-            let mut places = places.iter().filter(|place| place.of.is_none_or(|of| kind == Some(of.as_bytes())));
+            let mut places =
+                places.iter().filter(|place| place.of.is_none_or(|of| kind == Some(of.as_bytes())));
             places.any(|place| pointer::find(json, place.at, accepts).is_some())
         };
         holds(text, pointer::is_text) || holds(other, pointer::is_something)

@@ -7,9 +7,7 @@ use memchr::memmem::Finder;
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{
-    Dialect, Manual, Place, Places, Sign, Told, begins_with_key, no_kind, object, value_of,
-};
+use super::{Dialect, Manual, Place, Places, Sign, Told, begins_with_key, no_kind, object, value_of};
 
 /// Ends with `"done":true`; an object with `error` ends it too.
 pub static OLLAMA: Dialect = Dialect {

@@ -117,7 +117,8 @@ mod tests {
         assert!(content(r#"{"choices":[{"delta":{"content":null}},{"delta":{"reasoning_content":"x"}}]}"#));
         assert!(content(r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#));
         assert!(content(r#"{"choices":[{"delta":{"content":[{"type":"thinking"}]}}]}"#));
-        for empty in [r#"{"role":"assistant","content":""}"#, r#"{"role":"assistant","content":null}"#, "{}"] {
+        for empty in [r#"{"role":"assistant","content":""}"#, r#"{"role":"assistant","content":null}"#, "{}"]
+        {
             let data = format!(r#"{{"choices":[{{"delta":{empty},"finish_reason":null}}]}}"#);
             assert!(!super::super::testing::content(&OPENAI_CHAT, None, &data), "{empty}");
         }

@@ -18,7 +18,8 @@ pub static OPENAI_RESPONSES: Dialect = Dialect {
     confirms: |event| kind(event).is_some_and(|kind| kind.starts_with(b"response.")),
     evident: |event| {
         kind(event) == Some(b"response.created")
-            && object(event).is_some_and(|json| pointer::find(json, "/response/id", pointer::is_text).is_some())
+            && object(event)
+                .is_some_and(|json| pointer::find(json, "/response/id", pointer::is_text).is_some())
     },
     sign,
     has_finish: true,
@@ -88,7 +89,10 @@ mod tests {
     #[test]
     fn names_or_types_tell_how_it_goes_on() {
         let sign = |name, data| sign(&OPENAI_RESPONSES, name, data);
-        assert_eq!(sign(Some("response.output_text.delta"), r#"{"delta":"response.completed"}"#), Sign::Plain);
+        assert_eq!(
+            sign(Some("response.output_text.delta"), r#"{"delta":"response.completed"}"#),
+            Sign::Plain
+        );
         assert_eq!(sign(Some("response.completed"), r#"{"response":{}}"#), Sign::Last);
         assert_eq!(sign(None, r#"{"type":"response.incomplete","response":{}}"#), Sign::Last);
         assert_eq!(sign(None, r#"{"response":{"type":"error"},"type":"response.in_progress"}"#), Sign::Plain);

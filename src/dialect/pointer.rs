@@ -4,7 +4,8 @@
 //! Values are slices of the text, as they stand there: a string has its quotes and escapes. What is walked over is
 //! skipped by its brackets and strings alone, so text that is no JSON finds nothing or something wrong, but never
 //! fails. Keys with escapes in them match nothing. Not a parser: [`serde_json`] is for those who need the value.
-//! Dialects and the watch of a session call it, for the few events that they must look into.
+//! Dialects and the watch of a session call it, for the few events that they must look into; [shapes](crate::shape), for
+//! the bytes that they put others in the place of.
 
 /// The first value at the pointer that is accepted.
 pub fn find<'a>(json: &'a [u8], pointer: &str, accepts: fn(&[u8]) -> bool) -> Option<&'a [u8]> {
@@ -13,9 +14,32 @@ pub fn find<'a>(json: &'a [u8], pointer: &str, accepts: fn(&[u8]) -> bool) -> Op
         return Some(&json[..length(json)?]).filter(|value| accepts(value));
     };
     let (step, rest) = path.find('/').map_or((path, ""), |at| path.split_at(at));
-    Members::of(json)
-        .filter(|member| member.key.map_or(step == "*", |key| key == step.as_bytes()))
-        .find_map(|member| find(member.text, rest, accepts))
+    Members::of(json).filter(|member| member.is_at(step)).find_map(|member| find(member.text, rest, accepts))
+}
+
+/// Hands every value at the pointer to `found`, in order, and where in the text it begins.
+pub fn each<'a>(json: &'a [u8], pointer: &str, found: &mut dyn FnMut(usize, &'a [u8])) {
+    walk(json, pointer, json.len(), found);
+}
+
+/// `json` is the end of a text of this length.
+fn walk<'a>(json: &'a [u8], pointer: &str, whole: usize, found: &mut dyn FnMut(usize, &'a [u8])) {
+    let json = json.trim_ascii_start();
+    let Some(path) = pointer.strip_prefix('/') else {
+        if let Some(length) = length(json) {
+            found(whole - json.len(), &json[..length]);
+        }
+        return;
+    };
+    let (step, rest) = path.find('/').map_or((path, ""), |at| path.split_at(at));
+    for member in Members::of(json).filter(|member| member.is_at(step)) {
+        walk(member.text, rest, whole, found);
+    }
+}
+
+/// What stands between the quotes of a string, with its escapes.
+pub fn inside(value: &[u8]) -> Option<&[u8]> {
+    value.strip_prefix(b"\"")?.strip_suffix(b"\"")
 }
 
 /// The value of a key of the object.
@@ -26,7 +50,7 @@ pub(super) fn member<'a>(json: &'a [u8], key: &str) -> Option<&'a [u8]> {
 
 /// The value of a key of the object, if it is a string: without its quotes, with its escapes.
 pub(super) fn string<'a>(json: &'a [u8], key: &str) -> Option<&'a [u8]> {
-    member(json, key)?.strip_prefix(b"\"")?.strip_suffix(b"\"")
+    inside(member(json, key)?)
 }
 
 /// Whether a value says anything: not `null`, `false`, and nothing empty.
@@ -60,6 +84,13 @@ pub(super) struct Member<'a> {
     pub(super) key: Option<&'a [u8]>,
     /// The text from the value on.
     pub(super) text: &'a [u8],
+}
+
+impl Member<'_> {
+    /// Whether this step of a pointer leads to it.
+    fn is_at(&self, step: &str) -> bool {
+        self.key.map_or(step == "*", |key| key == step.as_bytes())
+    }
 }
 
 impl<'a> Members<'a> {
@@ -100,11 +131,14 @@ impl<'a> Iterator for Members<'a> {
 }
 
 /// How long the value is that the text begins with; `None` if it is cut off.
-fn length(text: &[u8]) -> Option<usize> {
+pub fn length(text: &[u8]) -> Option<usize> {
     match text.first()? {
         b'"' => string_end(text),
         b'{' | b'[' => brackets_end(text),
-        _ => text.iter().position(|byte| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace()).or(Some(text.len())),
+        _ => text
+            .iter()
+            .position(|byte| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace())
+            .or(Some(text.len())),
     }
 }
 
@@ -144,7 +178,8 @@ fn string_end(string: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const JSON: &str = r#" {"a":"}\"]","b" : [ {"c":""}, {"c":"x","d":[1, 2]} ,7],"e":{}, "n":-1.5e3 ,"t":true} "#;
+    const JSON: &str =
+        r#" {"a":"}\"]","b" : [ {"c":""}, {"c":"x","d":[1, 2]} ,7],"e":{}, "n":-1.5e3 ,"t":true} "#;
 
     fn at<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
         find(json.as_bytes(), pointer, |_| true).map(|value| std::str::from_utf8(value).unwrap())
@@ -173,16 +208,32 @@ mod tests {
     }
 
     #[test]
+    fn every_value_is_found_with_its_place() {
+        let mut found = Vec::new();
+        each(JSON.as_bytes(), "/b/*/c", &mut |at, value| {
+            assert_eq!(&JSON.as_bytes()[at..at + value.len()], value);
+            found.push(inside(value).unwrap());
+        });
+        assert_eq!(found, [&b""[..], b"x"]);
+        each(b"[", "/*", &mut |_, _| panic!("nothing is there"));
+    }
+
+    #[test]
     fn text_that_is_cut_off_or_no_json_fails_nothing() {
         for end in 0..JSON.len() {
             for pointer in ["/a", "/b/*/d/*", "/t", "/e/x", ""] {
                 let whole = at(JSON, pointer);
                 let cut = at(&JSON[..end], pointer);
                 // A number or a literal may be cut and not show it.
-                assert!(cut.is_none() || cut == whole || pointer.ends_with(['*', 't']), "{end} {pointer} {cut:?}");
+                assert!(
+                    cut.is_none() || cut == whole || pointer.ends_with(['*', 't']),
+                    "{end} {pointer} {cut:?}"
+                );
             }
         }
-        for text in ["", "[", "{", "]", "[]", "{\"a\"", "{\"a\":", "{\"a\" 1}", "hello", "{]", "[}", "[1 2]", "{{}}"] {
+        for text in
+            ["", "[", "{", "]", "[]", "{\"a\"", "{\"a\":", "{\"a\" 1}", "hello", "{]", "[}", "[1 2]", "{{}}"]
+        {
             for pointer in ["/a", "/*", "/*/a", ""] {
                 at(text, pointer);
             }

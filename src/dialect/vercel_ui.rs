@@ -35,7 +35,11 @@ pub static VERCEL_UI: Dialect = Dialect {
     error,
     told: Some(Told::UNNAMED),
     heartbeat: None,
-    manual: Manual { first: "a `type` in the data", ends: "`finish`, `abort` or `[DONE]`", errors: "`error`" },
+    manual: Manual {
+        first: "a `type` in the data",
+        ends: "`finish`, `abort` or `[DONE]`",
+        errors: "`error`",
+    },
 };
 
 fn sign(event: &Event<'_>) -> Sign {

@@ -201,6 +201,8 @@ fn plan(answer: &Answer<'_>, worker: &Worker) -> Plan {
         coding: decision.coding,
         charset: decision.charset,
         repairs: plan::repairs(&route.stream, decision.dialect),
+        literal: route.stream.literal_space,
+        shapes: route.stream.shapes.clone(),
         mask: may_echo.then(|| Mask::new(secrets.clone())),
         heartbeat: route.stream.heartbeat,
         first_event: route.timeouts.first_event,

@@ -184,6 +184,8 @@ mod tests {
             intent: None,
             heartbeat: None,
             max_event_bytes: 1 << 20,
+            literal_space: false,
+            shapes: None,
         }
     }
 
@@ -334,7 +336,13 @@ mod tests {
         let decision = decide(&settings(), &ask, Some(true), &response.body(()).unwrap().into_parts().0);
         assert_eq!(
             decision,
-            Decision { mode: Mode::PassThrough, coding: None, charset: None, dialect: ask.dialect, known_ai: true }
+            Decision {
+                mode: Mode::PassThrough,
+                coding: None,
+                charset: None,
+                dialect: ask.dialect,
+                known_ai: true
+            }
         );
     }
 }

@@ -50,8 +50,9 @@ enum State {
 impl Session {
     /// A session at the response head.
     pub fn new(plan: Plan, now: Instant) -> Self {
-        let options = Options { limit: plan.max_event_bytes, repairs: plan.repairs };
+        let options = Options { limit: plan.max_event_bytes, repairs: plan.repairs, literal: plan.literal };
         let times = Times::new(&plan, now);
+        let watch = Watch::new(plan.dialect, plan.known_ai);
         let state = match plan.mode {
             Mode::PassThrough => State::Passing,
             Mode::Reframe(format) => reframing(format, options, plan.charset),
@@ -60,7 +61,7 @@ impl Session {
         Session {
             state,
             is_error: plan.is_error,
-            writer: Writer::new(Watch::new(plan.dialect, plan.known_ai), plan.repairs, now),
+            writer: Writer::new(watch, plan.repairs, plan.shapes.as_deref(), now),
             coded: plan.coding.map(Decoder::new),
             behind: false,
             ended: false,
@@ -140,10 +141,21 @@ impl Session {
 
     /// An upstream that never pauses must not outlive a bound: ticks come only in its pauses.
     fn enforce_bounds(&mut self, now: Instant, out: &mut Out) {
+        self.keep_shapes(now, out);
         if let Some((cause, after)) =
             self.times.expired(now, self.awaited()).filter(|_| self.outcome.is_none())
         {
             self.expire(cause, after, now, out);
+        }
+    }
+
+    /// Hands out what shapes held back until now, and closes a stream of which all was said.
+    fn keep_shapes(&mut self, now: Instant, out: &mut Out) {
+        if self.outcome.is_none() && self.writer.wakes_at().is_some_and(|at| now >= at) {
+            self.writer.tick(now, out);
+            if self.writer.closes_at().is_some_and(|at| now >= at) {
+                self.judge_clean_end(now, out);
+            }
         }
     }
 
@@ -207,6 +219,10 @@ impl Session {
         if self.times.ripe_at.is_some_and(|at| now >= at) {
             self.flush(now, out);
         }
+        self.keep_shapes(now, out);
+        if self.outcome.is_some() {
+            return None;
+        }
         if let Some((cause, after)) = self.times.expired(now, self.awaited()) {
             self.expire(cause, after, now, out);
             return None;
@@ -216,12 +232,15 @@ impl Session {
             out.bytes.extend_from_slice(own.map_or(bridge::HEARTBEAT, str::as_bytes));
             self.writer.wrote(now, out);
         }
-        self.times.deadline(self.awaited(), self.is_reframed().then_some(self.writer.last_write))
+        let last_write = self.is_reframed().then_some(self.writer.last_write);
+        let deadline = self.times.deadline(self.awaited(), last_write);
+        [deadline, self.writer.wakes_at()].into_iter().flatten().min()
     }
 
-    /// Whether an event is held back that lacks only a sign that it is over, and leaves soon without one.
+    /// Whether something is to happen soon: an event is held back that lacks only a sign that it is over, or that waits
+    /// for more of its text; or the stream is to be closed behind its end marker.
     pub fn is_ripening(&self) -> bool {
-        self.times.ripe_at.is_some()
+        self.times.ripe_at.is_some() || self.writer.wakes_at().is_some()
     }
 
     /// Running streams must end now: the `drain` timeout ran out, or tidegate was told not to wait for it.
@@ -325,9 +344,15 @@ impl Session {
             return;
         }
         let carried = match &self.state {
-            State::Reframing { decoder, .. } => decoder.held(),
+            State::Reframing { decoder, .. } => decoder.held() + self.writer.held(),
             _ => 0,
         };
+        let limit = self.options.limit;
+        if self.writer.held() > limit {
+            let message =
+                format!("the text that to_delta or to_full keeps is larger than max_event_bytes ({limit})");
+            return self.fail(Failure::new(Cause::UpstreamEventTooLarge, message), now, out);
+        }
         if !self.share.hold(carried + self.coded.as_ref().map_or(0, Decoder::held)) {
             let message =
                 "what is held back for all streams (unfinished events, coded bodies) exceeds max_carry_total";
@@ -369,14 +394,16 @@ impl Session {
     fn judge_clean_end(&mut self, now: Instant, out: &mut Out) {
         let watch = &self.writer.watch;
         if watch.told_error() {
+            self.writer.flush(now, out);
             self.end(Outcome::new(Cause::UpstreamError, Phase::End), End::Clean, out);
         } else if watch.lacks_finish() {
             let message = "the upstream's stream ended before its answer was finished";
             self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
-        } else if self.writer.stats.events == 0 && watch.expects_events() {
+        } else if !self.writer.any && watch.expects_events() {
             let message = "the upstream answered a stream request with no event";
             self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
         } else {
+            self.writer.finish(now, out);
             self.end(Outcome::DONE, End::Clean, out);
         }
     }
@@ -386,6 +413,7 @@ impl Session {
     fn fail(&mut self, failure: Failure, now: Instant, out: &mut Out) {
         self.note_gap(now);
         let mut outcome = failure.outcome(self.phase());
+        self.writer.flush(now, out);
         let end = match &self.state {
             State::Passing => End::Abort,
             _ if !self.is_reframed() => {

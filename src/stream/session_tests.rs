@@ -30,6 +30,8 @@ fn plan(mode: Mode) -> Plan {
         coding: None,
         charset: None,
         repairs: Repairs::auto(false),
+        literal: false,
+        shapes: None,
         mask: None,
         heartbeat: Some(Duration::from_secs(15)),
         first_event: Some(Duration::from_secs(600)),

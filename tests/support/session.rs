@@ -36,6 +36,8 @@ pub fn plan(format: &'static Format, path: &str) -> Plan {
         coding: None,
         charset: None,
         repairs: Repairs::auto(dialect.is_some()),
+        literal: false,
+        shapes: None,
         mask: None,
         heartbeat: Some(Duration::from_secs(15)),
         first_event: None,
