@@ -19,6 +19,8 @@ mod tls;
 mod zoo;
 // Every upstream format: captures, cuts, and the page that is made from them.
 mod formats;
+// What a route changes in events: end markers, cumulative text, size, pace.
+mod shapes;
 // What is no stream: byte for byte, in constant memory, at the pace of the slower side.
 mod passthrough;
 // Heads both ways: hop-by-hop fields, who is told what, routes and paths.
