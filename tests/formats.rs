@@ -30,7 +30,7 @@ fn every_capture_comes_out_as_it_says_however_it_is_cut() {
     for capture in captures {
         let name = &capture.name;
         let whole = said(capture.plan(), [capture.body.as_slice()]);
-        assert_eq!(sse::faults(whole.units.iter().map(Vec::as_slice)), [""; 0], "{name}");
+        assert_eq!(sse::faults(whole.theirs().iter().map(Vec::as_slice)), [""; 0], "{name}");
         assert_eq!(capture.faults(&whole), [""; 0], "{name}: {}", String::from_utf8_lossy(&whole.body()));
 
         // Raw text has no items of its own: it is the same as a whole.

@@ -100,7 +100,7 @@ async fn access_line_of_a_stream_has_the_fields_of_the_manual_and_no_other() {
     let mut call = Call::start(&tidegate.http(), &Request::stream("/v1/chat/completions")).await;
     let mut exchange = upstream.request().await;
     exchange.respond_sse().await;
-    exchange.chunk(b"data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n").await;
+    exchange.chunk(b"data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n").await;
     exchange.end().await;
     assert!(call.rest().await.cut.is_none());
     let line = tidegate.access("/v1/chat/completions").await;

@@ -359,6 +359,19 @@ async fn stream_that_falls_silent_ends_with_an_error_event() {
     assert!(line.number("longest_gap_ms") >= 250.0, "{line:?}");
 }
 
+/// Pings and an empty delta with a role came in time, the answer did not.
+#[tokio::test]
+async fn stream_without_content_ends_with_an_error_event() {
+    let mut upstream = Upstream::start().await;
+    let proxy = Tidegate::before(&upstream, "timeouts = { first_content = \"300ms\" }").await;
+    let role = DELTA.replace("\"content\":\"Hi\"", "\"role\":\"assistant\",\"content\":\"\"");
+    let (mut call, _exchange) = begun(&proxy, &mut upstream, CHAT, &role).await;
+    assert_error_end(&call.rest().await);
+    let line = proxy.access(CHAT).await;
+    line.assert_ended(outcome::TIMEOUT_FIRST_CONTENT, "body");
+    assert_eq!((line.get("first_event_ms").is_some(), line.get("first_content_ms")), (true, None));
+}
+
 #[tokio::test]
 async fn stream_without_a_first_event_ends_with_an_error_event() {
     let mut upstream = Upstream::start().await;

@@ -19,6 +19,8 @@ mod tls;
 mod zoo;
 // Every upstream format: captures, cuts, and the page that is made from them.
 mod formats;
+// Every dialect: streams cut at every byte, errors told once, the first content, and the page made from the table.
+mod dialects;
 // What a route changes in events: end markers, cumulative text, size, pace.
 mod shapes;
 // What is no stream: byte for byte, in constant memory, at the pace of the slower side.

@@ -139,7 +139,7 @@ pub fn compact(json: &[u8], out: &mut Vec<u8>) {
     while let Some(quote) = memchr::memchr(b'"', rest) {
         out.extend(rest[..quote].iter().filter(|byte| !byte.is_ascii_whitespace()));
         let string = &rest[quote..];
-        let end = string_end(string);
+        let end = string_end(string).unwrap_or(string.len());
         for (index, piece) in string[..end].split(|byte| *byte == b'\r').enumerate() {
             if index > 0 {
                 out.extend_from_slice(b"\\r");
@@ -151,17 +151,16 @@ pub fn compact(json: &[u8], out: &mut Vec<u8>) {
     out.extend(rest.iter().filter(|byte| !byte.is_ascii_whitespace()));
 }
 
-/// Where a string ends that begins with its quote.
-fn string_end(string: &[u8]) -> usize {
+/// Where a string ends that begins with its quote; `None` if it is cut off.
+pub fn string_end(string: &[u8]) -> Option<usize> {
     let mut at = 1;
-    while let Some(stop) = string.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
-        at += stop + 1;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', string.get(at..)?)? + 1;
         if string[at - 1] == b'"' {
-            return at;
+            return Some(at);
         }
         at += 1;
     }
-    string.len()
 }
 
 /// Deepest nesting that is followed; serde_json's limit too.

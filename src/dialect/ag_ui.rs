@@ -21,7 +21,7 @@ pub static AG_UI: Dialect = Dialect {
             && object(event).is_some_and(|json| has(json, "threadId") && has(json, "runId"))
     },
     sign,
-    has_finish: true,
+    finishes: |_| true,
     kind: by_type,
     places: Places {
         text: &[Place::of("TEXT_MESSAGE_CONTENT", "/delta"), Place::of("TEXT_MESSAGE_CHUNK", "/delta")],

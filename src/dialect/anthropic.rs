@@ -18,7 +18,7 @@ pub static ANTHROPIC: Dialect = Dialect {
         event.name == Some(b"message_start") && object(event).is_some_and(has_message)
     },
     sign,
-    has_finish: true,
+    finishes: |_| true,
     kind: by_name,
     places: Places {
         text: &[Place::of("content_block_delta", "/delta/text")],

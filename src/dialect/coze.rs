@@ -27,7 +27,7 @@ pub static COZE: Dialect = Dialect {
     },
     evident: |event| event.name == Some(b"conversation.chat.created") && object(event).is_some(),
     sign,
-    has_finish: true,
+    finishes: |_| true,
     kind: by_name,
     places: Places {
         text: &[Place::of("conversation.message.delta", "/content"), Place::of("Message", "/content")],

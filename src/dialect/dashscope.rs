@@ -22,7 +22,7 @@ pub static DASHSCOPE: Dialect = Dialect {
     confirms: |event| object(event).is_some_and(|json| pointer::member(json, "output").is_some()),
     evident: |_| false,
     sign,
-    has_finish: true,
+    finishes: |_| true,
     kind: no_kind,
     places: Places {
         text: &[

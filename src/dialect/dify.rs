@@ -19,7 +19,7 @@ pub static DIFY: Dialect = Dialect {
         kind(event).is_some() && object(event).is_some_and(|json| pointer::string(json, "task_id").is_some())
     },
     sign,
-    has_finish: true,
+    finishes: |_| true,
     kind,
     places: Places {
         text: &[

@@ -27,7 +27,8 @@ pub static GEMINI: Dialect = Dialect {
     },
     evident: |_| false,
     sign,
-    has_finish: true,
+    // Google counts tokens in every chunk, and ends with a reason; of servers that imitate it neither is known.
+    finishes: |event| object(event).is_some_and(|json| value_of(json, &USAGE).is_some()),
     kind: no_kind,
     places: Places {
         text: &[
@@ -49,7 +50,7 @@ pub static GEMINI: Dialect = Dialect {
     heartbeat: Some("data: {}\n\n"),
     manual: Manual {
         first: "`candidates`, `promptFeedback` or `usageMetadata` in the data",
-        ends: "a `finishReason`, or a `blockReason` of the prompt",
+        ends: "a `finishReason`, or a `blockReason` of the prompt; the end itself, if the first event has no `usageMetadata`",
         errors: "data that begins with `error`",
     },
 };
@@ -98,7 +99,7 @@ const UNSET: &[u8] = b"\"FINISH_REASON_UNSPECIFIED\"";
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{confirms, content, sign};
+    use super::super::testing::{confirms, content, finishes, sign};
     use super::*;
 
     #[test]
@@ -119,6 +120,8 @@ mod tests {
             assert!(confirms(&GEMINI, None, data), "{data}");
         }
         assert!(!confirms(&GEMINI, None, r#"{"choices":[]}"#));
+        assert!(finishes(&GEMINI, None, r#"{"candidates":[],"usageMetadata":{}}"#));
+        assert!(!finishes(&GEMINI, None, r#"{"candidates":[]}"#));
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub static GENERIC: Dialect = Dialect {
     confirms: |_| true,
     evident: |_| false,
     sign: |event| if event.name == Some(b"error") { Sign::Error } else { Sign::Plain },
-    has_finish: false,
+    finishes: |_| false,
     kind: no_kind,
     places: Places { text: &[], other: &[], finish: &[], usage: &[] },
     error: common_error,

@@ -18,7 +18,7 @@ pub static MCP: Dialect = Dialect {
     confirms: |event| object(event).is_some_and(|json| pointer::member(json, "jsonrpc") == Some(b"\"2.0\"")),
     evident: |_| false,
     sign,
-    has_finish: false,
+    finishes: |_| false,
     kind: no_kind,
     places: Places {
         text: &[Place::any("/result/content/*/text")],

@@ -59,8 +59,9 @@ pub struct Dialect {
     pub evident: fn(&Event<'_>) -> bool,
     /// What an event says about how the stream goes on.
     pub sign: fn(&Event<'_>) -> Sign,
-    /// Whether a complete answer always shows [`Sign::Finish`] or [`Sign::Last`], so that a clean end without it is a truncation.
-    pub has_finish: bool,
+    /// Whether a stream with this first event always shows [`Sign::Finish`] or [`Sign::Last`] when it is complete, so that
+    /// a clean end without it is a truncation.
+    pub finishes: fn(&Event<'_>) -> bool,
     /// What kind of event this is, where [`Place::of`] tells them apart.
     pub kind: for<'a> fn(&Event<'a>) -> Option<&'a [u8]>,
     /// Where things stand in the data.
@@ -171,6 +172,11 @@ impl Dialect {
         Some([before, &(self.error)(failure), after].concat())
     }
 
+    /// Whether its clients see an error only where no space stands before its name.
+    pub fn tells_without_a_space(&self) -> bool {
+        self.told.is_some_and(|told| told.before.starts_with("event:error"))
+    }
+
     /// Whether an event has content in it: text, or what else makes up an answer. An event of a role, of an empty
     /// delta, of usage alone has none. Where nothing is known of the events, any data is content.
     pub fn has_content(&self, event: &Event<'_>) -> bool {
@@ -277,6 +283,10 @@ mod testing {
 
     pub(super) fn evident(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {
         (dialect.evident)(&event(name, data))
+    }
+
+    pub(super) fn finishes(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {
+        (dialect.finishes)(&event(name, data))
     }
 
     pub(super) fn content(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {

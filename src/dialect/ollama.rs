@@ -18,7 +18,7 @@ pub static OLLAMA: Dialect = Dialect {
     confirms: |event| object(event).is_some_and(|json| value_of(json, &DONE).is_some()),
     evident: |_| false,
     sign,
-    has_finish: true,
+    finishes: |_| true,
     kind: no_kind,
     places: Places {
         text: &[Place::any("/message/content"), Place::any("/response")],

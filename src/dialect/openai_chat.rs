@@ -22,7 +22,7 @@ pub static OPENAI_CHAT: Dialect = Dialect {
         object(event).and_then(|json| pointer::string(json, "object")) == Some(b"chat.completion.chunk")
     },
     sign,
-    has_finish: true,
+    finishes: |_| true,
     kind: no_kind,
     places: Places {
         text: &[Place::any("/choices/*/delta/content"), Place::any("/choices/*/text")],

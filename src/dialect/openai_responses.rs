@@ -22,7 +22,7 @@ pub static OPENAI_RESPONSES: Dialect = Dialect {
                 .is_some_and(|json| pointer::find(json, "/response/id", pointer::is_text).is_some())
     },
     sign,
-    has_finish: true,
+    finishes: |_| true,
     kind,
     places: Places {
         text: &[Place::of("response.output_text.delta", "/delta")],

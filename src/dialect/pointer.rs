@@ -7,6 +7,8 @@
 //! Dialects and the watch of a session call it, for the few events that they must look into; [shapes](crate::shape), for
 //! the bytes that they put others in the place of.
 
+use crate::codec::json;
+
 /// The first value at the pointer that is accepted.
 pub fn find<'a>(json: &'a [u8], pointer: &str, accepts: fn(&[u8]) -> bool) -> Option<&'a [u8]> {
     let json = json.trim_ascii_start();
@@ -119,7 +121,7 @@ impl<'a> Iterator for Members<'a> {
         let mut text = self.rest.trim_ascii_start();
         let mut key = None;
         if self.in_object {
-            let end = string_end(text.strip_prefix(b"\"").map(|_| text)?)?;
+            let end = json::string_end(text.strip_prefix(b"\"").map(|_| text)?)?;
             key = Some(&text[1..end - 1]);
             text = text[end..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
         } else if text.first().is_none_or(|first| *first == b']') {
@@ -133,44 +135,15 @@ impl<'a> Iterator for Members<'a> {
 /// How long the value is that the text begins with; `None` if it is cut off.
 pub fn length(text: &[u8]) -> Option<usize> {
     match text.first()? {
-        b'"' => string_end(text),
-        b'{' | b'[' => brackets_end(text),
+        b'"' => json::string_end(text),
+        b'{' | b'[' => match json::Value::default().step(text) {
+            json::Step::End(end) => Some(end),
+            json::Step::More | json::Step::Broken(_) => None,
+        },
         _ => text
             .iter()
             .position(|byte| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace())
             .or(Some(text.len())),
-    }
-}
-
-fn brackets_end(text: &[u8]) -> Option<usize> {
-    let (mut at, mut depth) = (0, 0_usize);
-    loop {
-        match text.get(at)? {
-            b'"' => {
-                at += string_end(&text[at..])?;
-                continue;
-            }
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth -= 1,
-            _ => {}
-        }
-        at += 1;
-        if depth == 0 {
-            return Some(at);
-        }
-    }
-}
-
-/// Where a string ends that begins with its quote.
-fn string_end(string: &[u8]) -> Option<usize> {
-    let mut at = 1;
-    loop {
-        let stop = memchr::memchr2(b'"', b'\\', string.get(at..)?)?;
-        at += stop + 1;
-        if string[at - 1] == b'"' {
-            return Some(at);
-        }
-        at += 1;
     }
 }
 

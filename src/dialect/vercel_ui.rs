@@ -19,7 +19,7 @@ pub static VERCEL_UI: Dialect = Dialect {
     confirms: |event| by_type(event).is_some(),
     evident: |_| false,
     sign,
-    has_finish: true,
+    finishes: |_| true,
     kind: by_type,
     places: Places {
         text: &[Place::of("text-delta", "/delta")],

@@ -63,7 +63,7 @@ fn what_a_client_reads(out: &mut String) {
         out,
         "That is the form of OpenAI's chat completions and Responses, of Anthropic's Messages, and of whatever has no \
          form of its own. Clients of other APIs read theirs, before the head and inside a stream; \
-         [streaming.md](streaming.md) lists them. Ollama's want a string:",
+         [dialects.md](dialects.md) lists them. Ollama's want a string:",
     );
     block(out, "text", &(OLLAMA.error)(&failure));
     out.push('\n');

@@ -19,6 +19,7 @@ mod pick;
 mod sentinel;
 mod split;
 #[cfg(test)]
+#[path = "shape_tests.rs"]
 pub(crate) mod testing;
 mod to_delta;
 mod to_full;
@@ -237,5 +238,57 @@ fn flush(shapes: &mut [Box<dyn Reshape>], seen: Seen, write: &mut Sink<'_>) {
     if let Some((first, rest)) = shapes.split_first_mut() {
         first.flush(seen, &mut |event, seen| pass(rest, event, seen, write));
         flush(rest, seen, write);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{Rig, chat};
+    use super::*;
+
+    #[test]
+    fn shapes_are_explained_and_have_keys_of_their_own() {
+        let mut seen = std::collections::HashSet::new();
+        for shape in SHAPES {
+            assert!(seen.insert(shape.name) && !shape.doc.is_empty() && !shape.harm.is_empty());
+            assert!(!shape.keys.is_empty());
+            let mut keys = shape.keys.iter().filter(|key| **key != shape.name);
+            assert!(keys.all(|key| seen.insert(key)), "{} shares a key", shape.name);
+        }
+        assert!(Shapes::new(&Settings::default()).is_none(), "nothing is on by itself");
+    }
+
+    #[test]
+    fn marker_passes_the_other_shapes_after_what_they_hold() {
+        let mut rig = Rig::new(Settings {
+            markers: Markers { to: Marker::read("终\u{1f30d}"), ..Markers::default() },
+            merge: Some(Duration::from_secs(1)),
+            ascii: true,
+            encode: Some(Encoding::Percent),
+            data_only: true,
+            ..Settings::default()
+        });
+        assert_eq!(rig.data(&chat("a")).len(), 1);
+        assert_eq!(rig.data(&chat("你")), [""; 0]);
+        let out = rig.data("[DONE]");
+        assert!(out[0].contains("%22%5Cu4f60%22") && out[1] == "终\u{1f30d}", "{out:?}");
+        let mut encoded = Rig::new(Settings { encode: Some(Encoding::Base64), ..Settings::default() });
+        assert_eq!(encoded.data("[DONE]"), ["[DONE]"], "a marker is one without a key of its own too");
+    }
+
+    #[test]
+    fn text_passes_the_shapes_in_the_order_of_the_table() {
+        let mut rig = Rig::new(Settings {
+            to_delta: Some("/t".to_owned()),
+            merge: Some(Duration::from_secs(1)),
+            to_full: Some("/t".to_owned()),
+            pick: Some(Pick { pointer: "/t".to_owned(), plain: true }),
+            ..Settings::default()
+        });
+        assert_eq!(rig.data(r#"{"t":"a"}"#), ["a"]);
+        assert_eq!(rig.data(r#"{"t":"ab"}"#), [""; 0]);
+        assert_eq!(rig.data(r#"{"t":"abc"}"#), [""; 0]);
+        rig.pass(1000);
+        assert_eq!(rig.tick(), "data: abc\n\n");
     }
 }

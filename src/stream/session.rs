@@ -399,7 +399,7 @@ impl Session {
         } else if watch.lacks_finish() {
             let message = "the upstream's stream ended before its answer was finished";
             self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
-        } else if !self.writer.any && watch.expects_events() {
+        } else if watch.lacks_everything() {
             let message = "the upstream answered a stream request with no event";
             self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
         } else {

@@ -9,7 +9,7 @@ use super::*;
 use crate::codec::charset::Charset;
 use crate::codec::coding::Codings;
 use crate::codec::repair::Repairs;
-use crate::dialect::{ANTHROPIC, OLLAMA, OPENAI_CHAT};
+use crate::dialect::{ANTHROPIC, GENERIC, OLLAMA, OPENAI_CHAT};
 use crate::format::{AWS_EVENTSTREAM, JSON_ARRAY, NDJSON, TEXT};
 use crate::shape::{Ending, Marker, Markers, Pick, Settings};
 
@@ -447,6 +447,70 @@ fn timeouts_end_the_stream_by_name() {
     rig.input("x");
     rig.pass(6);
     assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Abort), "tidegate:timeout_total@body"));
+}
+
+#[test]
+fn first_content_is_bounded_until_it_is_there_and_only_where_it_would_be_known() {
+    const ROLE: &str = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+    let bounded = |plan| Plan { heartbeat: None, first_content: Some(Duration::from_secs(20)), ..plan };
+    let mut rig = Rig::new(bounded(openai()));
+    rig.input([ROLE, ":\n"].concat());
+    assert_eq!(rig.pass(19), "");
+    assert!(rig.pass(1).contains("upstream_timeout_first_content"));
+    assert_eq!(rig.outcome(), "upstream:timeout_first_content@body");
+    assert_eq!(rig.session.stats().first_content, None);
+    for events in [vec![ROLE, CONTENT], vec![FINISH], vec!["data: {\"error\":{}}\n\n"]] {
+        let mut rig = Rig::new(bounded(openai()));
+        rig.input(events.concat());
+        assert_eq!(rig.pass(250), "", "{events:?}");
+    }
+    // A stream of which nothing is known may be silent, and may turn out to be known.
+    let mut feed = Rig::new(bounded(plan(Mode::Reframe(&SSE))));
+    feed.input("data: {\"object\":\"chat.completion.chunk\",\"choices\":[]}\n\n");
+    assert_eq!((feed.session.dialect(), feed.pass(250).as_str()), (Some(&OPENAI_CHAT), ""));
+    assert!(
+        Rig::new(bounded(Plan { dialect: Some(&GENERIC), ..openai() })).pass(20).contains("first_content")
+    );
+}
+
+#[test]
+fn a_dialect_is_found_by_its_first_event_where_nothing_or_the_wrong_one_was_hinted() {
+    let started = "data: {\"type\":\"RUN_STARTED\",\"threadId\":\"t\",\"runId\":\"r\"}\n\n";
+    for hinted in [None, Some(&OLLAMA)] {
+        let mut rig = Rig::new(Plan { dialect: hinted, ..plan(Mode::Reframe(&SSE)) });
+        rig.input("event: ping\n\n");
+        rig.input(started);
+        assert!(rig.ended().starts_with("data: {\"code\":\"upstream_truncated\""));
+        assert_eq!(rig.session.dialect().map(|dialect| dialect.name), Some("ag-ui"));
+    }
+    let mut fixed = Rig::new(Plan { dialect: Some(&GENERIC), ..openai() });
+    fixed.input(started);
+    fixed.ended();
+    assert_eq!((fixed.session.dialect(), fixed.outcome().as_str()), (Some(&GENERIC), "done@end"));
+    let mut late = Rig::new(plan(Mode::Reframe(&SSE)));
+    late.input(["data: hello\n\n", started].concat());
+    late.ended();
+    assert_eq!((late.session.dialect(), late.outcome().as_str()), (None, "done@end"));
+}
+
+#[test]
+fn pings_alone_are_no_answer() {
+    let mut rig = Rig::new(openai());
+    rig.input("event: ping\n\nid: 1\ndata:\n\n");
+    assert!(rig.ended().contains("upstream_empty"));
+}
+
+/// A comment line ended every stream of Google's Go client that was silent for 15 s.
+#[test]
+fn silence_and_errors_are_filled_in_as_the_clients_of_the_dialect_bear_it() {
+    let gemini = Plan { dialect: Dialect::named("gemini"), ..openai() };
+    assert_eq!(Rig::new(gemini).pass(15), "data: {}\n\n");
+    let failed = "event:error\ndata:{\"code\":\"c\",\"message\":\"m\"}\n\n";
+    let mut dashscope = Rig::new(Plan { dialect: Dialect::named("dashscope"), ..openai() });
+    assert_eq!(dashscope.input(failed), failed.replace("data:", "data: "));
+    dashscope.ended();
+    assert_eq!(dashscope.outcome(), "upstream:error@end");
+    assert!(Rig::new(openai()).input(failed).starts_with("event: error\n"));
 }
 
 #[test]

@@ -8,12 +8,17 @@ use crate::dialect::{DIALECTS, Dialect, GENERIC, Sign, is_blank};
 pub(super) struct Watch {
     /// What the events are read as: what was hinted at, until the first event says otherwise.
     dialect: Option<&'static Dialect>,
-    standing: Standing,
+    /// By the first event with data, or by a setting that wants nothing judged.
+    settled: bool,
     /// The route is known to carry an AI stream, whatever its dialect.
     known_ai: bool,
     /// Something was hinted at.
     hinted: bool,
+    /// Some event had data.
+    begun: bool,
     content: bool,
+    /// A whole answer shows its end.
+    finishes: bool,
     finish: bool,
     last: bool,
     /// Some event was an error.
@@ -22,26 +27,16 @@ pub(super) struct Watch {
     error_last: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// By path, header or setting, or not at all; no event yet.
-    Hinted,
-    /// The first event was one of the dialect.
-    Confirmed,
-    /// It was not, nor is another evident.
-    Refuted,
-}
-
 impl Watch {
     pub(super) fn new(dialect: Option<&'static Dialect>, known_ai: bool) -> Self {
-        // Who says "generic" wants nothing judged.
-        let is_generic = dialect == Some(&GENERIC);
         Watch {
             dialect: dialect.or(known_ai.then_some(&GENERIC)),
-            standing: if is_generic { Standing::Confirmed } else { Standing::Hinted },
+            settled: dialect == Some(&GENERIC),
             known_ai,
             hinted: dialect.is_some() || known_ai,
+            begun: false,
             content: false,
+            finishes: false,
             finish: false,
             last: false,
             error: false,
@@ -59,7 +54,7 @@ impl Watch {
             (self.error, self.error_last) = (true, true);
             return;
         }
-        if self.standing == Standing::Hinted {
+        if !self.begun {
             self.settle(event);
         }
         let Some(dialect) = self.dialect else { return };
@@ -77,7 +72,8 @@ impl Watch {
 
     /// Holds what was hinted at against the first event. Pings and ids alone say nothing.
     fn settle(&mut self, event: &Event<'_>) {
-        if is_blank(event) {
+        self.begun = !is_blank(event);
+        if !self.begun || std::mem::replace(&mut self.settled, true) {
             return;
         }
         // An error or an end is no refutation: either may come first.
@@ -85,7 +81,7 @@ impl Watch {
         let hinted = self.dialect.filter(|dialect| **dialect != GENERIC && is_one(dialect));
         let evident = || DIALECTS.iter().copied().find(|dialect| (dialect.evident)(event));
         let found = hinted.or_else(evident);
-        self.standing = if found.is_some() { Standing::Confirmed } else { Standing::Refuted };
+        self.finishes = found.is_some_and(|dialect| (dialect.finishes)(event));
         self.dialect = found.or(self.known_ai.then_some(&GENERIC));
     }
 
@@ -126,12 +122,11 @@ impl Watch {
 
     /// A clean end now would cut the answer short.
     pub(super) fn lacks_finish(&self) -> bool {
-        let confirmed = self.standing == Standing::Confirmed;
-        confirmed && !self.finish && self.dialect.is_some_and(|dialect| dialect.has_finish)
+        self.finishes && !self.finish
     }
 
-    /// A stream without a single event would be no answer.
-    pub(super) fn expects_events(&self) -> bool {
-        self.known_ai
+    /// A clean end now would be an answer without a single event that says anything.
+    pub(super) fn lacks_everything(&self) -> bool {
+        self.known_ai && !self.begun
     }
 }

@@ -19,8 +19,6 @@ pub(super) struct Writer {
     repairs: Repairs,
     /// The last event was `[DONE]`.
     done: bool,
-    /// The upstream has sent an event.
-    pub(super) any: bool,
     pub(super) last_write: Instant,
     /// What the route wants changed, if anything.
     shapes: Option<Box<Shapes>>,
@@ -29,7 +27,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(watch: Watch, repairs: Repairs, shapes: Option<&Settings>, now: Instant) -> Self {
         let shapes = shapes.and_then(Shapes::new);
-        Writer { watch, stats: Stats::default(), repairs, done: false, any: false, last_write: now, shapes }
+        Writer { watch, stats: Stats::default(), repairs, done: false, last_write: now, shapes }
     }
 
     pub(super) fn item(&mut self, item: Item<'_>, now: Instant, out: &mut Out) {
@@ -67,7 +65,6 @@ impl Writer {
             }
         }
         self.watch.event(&event);
-        self.any = true;
         if self.shapes.is_some() {
             let dialect = self.watch.dialect();
             self.reshape(now, out, |shapes, write| shapes.event(&event, dialect, now, write));
@@ -77,7 +74,11 @@ impl Writer {
     }
 
     fn write(&mut self, event: &Event<'_>, now: Instant, out: &mut Out) {
+        let from = out.bytes.len();
         bridge::event(event, &mut out.bytes);
+        if event.name == Some(b"error") && self.watch.dialect().is_some_and(Dialect::tells_without_a_space) {
+            out.bytes.remove(from + b"event:".len());
+        }
         self.stats.events += 1;
         self.stats.first_event.get_or_insert(now);
         if self.stats.first_content.is_none() && self.watch.has_content() {

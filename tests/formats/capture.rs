@@ -98,13 +98,10 @@ impl Capture {
     /// Everything that is not as the capture says.
     pub fn faults(&self, said: &Said) -> Vec<String> {
         let mut faults = Vec::new();
-        let mut events = sse::parse(&said.body());
-        // A stream that broke ends with an event of tidegate's own.
-        if ["upstream:truncated", "upstream:malformed"].contains(&self.outcome.as_str()) {
-            let told = events.pop();
-            if told.as_ref().is_none_or(|event| event.event != "error") {
-                faults.push(format!("the break is not told: {told:?}"));
-            }
+        let events = sse::parse(&said.theirs().concat());
+        let breaks = ["upstream:truncated", "upstream:malformed"].contains(&self.outcome.as_str());
+        if said.told().is_some() != breaks {
+            faults.push(format!("a break is told, or not: {:?}", said.told().map(String::from_utf8_lossy)));
         }
         if events != self.events {
             faults.push(format!("events {events:?}"));

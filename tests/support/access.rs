@@ -15,6 +15,7 @@ pub mod outcome {
     pub const TIMEOUT_CONNECT: &str = "upstream:timeout_connect";
     pub const TIMEOUT_RESPONSE_HEAD: &str = "upstream:timeout_response_head";
     pub const TIMEOUT_FIRST_EVENT: &str = "upstream:timeout_first_event";
+    pub const TIMEOUT_FIRST_CONTENT: &str = "upstream:timeout_first_content";
     pub const TIMEOUT_EVENT_GAP: &str = "upstream:timeout_event_gap";
     pub const TIMEOUT_TOTAL: &str = "tidegate:timeout_total";
     pub const STATUS: &str = "upstream:status";

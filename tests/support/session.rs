@@ -7,7 +7,7 @@ use proptest::sample::Index;
 use tidegate::codec::repair::{Repairs, Tally};
 use tidegate::dialect::Dialect;
 use tidegate::format::Format;
-use tidegate::stream::{Budget, Mode, Out, Plan, Session};
+use tidegate::stream::{Budget, Cause, End, Failure, Mode, Out, Plan, Session};
 
 /// What came out, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,10 +15,23 @@ pub struct Said {
     /// The units that a client gets, one chunk each.
     pub units: Vec<Vec<u8>>,
     pub outcome: String,
+    pub end: Option<End>,
     pub repaired: Tally,
 }
 
 impl Said {
+    /// The unit that tells the client how the stream broke, if there is one: in whatever form, it names the outcome.
+    pub fn told(&self) -> Option<&[u8]> {
+        let (who, what) = self.outcome.split_once(':')?;
+        let code = format!("{who}_{what}");
+        self.units.last().map(Vec::as_slice).filter(|unit| String::from_utf8_lossy(unit).contains(&code))
+    }
+
+    /// The units of the upstream's own.
+    pub fn theirs(&self) -> &[Vec<u8>] {
+        &self.units[..self.units.len() - usize::from(self.told().is_some())]
+    }
+
     /// The whole body.
     pub fn body(&self) -> Vec<u8> {
         self.units.concat()
@@ -49,8 +62,23 @@ pub fn plan(format: &'static Format, path: &str) -> Plan {
     }
 }
 
+/// How an upstream's body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Clean,
+    Reset,
+    /// Not at all: nothing comes any more.
+    Silence,
+}
+
 /// Plays a stream that ends cleanly after these pieces.
 pub fn said<'b>(plan: Plan, pieces: impl IntoIterator<Item = &'b [u8]>) -> Said {
+    played(plan, pieces, Ending::Clean)
+}
+
+/// Plays a stream that ends so after these pieces.
+pub fn played<'b>(plan: Plan, pieces: impl IntoIterator<Item = &'b [u8]>, ending: Ending) -> Said {
+    let silence = plan.event_gap.unwrap_or_default();
     let now = Instant::now();
     let mut session = Session::new(plan, now);
     let (mut out, mut units) = (Out::default(), Vec::new());
@@ -71,10 +99,18 @@ pub fn said<'b>(plan: Plan, pieces: impl IntoIterator<Item = &'b [u8]>) -> Said 
             note(&mut out);
         }
     }
-    session.upstream_ended(now, &mut out);
+    match ending {
+        Ending::Clean => session.upstream_ended(now, &mut out),
+        Ending::Reset => {
+            let failure = Failure::new(Cause::UpstreamTruncated, "the connection broke");
+            session.upstream_failed(failure, now, &mut out);
+        }
+        Ending::Silence => assert_eq!(session.tick(now + silence, &mut out), None, "the silence is too long"),
+    }
+    let end = out.end;
     note(&mut out);
     let outcome = session.outcome().expect("an outcome").to_string();
-    Said { units, outcome, repaired: session.stats().repaired }
+    Said { units, outcome, end, repaired: session.stats().repaired }
 }
 
 /// A body, cut at these places.

@@ -1,0 +1,84 @@
+//! `docs/dialects.md`: its tables are made from the table of the program.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use tidegate::dialect::{DIALECTS, Dialect, Place};
+use tidegate::stream::{Cause, Failure};
+
+const PATH: &str = "docs/dialects.md";
+
+#[test]
+fn dialects_page_is_made_from_the_table() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(PATH);
+    let page = std::fs::read_to_string(&file).expect("the page is there");
+    let mut made = page.clone();
+    for (name, table) in [("dialects", dialects()), ("places", places()), ("errors", errors())] {
+        let (begin, end) = (format!("<!-- made: {name} -->\n"), "<!-- end -->");
+        let (before, rest) =
+            made.split_once(&begin).unwrap_or_else(|| panic!("no place for {name} in {PATH}"));
+        let (_, after) = rest.split_once(end).expect("the place has an end");
+        made = format!("{before}{begin}\n{table}\n{end}{after}");
+    }
+    if std::env::var_os("TIDEGATE_BLESS").is_some() {
+        std::fs::write(&file, &made).expect("the page can be written");
+    } else {
+        assert!(page == made, "{PATH} is stale: run TIDEGATE_BLESS=1 cargo test --test tests dialects_page");
+    }
+}
+
+fn dialects() -> String {
+    let mut table = "| `dialect` | hinted by | first event | ends with | errors of the upstream |\n\
+                     | --- | --- | --- | --- | --- |\n"
+        .to_owned();
+    for dialect in DIALECTS {
+        let Dialect { name, paths, headers, manual, .. } = dialect;
+        let paths = paths.iter().map(|path| format!("`…{path}`"));
+        let hints: Vec<String> = paths.chain(headers.iter().map(|name| format!("`{name}:`"))).collect();
+        let hints = if hints.is_empty() { "–".to_owned() } else { hints.join(" ") };
+        let _ = writeln!(
+            table,
+            "| `{name}` | {hints} | {} | {} | {} |",
+            manual.first, manual.ends, manual.errors
+        );
+    }
+    table
+}
+
+fn places() -> String {
+    let mut table =
+        "| `dialect` | text | other content | why it ended | usage |\n| --- | --- | --- | --- | --- |\n"
+            .to_owned();
+    for dialect in DIALECTS {
+        let places = &dialect.places;
+        let cells = [places.text, places.other, places.finish, places.usage].map(listed);
+        let _ = writeln!(table, "| `{}` | {} |", dialect.name, cells.join(" | "));
+    }
+    table
+}
+
+/// Pointers, each with the kind of event that it counts for.
+fn listed(places: &[Place]) -> String {
+    let mut of = None;
+    let mut cell = String::new();
+    for place in places {
+        let space = if cell.is_empty() { "" } else { " " };
+        let _ = match place.of.filter(|kind| of != Some(*kind)) {
+            Some(kind) => write!(cell, "{space}{kind}: `{}`", place.at),
+            None => write!(cell, "{space}`{}`", place.at),
+        };
+        of = place.of;
+    }
+    if cell.is_empty() { "–".to_owned() } else { cell }
+}
+
+fn errors() -> String {
+    let failure = Failure::new(Cause::UpstreamTruncated, "the upstream closed the connection");
+    let mut text = String::new();
+    for dialect in DIALECTS {
+        let event =
+            dialect.told(&failure).unwrap_or_else(|| "(the connection or stream is cut)\n".to_owned());
+        let _ = write!(text, "`{}`\n\n```text\n{}\n```\n\n", dialect.name, event.trim_end());
+    }
+    text.trim_end().to_owned() + "\n"
+}
