@@ -80,13 +80,16 @@ pub(super) struct Texts {
     known: Vec<Vec<u8>>,
 }
 
+/// Receives where a text begins, what it says, and what was said there before.
+type Found<'f> = dyn FnMut(usize, &[u8], &mut Vec<u8>) + 'f;
+
 impl Texts {
     pub(super) fn at(pointer: String) -> Self {
         Texts { pointer, known: Vec::new() }
     }
 
-    /// Hands out each text of an event: where it begins, what it says, and what was said there before.
-    pub(super) fn each(&mut self, json: &[u8], found: &mut dyn FnMut(usize, &[u8], &mut Vec<u8>)) {
+    /// Hands out each text of an event.
+    pub(super) fn each(&mut self, json: &[u8], found: &mut Found<'_>) {
         let mut place = 0;
         let Texts { pointer, known } = self;
         pointer::each(json, pointer, &mut |at, value| {
