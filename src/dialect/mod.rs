@@ -7,7 +7,7 @@
 //!
 //! Nothing here parses JSON. Signs are found by a byte search: in valid JSON the bytes `"name"` with both quotes
 //! unescaped can only be a string token, so a search finds keys without being fooled by text. Where the place of a
-//! key matters, [`pointer`] walks there.
+//! key matters, [`mod@pointer`] walks there.
 
 mod ag_ui;
 mod anthropic;
@@ -62,7 +62,7 @@ pub struct Dialect {
     /// Whether a stream with this first event always shows [`Sign::Finish`] or [`Sign::Last`] when it is complete, so that
     /// a clean end without it is a truncation.
     pub finishes: fn(&Event<'_>) -> bool,
-    /// What kind of event this is, where [`Place::of`] tells them apart.
+    /// What kind of event this is, where a [`Place`] tells them apart.
     pub kind: for<'a> fn(&Event<'a>) -> Option<&'a [u8]>,
     /// Where things stand in the data.
     pub places: Places,
@@ -107,7 +107,7 @@ pub struct Places {
 pub struct Place {
     /// The [kind](Dialect::kind) of event; `None` = any.
     pub of: Option<&'static str>,
-    /// A [pointer].
+    /// A pointer: see [`mod@pointer`].
     pub at: &'static str,
 }
 
