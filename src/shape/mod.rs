@@ -3,7 +3,7 @@
 //! Shapes are off unless a route asks for them. They stand between the decoder's events and the [bridge](crate::bridge):
 //! [repairs](crate::codec::repair) are made before, and the dialect is judged by what the upstream sent, not by what is
 //! written. What a shape hands on goes to the next, in the order of the table, and from the last to the bridge. For one
-//! event it may hand on none, one or several; it may hold some back until a [time](Reshape::due), and hands them out at
+//! event it may hand on none, one or several; it may hold some back until a time that it names, and hands them out at
 //! the end of the stream, before whatever ends it.
 //!
 //! Invariants: the order of events stays; JSON is never written anew, but bytes are put into the place of others; an
