@@ -17,7 +17,8 @@
 //! 5. **Relay.** [`relay::Relay`] moves bytes from the source, [`upstream::Body`], through one
 //!    [`stream::Session`] to the sink, [`relay::Body`]. All policy is in the session, which is pure: a
 //!    [format](format::Format) decodes ([`codec`]) and [repairs](codec::repair), a [dialect](dialect::Dialect)
-//!    watches for the first content and for the end, a [bridge](bridge::Bridge) writes.
+//!    watches for the first content and for the end, [shapes](shape::SHAPES) change what a route wants changed, a
+//!    [bridge](bridge::Bridge) writes.
 //!    An upstream that switches protocols ends HTTP there: `relay::Tunnel` moves the bytes of both sides.
 //! 6. **Flush.** One event is one chunk or DATA frame; all that is ready leaves in one write.
 //! 7. **Outcome.** However it ends, there is exactly one [`stream::Outcome`], and one [access line](log::Access).
@@ -46,6 +47,8 @@ pub mod format;
 pub mod codec;
 
 pub mod dialect;
+
+pub mod shape;
 
 pub mod bridge;
 

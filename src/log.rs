@@ -86,6 +86,8 @@ pub struct Access {
     pub longest_gap: Option<Duration>,
     /// Events that were put right, and how.
     pub repaired: Tally,
+    /// Cumulative texts that did not begin with what came before, and were sent whole.
+    pub rewrites: u64,
     /// What went wrong, in words. Nothing of the request or the response.
     pub error: Option<String>,
     /// How far it has come: the phase of the outcome if it is dropped now.
@@ -120,6 +122,7 @@ impl Access {
             bytes_up: None,
             longest_gap: None,
             repaired: Tally::default(),
+            rewrites: 0,
             error: None,
             phase: Cell::new(Phase::Request),
             config,
@@ -188,6 +191,7 @@ impl Access {
             longest_gap_ms = self.longest_gap.map(milliseconds),
             repaired = repaired.is_some().then_some(self.repaired.count),
             repairs = repaired,
+            rewrites = (self.rewrites > 0).then_some(self.rewrites),
             duration_ms = milliseconds(self.elapsed()),
             outcome = %outcome,
             phase = outcome.phase.name(),
@@ -287,6 +291,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("bytes", "Body bytes sent to the client; in a tunnel all bytes."),
     ("bytes_up", "Bytes that a tunnel took from the client to the upstream; of tunnels only."),
     ("longest_gap_ms", "Longest silence of the upstream inside the body, in milliseconds."),
+    ("label", "What the media type said that the stream is, if the bytes said otherwise."),
+    ("repaired", "Events that were put right."),
+    ("repairs", "Which repairs that took."),
+    ("rewrites", "Texts that `stream.to_delta` found rewritten, and that were sent whole."),
     ("duration_ms", "From the request head to the end, in milliseconds."),
     ("outcome", "How it ended: one of the words above."),
     ("phase", "How far it had come."),

@@ -249,6 +249,8 @@ pub(crate) mod fixture {
                     named: crate::codec::repair::Repairs::NONE,
                 },
                 max_event_bytes: 1,
+                literal_space: false,
+                shapes: None,
             },
             timeouts: RouteTimeouts {
                 response_head: None,

@@ -66,6 +66,8 @@ fn session_allocations(format: &'static Format, inputs: &[&[u8]]) -> usize {
         coding: None,
         charset: None,
         repairs: Repairs::auto(true),
+        literal: false,
+        shapes: None,
         mask: None,
         injects: false,
         hold: None,

@@ -120,7 +120,8 @@ fn a_capture_that_says_something_else_is_found_out() {
 
 /// What a decoder makes of these pieces: the data of each event.
 fn decoded<'b>(format: &Format, pieces: impl IntoIterator<Item = &'b [u8]>) -> Vec<Vec<u8>> {
-    let mut decoder = (format.decoder)(Options { limit: 64 << 20, repairs: Repairs::auto(true) });
+    let mut decoder =
+        (format.decoder)(Options { limit: 64 << 20, repairs: Repairs::auto(true), literal: false });
     let mut items = Vec::new();
     let mut take = |item: Item<'_>| {
         if let Item::Event(event) = item {

@@ -21,6 +21,8 @@ mod zoo;
 mod formats;
 // Every dialect: streams cut at every byte, errors told once, the first content, and the page made from the table.
 mod dialects;
+// What a route changes in events: end markers, cumulative text, size, pace.
+mod shapes;
 // What is no stream: byte for byte, in constant memory, at the pace of the slower side.
 mod passthrough;
 // Heads both ways: hop-by-hop fields, who is told what, routes and paths.

@@ -65,7 +65,7 @@ mod tests {
 
     fn rewritten(input: &str) -> String {
         let mut out = Vec::new();
-        Sse::new(Options { limit: 1 << 20, repairs: Repairs::NONE })
+        Sse::new(Options { limit: 1 << 20, repairs: Repairs::NONE, literal: false })
             .decode(input.as_bytes(), &mut |item| match item {
                 Item::Event(item) => event(&item, &mut out),
                 Item::Comment(text) => comment(text, &mut out),

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn decoder(label: &str) -> Box<dyn Decode> {
-        let inner = Sse::new(Options { limit: 1 << 20, repairs: Repairs::NONE });
+        let inner = Sse::new(Options { limit: 1 << 20, repairs: Repairs::NONE, literal: false });
         let charset = Charset::declared(&format!("text/event-stream; charset={label}")).unwrap();
         Box::new(Transcode::new(charset, Box::new(inner)))
     }

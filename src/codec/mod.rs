@@ -37,6 +37,8 @@ pub struct Options {
     pub limit: usize,
     /// What is put right.
     pub repairs: Repairs,
+    /// Of Server-Sent Events: a space after `data:` is data, against the standard.
+    pub literal: bool,
 }
 
 /// What a decoder yields.

@@ -96,6 +96,7 @@ impl Sse {
     fn usual(&self, line: &[u8], input: &[u8], sink: &mut Sink<'_>) -> bool {
         let Some(data) = line.strip_prefix(b"data: ").map(Data::Line) else { return false };
         let is_usual = input.get(line.len() + 1) == Some(&b'\n')
+            && !self.options.literal
             && self.carried.is_none()
             && line.len() < self.options.limit
             && !mend::is_suspect(data, self.options.repairs);
@@ -181,7 +182,7 @@ impl Sse {
             return Edge::Before;
         }
         self.block.irregular |= wire.is_none();
-        self.block.field(line);
+        self.block.field(line, self.options.literal);
         Edge::Inside
     }
 
@@ -217,8 +218,13 @@ impl Sse {
             }
             return;
         }
+        let literal;
         let data = match (fields.data, fields.data_lines) {
             (Some(span), 1) => Data::Line(value(span)),
+            (Some(_), _) if self.options.literal => {
+                literal = block::literal_text(block);
+                Data::Text(&literal)
+            }
             (Some(_), _) => Data::Block(block),
             (None, _) => Data::None,
         };
@@ -292,7 +298,7 @@ impl Decode for Sse {
         };
         if is_taken {
             self.block.irregular = true;
-            self.block.field(line);
+            self.block.field(line, self.options.literal);
         } else {
             held.truncate(self.block.line);
         }
@@ -336,7 +342,7 @@ mod tests {
     use super::*;
 
     fn sse(limit: usize, repairs: Repairs) -> Sse {
-        Sse::new(Options { limit, repairs })
+        Sse::new(Options { limit, repairs, literal: false })
     }
 
     fn decoder() -> Box<dyn Decode> {
@@ -385,6 +391,19 @@ mod tests {
         }
         let after_comment = whole(decoder(), b"event: e\n: hi\ndata: x\n\n");
         assert!(!after_comment[1].canonical, "a comment inside the block is not part of the event");
+    }
+
+    #[test]
+    fn literal_data_keeps_its_space_in_any_split() {
+        let literal = || -> Box<dyn Decode> {
+            Box::new(Sse::new(Options { limit: 1 << 20, repairs: Repairs::NONE, literal: true }))
+        };
+        let got = assert_any_split(
+            literal,
+            b"data:La\n\ndata: frase\n\ndata:\n\nevent: e\ndata:  x\ndata: y\ndata:z\n\n",
+        );
+        let last = Owned { name: Some("e".into()), ..Owned::data("  x\n y\nz") };
+        assert_eq!(got, [Owned::data("La"), Owned::data(" frase"), Owned::data(""), last]);
     }
 
     #[test]

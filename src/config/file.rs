@@ -147,6 +147,63 @@ pub(super) struct Stream {
     pub(super) early_head: TimeOrOff,
     pub(super) heartbeat: TimeOrOff,
     pub(super) max_event_bytes: Size,
+    pub(super) data_space: DataSpace,
+    pub(super) done: Ending,
+    pub(super) done_from: Vec<String>,
+    pub(super) done_to: String,
+    pub(super) done_close: String,
+    pub(super) to_delta: String,
+    pub(super) merge: TimeOrOff,
+    pub(super) split: String,
+    pub(super) to_full: String,
+    pub(super) pick: String,
+    pub(super) pick_as: PickAs,
+    pub(super) ascii: bool,
+    pub(super) encode: Encoding,
+    pub(super) fields: Fields,
+}
+
+/// `stream.data_space`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum DataSpace {
+    Standard,
+    Literal,
+}
+
+/// `stream.done`
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Ending {
+    Keep,
+    Ensure,
+    Strip,
+}
+
+/// `stream.pick_as`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum PickAs {
+    Json,
+    Text,
+}
+
+/// `stream.encode`
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Encoding {
+    Off,
+    Percent,
+    Base64,
+}
+
+/// `stream.fields`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) enum Fields {
+    #[serde(rename = "all")]
+    All,
+    #[serde(rename = "data-only")]
+    DataOnly,
 }
 
 /// `stream.charset`

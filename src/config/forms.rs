@@ -5,12 +5,14 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HOST, TRAILER};
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{HeaderName, HeaderValue, Method};
 
 use super::mistake::suggestion;
+use super::units::{Size, TimeOrOff};
 use super::{Endpoint, PathMatch, Secret};
 use crate::proxy::is_hop_by_hop;
 
@@ -197,6 +199,61 @@ pub(super) fn content(text: &str) -> Result<Content, String> {
 /// Anything but nothing.
 pub(super) fn something(text: &str) -> Result<(), String> {
     if text.is_empty() { Err("is empty".to_owned()) } else { Ok(()) }
+}
+
+/// The data of an event that marks an end, or `event:NAME`.
+pub(super) fn marker(text: &str) -> Result<(), String> {
+    let inside = text.strip_prefix("event:").unwrap_or(text);
+    if inside.trim().is_empty() {
+        return Err(format!("{text:?} is no end marker (such as \"[DONE]\", or \"event:done\")"));
+    }
+    match text.contains(['\r', '\n', '\0']) {
+        true => Err(format!("{text:?} is not on one line, and the data of an end marker is")),
+        false => Ok(()),
+    }
+}
+
+/// When a stream is closed behind its end marker. `None`: that follows from other keys.
+pub(super) fn closing(text: &str) -> Result<Option<TimeOrOff>, String> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    let TimeOrOff(time) = text.parse().map_err(|what: String| format!("{what}, \"auto\" or \"off\""))?;
+    match time.is_some_and(|time| time > Duration::from_secs(60)) {
+        true => Err(format!("{text:?} is out of range (at the most \"1m\")")),
+        false => Ok(Some(TimeOrOff(time))),
+    }
+}
+
+/// Where a value stands in JSON (see [`crate::dialect::pointer`]); `None` for `off`.
+pub(super) fn pointer(text: &str) -> Result<Option<&str>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let Some(path) = text.strip_prefix('/') else {
+        return Err(format!("{text:?} does not begin with a slash (such as \"/text\", or \"off\")"));
+    };
+    if path.split('/').any(str::is_empty) {
+        return Err(format!("{text:?} has an empty key in it (such as \"/choices/*/delta/content\")"));
+    }
+    match path.contains(['~', '"', '\\']) {
+        true => {
+            Err(format!("{text:?} has a key that no pointer finds here (write it without ~, quotes and \\)"))
+        }
+        false => Ok(Some(text)),
+    }
+}
+
+/// The largest event that is not divided, in bytes; `None` for `off`.
+pub(super) fn largest(text: &str) -> Result<Option<usize>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let size = text.parse::<Size>().map_err(|what| format!("{what}, or \"off\""))?;
+    match (256..=1 << 20).contains(&size.bytes()) {
+        true => Ok(Some(size.bytes())),
+        false => Err(format!("{text} is out of range (from 256B to 1MiB, or \"off\")")),
+    }
 }
 
 /// One word of a list.

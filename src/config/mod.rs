@@ -31,6 +31,7 @@ use crate::auth::Injector;
 use crate::codec::repair::Repairs;
 use crate::dialect::Dialect;
 use crate::format::Format;
+use crate::shape;
 use crate::stream::Hold;
 
 /// Reads and resolves a configuration file.
@@ -227,6 +228,10 @@ pub struct StreamSettings {
     pub format: FormatSetting,
     /// Whether a declared character set other than UTF-8 is converted. Default yes.
     pub transcode: bool,
+    /// Whether a space after `data:` is data. Default no, as the standard says.
+    pub literal_space: bool,
+    /// What is changed in the events; `None` = nothing, the default.
+    pub shapes: Option<Arc<shape::Settings>>,
     /// What is put right in event streams. Default: what can do no harm.
     pub repair: RepairSetting,
     /// What the events mean; `None` = found by path, confirmed by the first event.

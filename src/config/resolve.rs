@@ -6,6 +6,7 @@
 //! there is none of these. Form and range of single values are checked before, by [`super::check`].
 
 mod route;
+mod shapes;
 
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;

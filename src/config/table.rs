@@ -197,6 +197,7 @@ const fn count(min: i64, max: i64) -> Kind {
 }
 
 const FILE: Kind = Kind::Text("path of a file", forms::something);
+const POINTER: Kind = Kind::Text("JSON pointer, or \"off\"", |text| forms::pointer(text).map(drop));
 const SECRET: Kind = Kind::Text("reference to a secret", |text| super::Secret::parse(text).map(drop));
 
 use Presence::{Default, Optional, Required};
@@ -519,6 +520,20 @@ pub static KEYS: &[Key] = &[
             "early_head",
             "heartbeat",
             "max_event_bytes",
+            "data_space",
+            "done",
+            "done_from",
+            "done_to",
+            "done_close",
+            "to_delta",
+            "merge",
+            "split",
+            "to_full",
+            "pick",
+            "pick_as",
+            "ascii",
+            "encode",
+            "fields",
         ]),
         Default("{}"),
         "Keys of [stream] for this route alone, such as { heartbeat = \"5s\" }.",
@@ -650,6 +665,139 @@ pub static KEYS: &[Key] = &[
     .example(r#""1MiB""#)
     .see(&["limits.max_carry_total"])
     .causes(&[Cause::UpstreamEventTooLarge]),
+    key(
+        "stream.data_space",
+        Kind::Word(|| vec!["standard", "literal"]),
+        Default(r#""standard""#),
+        "Whether the space after `data:` belongs to the data. By the standard it does not; Spring writes texts behind the \
+         colon as they are, and those that begin with a space lose it in every client.",
+        "\"literal\" takes everything after the colon as data, in streams of the format sse.",
+    )
+    .example(r#""literal""#),
+    key(
+        "stream.done",
+        Kind::Word(|| vec!["keep", "ensure", "strip"]),
+        Default(r#""keep""#),
+        "What becomes of the end marker, the event that says in so many words that the answer is over. \"ensure\" adds one \
+         where an answer is complete without it, \"strip\" takes it out.",
+        "Complete is what shows the end that its dialect has, or, in a dialect without one, what ends cleanly. None is added to \
+         a stream that broke or told an error.",
+    )
+    .example(r#""ensure""#)
+    .see(&["stream.dialect"]),
+    key(
+        "stream.done_from",
+        Kind::Texts("data of an event, or \"event:NAME\"", forms::marker),
+        Default(r#"["[DONE]"]"#),
+        "What upstreams send as the end marker: the whole data of an event, letter by letter, or the name of one.",
+        "A text that holds those letters beside others is text. What `done_to` says counts too.",
+    )
+    .example(r#"["AIQA_EOF", "LLM-EOF", "event:finish"]"#),
+    key(
+        "stream.done_to",
+        Kind::Text("data of an event, or \"event:NAME\"", forms::marker),
+        Default(r#""[DONE]""#),
+        "What clients are sent as the end marker.",
+        "\"event:NAME\" is an event of that name, with the upstream's data or `[DONE]`.",
+    )
+    .example(r#""AIQA_EOF""#),
+    key(
+        "stream.done_close",
+        Kind::Text("\"auto\", \"off\", or a time up to 1m", |text| forms::closing(text).map(drop)),
+        Default(r#""auto""#),
+        "How long after the end marker the stream is closed, if the upstream does not end it before. \"auto\" is 50 ms where \
+         `done_from` or `done_to` is set, and \"off\" otherwise.",
+        "What the upstream sends after that is not read; it is left.",
+    )
+    .example(r#""1s""#),
+    key(
+        "stream.to_delta",
+        POINTER,
+        Default(r#""off""#),
+        "Where a text stands in the events that upstreams repeat whole in each: it is sent once, piece by piece. Keys as in a \
+         JSON pointer, `*` for every element of an array.",
+        "A text that does not begin with the one before is sent whole and counted in the access line (`rewrites=`). Events on \
+         several data lines pass.",
+    )
+    .example(r#""/text""#)
+    .causes(&[Cause::UpstreamEventTooLarge])
+    .see(&["stream.to_full"]),
+    key(
+        "stream.merge",
+        time_or_off("1ms", "10s"),
+        Default(r#""off""#),
+        "The least time between two events with text: what comes meanwhile is joined to one. The first leaves at once.",
+        "Events that differ in more than their text are not joined, and nothing else is late. Where the text stands is known \
+         by the dialect, or by `to_delta` or `to_full`.",
+    )
+    .example(r#""40ms""#)
+    .see(&["stream.dialect"]),
+    key(
+        "stream.split",
+        Kind::Text("size from 256B to 1MiB, or \"off\"", |text| forms::largest(text).map(drop)),
+        Default(r#""off""#),
+        "The largest event with text in it, as it is written: a larger one is sent as several, each whole.",
+        "Why the answer ended, its usage and the id stand in the last. Events without text are not divided. Where the text \
+         stands is known by the dialect, or by `to_delta` or `to_full`.",
+    )
+    .example(r#""3900B""#)
+    .see(&["stream.dialect", "stream.max_event_bytes"]),
+    key(
+        "stream.to_full",
+        POINTER,
+        Default(r#""off""#),
+        "Where a text stands that grows, and is to be sent whole in every event, for clients that show the last one alone.",
+        "What is sent grows with the square of the answer: set `merge` beside it.",
+    )
+    .example(r#""/choices/*/delta/content""#)
+    .beside("merge = \"200ms\"")
+    .causes(&[Cause::UpstreamEventTooLarge])
+    .see(&["stream.merge", "stream.to_delta"]),
+    key(
+        "stream.pick",
+        POINTER,
+        Default(r#""off""#),
+        "Where the text stands that alone is sent of each event. Events without one are left out; those that are no JSON \
+         object, and errors, pass.",
+        "Roles, finish reasons and usage are lost.",
+    )
+    .example(r#""/choices/*/delta/content""#)
+    .see(&["stream.pick_as"]),
+    key(
+        "stream.pick_as",
+        Kind::Word(|| vec!["json", "text"]),
+        Default(r#""json""#),
+        "How what `pick` finds is sent: as a JSON string, or as the text that it means.",
+        "Clients that trim data lose spaces of plain text.",
+    )
+    .example(r#""text""#)
+    .see(&["stream.pick"]),
+    key(
+        "stream.ascii",
+        Kind::Switch,
+        Default("false"),
+        "Characters beyond ASCII in JSON are written as `\\uXXXX`, so that no cut of the bytes can split one: for clients that \
+         decode each read by itself, such as WeChat mini-programs.",
+        "The value stays the same. Data that is no JSON stays as it is.",
+    )
+    .example("true"),
+    key(
+        "stream.encode",
+        Kind::Word(|| vec!["off", "percent", "base64"]),
+        Default(r#""off""#),
+        "An encoding of the data, for legacy front ends that decode it: `decodeURIComponent`, `atob`.",
+        "End markers and tidegate's own error events are not encoded.",
+    )
+    .example(r#""percent""#),
+    key(
+        "stream.fields",
+        Kind::Word(|| vec!["all", "data-only"]),
+        Default(r#""all""#),
+        "Which fields events are sent with. \"data-only\" leaves out names, ids, retry times and unknown fields, and events \
+         without data.",
+        "tidegate's own error events keep their name.",
+    )
+    .example(r#""data-only""#),
     key("timeouts", Kind::Table, Default("{}"), "Timeouts, in the order in which they can run out.", ""),
     key(
         "timeouts.tls_handshake",

@@ -4,7 +4,8 @@
 //! Values are slices of the text, as they stand there: a string has its quotes and escapes. What is walked over is
 //! skipped by its brackets and strings alone, so text that is no JSON finds nothing or something wrong, but never
 //! fails. Keys with escapes in them match nothing. Not a parser: [`serde_json`] is for those who need the value.
-//! Dialects and the watch of a session call it, for the few events that they must look into.
+//! Dialects and the watch of a session call it, for the few events that they must look into; [shapes](crate::shape), for
+//! the bytes that they put others in the place of.
 
 use crate::codec::json;
 
@@ -15,9 +16,32 @@ pub fn find<'a>(json: &'a [u8], pointer: &str, accepts: fn(&[u8]) -> bool) -> Op
         return Some(&json[..length(json)?]).filter(|value| accepts(value));
     };
     let (step, rest) = path.find('/').map_or((path, ""), |at| path.split_at(at));
-    Members::of(json)
-        .filter(|member| member.key.map_or(step == "*", |key| key == step.as_bytes()))
-        .find_map(|member| find(member.text, rest, accepts))
+    Members::of(json).filter(|member| member.is_at(step)).find_map(|member| find(member.text, rest, accepts))
+}
+
+/// Hands every value at the pointer to `found`, in order, and where in the text it begins.
+pub fn each<'a>(json: &'a [u8], pointer: &str, found: &mut dyn FnMut(usize, &'a [u8])) {
+    walk(json, pointer, json.len(), found);
+}
+
+/// `json` is the end of a text of this length.
+fn walk<'a>(json: &'a [u8], pointer: &str, whole: usize, found: &mut dyn FnMut(usize, &'a [u8])) {
+    let json = json.trim_ascii_start();
+    let Some(path) = pointer.strip_prefix('/') else {
+        if let Some(length) = length(json) {
+            found(whole - json.len(), &json[..length]);
+        }
+        return;
+    };
+    let (step, rest) = path.find('/').map_or((path, ""), |at| path.split_at(at));
+    for member in Members::of(json).filter(|member| member.is_at(step)) {
+        walk(member.text, rest, whole, found);
+    }
+}
+
+/// What stands between the quotes of a string, with its escapes.
+pub fn inside(value: &[u8]) -> Option<&[u8]> {
+    value.strip_prefix(b"\"")?.strip_suffix(b"\"")
 }
 
 /// The value of a key of the object.
@@ -28,7 +52,7 @@ pub(super) fn member<'a>(json: &'a [u8], key: &str) -> Option<&'a [u8]> {
 
 /// The value of a key of the object, if it is a string: without its quotes, with its escapes.
 pub(super) fn string<'a>(json: &'a [u8], key: &str) -> Option<&'a [u8]> {
-    member(json, key)?.strip_prefix(b"\"")?.strip_suffix(b"\"")
+    inside(member(json, key)?)
 }
 
 /// Whether a value says anything: not `null`, `false`, and nothing empty.
@@ -62,6 +86,13 @@ pub(super) struct Member<'a> {
     pub(super) key: Option<&'a [u8]>,
     /// The text from the value on.
     pub(super) text: &'a [u8],
+}
+
+impl Member<'_> {
+    /// Whether this step of a pointer leads to it.
+    fn is_at(&self, step: &str) -> bool {
+        self.key.map_or(step == "*", |key| key == step.as_bytes())
+    }
 }
 
 impl<'a> Members<'a> {
@@ -102,7 +133,7 @@ impl<'a> Iterator for Members<'a> {
 }
 
 /// How long the value is that the text begins with; `None` if it is cut off.
-fn length(text: &[u8]) -> Option<usize> {
+pub fn length(text: &[u8]) -> Option<usize> {
     match text.first()? {
         b'"' => json::string_end(text),
         b'{' | b'[' => match json::Value::default().step(text) {
@@ -147,6 +178,17 @@ mod tests {
         assert_eq!(find(JSON.as_bytes(), "/b/*/c", is_something), Some(&br#""x""#[..]));
         assert_eq!(string(JSON.as_bytes(), "a"), Some(&br#"}\"]"#[..]));
         assert_eq!(string(JSON.as_bytes(), "n"), None);
+    }
+
+    #[test]
+    fn every_value_is_found_with_its_place() {
+        let mut found = Vec::new();
+        each(JSON.as_bytes(), "/b/*/c", &mut |at, value| {
+            assert_eq!(&JSON.as_bytes()[at..at + value.len()], value);
+            found.push(inside(value).unwrap());
+        });
+        assert_eq!(found, [&b""[..], b"x"]);
+        each(b"[", "/*", &mut |_, _| panic!("nothing is there"));
     }
 
     #[test]

@@ -270,6 +270,8 @@ fn planned(terms: &Terms, decision: Decision) -> Plan {
         coding: decision.coding,
         charset: decision.charset,
         repairs: plan::repairs(&route.stream, decision.dialect),
+        literal: route.stream.literal_space,
+        shapes: route.stream.shapes.clone(),
         mask: None,
         injects: !route.injectors.is_empty(),
         hold: Some(route.stream.hold),

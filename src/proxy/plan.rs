@@ -210,6 +210,8 @@ mod tests {
             early_head: None,
             heartbeat: None,
             max_event_bytes: 1 << 20,
+            literal_space: false,
+            shapes: None,
         }
     }
 

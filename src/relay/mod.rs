@@ -304,6 +304,7 @@ impl Drop for Relay {
         self.access.first_content = stats.first_content.map(|at| self.access.since_start(at.into()));
         self.access.longest_gap = Some(stats.longest_gap);
         self.access.repaired = stats.repaired;
+        self.access.rewrites = stats.rewrites;
         self.access.label = stats.lying_label.map(Label::name);
         self.access.format = self.session.format().map(|format| format.name);
         self.access.dialect = self.session.dialect().map(|dialect| dialect.name);
@@ -380,6 +381,8 @@ mod tests {
             coding: None,
             charset: None,
             repairs: Repairs::NONE,
+            literal: false,
+            shapes: None,
             mask: None,
             injects: false,
             hold: None,

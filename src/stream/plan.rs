@@ -1,5 +1,6 @@
 //! What a session is given, and what it gives back.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::codec::charset::Charset;
@@ -8,6 +9,7 @@ use crate::codec::mask::Mask;
 use crate::codec::repair::{Repairs, Tally};
 use crate::dialect::Dialect;
 use crate::format::Format;
+use crate::shape;
 
 use super::{Failure, Label, Share};
 
@@ -28,6 +30,10 @@ pub struct Plan {
     pub charset: Option<Charset>,
     /// What is put right (reframed streams only).
     pub repairs: Repairs,
+    /// A space after `data:` is data (reframed Server-Sent Events only).
+    pub literal: bool,
+    /// What is changed in the events (reframed streams only).
+    pub shapes: Option<Arc<shape::Settings>>,
     /// Secrets that must not pass (bodies that pass only).
     pub mask: Option<Mask>,
     /// The route injects a credential: an upstream that refuses it is not the client's doing.
@@ -144,6 +150,8 @@ pub struct Stats {
     pub longest_gap: Duration,
     /// Events that were put right, and how.
     pub repaired: Tally,
+    /// Cumulative texts that did not begin with what came before.
+    pub rewrites: u64,
     /// The label, if the stream was in another format.
     pub lying_label: Option<Label>,
 }

@@ -72,10 +72,11 @@ enum State {
 impl Session {
     /// A session at the response head.
     pub fn new(plan: Plan, now: Instant) -> Self {
-        let options = Options { limit: plan.max_event_bytes, repairs: plan.repairs };
+        let options = Options { limit: plan.max_event_bytes, repairs: plan.repairs, literal: plan.literal };
         let times = Times::new(&plan, now);
         let hold = plan.hold.filter(|_| !matches!(plan.mode, Mode::PassThrough | Mode::Await));
-        let mut writer = Writer::new(Watch::new(plan.dialect, plan.known_ai), plan.repairs, now);
+        let watch = Watch::new(plan.dialect, plan.known_ai);
+        let mut writer = Writer::new(watch, plan.repairs, plan.shapes.as_deref(), now);
         writer.first = hold.map(First::new);
         let state = match plan.mode {
             Mode::Await => State::Waiting(early::Waiting::default()),
@@ -151,10 +152,21 @@ impl Session {
 
     /// An upstream that never pauses must not outlive a bound: ticks come only in its pauses.
     fn enforce_bounds(&mut self, now: Instant, out: &mut Out) {
+        self.keep_shapes(now, out);
         if let Some((cause, after)) =
             self.times.expired(now, self.awaited()).filter(|_| self.outcome.is_none())
         {
             self.expire(cause, after, now, out);
+        }
+    }
+
+    /// Hands out what shapes held back until now, and closes a stream of which all was said.
+    fn keep_shapes(&mut self, now: Instant, out: &mut Out) {
+        if self.outcome.is_none() && self.writer.wakes_at().is_some_and(|at| now >= at) {
+            self.writer.tick(now, out);
+            if self.writer.closes_at().is_some_and(|at| now >= at) {
+                self.judge_clean_end(now, out);
+            }
         }
     }
 
@@ -243,6 +255,10 @@ impl Session {
         if self.times.ripe_at.is_some_and(|at| now >= at) {
             self.flush(now, out);
         }
+        self.keep_shapes(now, out);
+        if self.outcome.is_some() {
+            return None;
+        }
         if let Some((cause, after)) = self.times.expired(now, self.awaited()) {
             self.expire(cause, after, now, out);
             return None;
@@ -254,13 +270,15 @@ impl Session {
         }
         let last_write = self.beats().then_some(self.writer.last_write);
         let held_until = self.held.as_ref().map(|held| held.deadline).filter(|deadline| *deadline > now);
-        self.times.next(self.awaited(), last_write, held_until)
+        let own = [held_until, self.writer.wakes_at()].into_iter().flatten().min();
+        self.times.next(self.awaited(), last_write, own)
     }
 
     /// Whether the last call has moved what is due to earlier than the last tick said: an event is ripe, which lacks only
-    /// a sign that it is over, or the first byte has come, from which on `event_gap` counts.
+    /// a sign that it is over, or waits for more of its text; the stream is to be closed behind its end marker; or the
+    /// first byte has come, from which on `event_gap` counts.
     pub fn wants_tick(&self) -> bool {
-        self.times.is_hurried()
+        self.times.is_hurried() || self.writer.wakes_at().is_some()
     }
 
     /// Running streams must end now: the `drain` timeout ran out, or tidegate was told not to wait for it.

@@ -12,6 +12,7 @@ use crate::codec::coding::Codings;
 use crate::codec::repair::Repairs;
 use crate::dialect::{ANTHROPIC, GENERIC, OLLAMA, OPENAI_CHAT};
 use crate::format::{AWS_EVENTSTREAM, JSON_ARRAY, NDJSON, SSE, TEXT};
+use crate::shape::{Ending, Marker, Markers, Pick, Settings};
 
 #[path = "session_held_tests.rs"]
 mod held;
@@ -34,6 +35,8 @@ fn plan(mode: Mode) -> Plan {
         coding: None,
         charset: None,
         repairs: Repairs::auto(false),
+        literal: false,
+        shapes: None,
         mask: None,
         injects: false,
         hold: None,
@@ -796,4 +799,158 @@ fn every_cut_of_a_stream_gives_the_same_bytes_and_one_outcome() {
             "cut at {at}: {sent:?}"
         );
     }
+}
+
+fn shaped(settings: Settings) -> Plan {
+    Plan { shapes: Some(Arc::new(settings)), heartbeat: None, event_gap: None, ..openai() }
+}
+
+fn token(text: &str) -> String {
+    CONTENT.replace('你', text)
+}
+
+#[test]
+fn merged_text_leaves_when_its_time_comes_and_other_timers_stay() {
+    let merge = Some(Duration::from_millis(40));
+    let mut rig = Rig::new(shaped(Settings { merge, ..Settings::default() }));
+    let begun = rig.now;
+    assert_eq!(rig.input(token("a")), token("a"), "the first at once");
+    assert!(!rig.session.wants_tick());
+    rig.now += Duration::from_millis(10);
+    assert_eq!(rig.input(token("b")) + &rig.input(token("c")), "");
+    assert!(rig.session.wants_tick(), "the sink has to wake up earlier than it was told");
+    let mut next = None;
+    rig.call(|session, now, out| next = session.tick(now, out));
+    assert_eq!(next, Some(begun + Duration::from_millis(40)));
+    rig.now = begun + Duration::from_millis(40);
+    assert_eq!(rig.pass(0), token("bc"));
+    assert!(!rig.session.wants_tick());
+    assert_eq!(rig.session.stats().events, 2, "what was written counts");
+}
+
+#[test]
+fn merged_text_is_not_late_where_the_upstream_never_pauses() {
+    let merge = Some(Duration::from_millis(40));
+    let mut rig = Rig::new(shaped(Settings { merge, ..Settings::default() }));
+    let mut sent = String::new();
+    for _ in 0..10 {
+        sent += &rig.input(token("x"));
+        rig.now += Duration::from_millis(10);
+    }
+    // No tick at all.
+    assert_eq!(sent, [token("x"), token("xxxx"), token("xxxx")].concat());
+}
+
+#[test]
+fn what_shapes_hold_leaves_before_the_end_and_before_an_error() {
+    let settings = || Settings { merge: Some(Duration::from_secs(9)), ..Settings::default() };
+    let mut clean = Rig::new(shaped(settings()));
+    clean.input([token("a"), token("b")].concat());
+    assert_eq!(clean.input([FINISH, DONE_EVENT].concat()), [&token("b"), FINISH, DONE_EVENT].concat());
+    clean.ended();
+    assert_eq!(clean.outcome(), "done@end");
+    let mut cut = Rig::new(shaped(settings()));
+    cut.input([token("a"), token("b"), token("c")].concat());
+    let said = cut.failed(Cause::UpstreamTruncated);
+    assert!(said.starts_with(&(token("bc") + "event: error\n")), "{said}");
+    let mut drained = Rig::new(shaped(settings()));
+    drained.input([token("a"), token("b")].concat());
+    let said = drained.call(|session, now, out| session.drain(now, out));
+    assert!(said.starts_with(&(token("b") + "event: error\n")), "{said}");
+    let mut generic = Rig::new(Plan { dialect: None, known_ai: false, ..shaped(settings()) });
+    generic.input([token("a"), token("b")].concat());
+    assert_eq!(generic.failed(Cause::UpstreamTruncated), "", "nothing is held of what nobody knows");
+    assert_eq!(generic.end, Some(End::Abort));
+}
+
+fn markers(ending: Ending, to: &str) -> Settings {
+    let close = Some(Duration::from_millis(50));
+    let markers = Markers { ending, to: Marker::read(to), close, ..Markers::default() };
+    Settings { markers, ..Settings::default() }
+}
+
+#[test]
+fn marker_is_added_to_complete_answers_alone() {
+    let ensured = |input: &str| {
+        let mut rig = Rig::new(shaped(markers(Ending::Ensure, "AIQA_EOF")));
+        rig.input(input);
+        rig
+    };
+    let marker = "data: AIQA_EOF\n\n";
+    let complete = [CONTENT, FINISH].concat();
+    let mut rig = ensured(&complete);
+    assert_eq!((rig.ended().as_str(), rig.outcome().as_str()), (marker, "done@end"));
+    assert_eq!(rig.session.stats().events, 3);
+
+    let mut unfinished = ensured(CONTENT);
+    assert!(!unfinished.ended().contains("EOF"));
+    assert_eq!(unfinished.outcome(), "upstream:truncated@body");
+    let mut broken = ensured(&complete);
+    assert!(!broken.failed(Cause::UpstreamTruncated).contains("EOF"));
+    let mut told = ensured(&[CONTENT, "data: {\"error\":{\"message\":\"x\"}}\n\n"].concat());
+    assert_eq!((told.ended().as_str(), told.outcome().as_str()), ("", "upstream:error@end"));
+    let mut drained = ensured(&complete);
+    assert!(!drained.call(|session, now, out| session.drain(now, out)).contains("EOF"));
+
+    let mut text = Rig::new(Plan {
+        dialect: None,
+        mode: Mode::Reframe(&TEXT),
+        ..shaped(markers(Ending::Ensure, "AIQA_EOF"))
+    });
+    text.input("hello");
+    assert_eq!(text.ended(), marker, "a dialect without an end: a clean one is complete");
+}
+
+#[test]
+fn stream_is_closed_behind_a_marker_that_the_upstream_does_not_follow_with_its_end() {
+    let mut rig = Rig::new(shaped(markers(Ending::Keep, "AIQA_EOF")));
+    assert_eq!(
+        rig.input([CONTENT, FINISH, DONE_EVENT].concat()),
+        [CONTENT, FINISH, "data: AIQA_EOF\n\n"].concat()
+    );
+    assert!(rig.session.wants_tick());
+    rig.now += Duration::from_millis(49);
+    assert_eq!(rig.input(": what belongs to it\n\n"), ": what belongs to it\n");
+    assert_eq!(rig.end, None);
+    rig.now += Duration::from_millis(1);
+    rig.pass(0);
+    assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Clean), "done@end"));
+
+    let mut busy = Rig::new(shaped(markers(Ending::Strip, "AIQA_EOF")));
+    busy.input([CONTENT, DONE_EVENT].concat());
+    busy.now += Duration::from_millis(50);
+    busy.input(":\n");
+    assert_eq!((busy.end, busy.outcome().as_str()), (Some(End::Clean), "done@end"), "without a pause too");
+    assert!(!String::from_utf8_lossy(&busy.sent).contains("DONE"));
+
+    let mut cut = Rig::new(shaped(markers(Ending::Keep, "AIQA_EOF")));
+    cut.input("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: AIQA_EOF\n\n");
+    cut.failed(Cause::UpstreamTruncated);
+    assert_eq!(cut.outcome(), "done@end", "the answer was over before it broke");
+}
+
+#[test]
+fn texts_that_shapes_keep_are_bounded_and_accounted() {
+    let to_full = || Settings { to_full: Some("/choices/*/delta/content".into()), ..Settings::default() };
+    let mut rig = Rig::new(Plan { max_event_bytes: 1000, ..shaped(to_full()) });
+    while rig.end.is_none() {
+        rig.input(token("twenty bytes of text"));
+        assert!(rig.sent.len() < 100_000, "it goes on for ever");
+    }
+    assert_eq!(rig.outcome(), "upstream:event_too_large@body");
+    let budget = Arc::new(Budget::new(100_000));
+    let mut held = Rig::new(Plan { share: budget.share(), ..shaped(to_full()) });
+    held.input(token(&"x".repeat(80_000)));
+    assert!(budget.held() >= 80_000);
+    held.input(token(&"x".repeat(30_000)));
+    assert_eq!(held.outcome(), "tidegate:carry_exhausted@body");
+}
+
+#[test]
+fn stream_of_which_a_shape_leaves_nothing_was_no_empty_one() {
+    let pick = Some(Pick { pointer: "/nowhere".into(), plain: false });
+    let mut rig = Rig::new(shaped(Settings { pick, ..Settings::default() }));
+    rig.input([CONTENT, FINISH].concat());
+    rig.ended();
+    assert_eq!((rig.sent.len(), rig.outcome().as_str()), (0, "done@end"));
 }

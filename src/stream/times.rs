@@ -120,12 +120,13 @@ impl Times {
         None
     }
 
-    /// What is due next. `last_write` where heartbeats are written, `held_until` while the head is held back.
+    /// What is due next. `last_write` where heartbeats are written, `own` where the session itself
+    /// has something to do then.
     pub(super) fn next(
         &mut self,
         awaited: Awaited,
         last_write: Option<Instant>,
-        held_until: Option<Instant>,
+        own: Option<Instant>,
     ) -> Option<Instant> {
         self.hurried = false;
         let next = [
@@ -135,7 +136,7 @@ impl Times {
             self.first_content.filter(|_| awaited.content).map(|bound| self.started + bound),
             self.heartbeat.zip(last_write).map(|(silence, last_write)| last_write + silence),
             self.ripe_at,
-            held_until,
+            own,
         ]
         .into_iter()
         .flatten()

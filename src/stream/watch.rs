@@ -85,6 +85,11 @@ impl Watch {
         self.dialect = found.or(self.known_ai.then_some(&GENERIC));
     }
 
+    /// The upstream has said, in the words that the route knows it by, that nothing follows.
+    pub(super) fn end(&mut self) {
+        (self.finish, self.last) = (true, true);
+    }
+
     /// The dialect as far as it is known: confirmed, or hinted while no event has said otherwise.
     pub(super) fn dialect(&self) -> Option<&'static Dialect> {
         self.dialect

@@ -1,4 +1,4 @@
-//! The client's side of a session: writes items as events, counts them, and shows them to the watch.
+//! The client's side of a session: shows items to the watch, lets shapes change them, writes and counts them.
 
 use std::time::Instant;
 
@@ -6,6 +6,7 @@ use crate::bridge::sse as bridge;
 use crate::codec::repair::{Repair, Repairs};
 use crate::codec::{Data, Event, Item, json};
 use crate::dialect::{Dialect, Sign};
+use crate::shape::{Settings, Shapes};
 
 use super::hold::First;
 use super::watch::Watch;
@@ -22,11 +23,14 @@ pub(super) struct Writer {
     pub(super) last_write: Instant,
     /// What came first, while the head is held back for it.
     pub(super) first: Option<First>,
+    /// What the route wants changed, if anything.
+    shapes: Option<Box<Shapes>>,
 }
 
 impl Writer {
-    pub(super) fn new(watch: Watch, repairs: Repairs, now: Instant) -> Self {
-        Writer { watch, stats: Stats::default(), repairs, done: false, last_write: now, first: None }
+    pub(super) fn new(watch: Watch, repairs: Repairs, shapes: Option<&Settings>, now: Instant) -> Self {
+        let shapes = shapes.and_then(Shapes::new);
+        Writer { watch, stats: Stats::default(), repairs, done: false, last_write: now, first: None, shapes }
     }
 
     pub(super) fn item(&mut self, item: Item<'_>, now: Instant, out: &mut Out) {
@@ -67,8 +71,17 @@ impl Writer {
         if let Some(first) = &mut self.first {
             first.event(&event, &self.watch);
         }
+        if self.shapes.is_some() {
+            let dialect = self.watch.dialect();
+            self.reshape(now, out, |shapes, write| shapes.event(&event, dialect, now, write));
+        } else {
+            self.write(&event, now, out);
+        }
+    }
+
+    fn write(&mut self, event: &Event<'_>, now: Instant, out: &mut Out) {
         let from = out.bytes.len();
-        bridge::event(&event, &mut out.bytes);
+        bridge::event(event, &mut out.bytes);
         if event.name == Some(b"error") && self.watch.dialect().is_some_and(Dialect::tells_without_a_space) {
             out.bytes.remove(from + b"event:".len());
         }
@@ -78,6 +91,53 @@ impl Writer {
             self.stats.first_content = Some(now);
         }
         self.wrote(now, out);
+    }
+
+    /// Lets the shapes do something, and writes what comes of it.
+    fn reshape(
+        &mut self,
+        now: Instant,
+        out: &mut Out,
+        act: impl FnOnce(&mut Shapes, &mut dyn FnMut(&Event<'_>)),
+    ) {
+        let Some(mut shapes) = self.shapes.take() else { return };
+        act(&mut shapes, &mut |event| self.write(event, now, out));
+        if shapes.is_over() {
+            self.watch.end();
+        }
+        self.stats.rewrites = shapes.rewrites();
+        self.shapes = Some(shapes);
+    }
+
+    /// The time has come to hand out what shapes held back until now.
+    pub(super) fn tick(&mut self, now: Instant, out: &mut Out) {
+        self.reshape(now, out, |shapes, write| shapes.tick(now, write));
+    }
+
+    /// The stream ends, or breaks: nothing is held back any more.
+    pub(super) fn flush(&mut self, now: Instant, out: &mut Out) {
+        self.reshape(now, out, |shapes, write| shapes.flush(now, write));
+    }
+
+    /// The stream ends, and its answer is complete.
+    pub(super) fn finish(&mut self, now: Instant, out: &mut Out) {
+        self.reshape(now, out, |shapes, write| shapes.finish(now, write));
+    }
+
+    /// When shapes have something to hand out, or the stream is to be closed.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        let shapes = self.shapes.as_ref()?;
+        [shapes.due(), shapes.closes_at()].into_iter().flatten().min()
+    }
+
+    /// When the stream is to be closed, since its end marker came.
+    pub(super) fn closes_at(&self) -> Option<Instant> {
+        self.shapes.as_ref()?.closes_at()
+    }
+
+    /// Bytes that shapes keep.
+    pub(super) fn held(&self) -> usize {
+        self.shapes.as_ref().map_or(0, |shapes| shapes.held())
     }
 
     /// Whether this is the end marker: in quotes, only where nothing else can be meant.

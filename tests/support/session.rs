@@ -49,6 +49,8 @@ pub fn plan(format: &'static Format, path: &str) -> Plan {
         coding: None,
         charset: None,
         repairs: Repairs::auto(dialect.is_some()),
+        literal: false,
+        shapes: None,
         mask: None,
         injects: false,
         hold: None,

@@ -46,9 +46,13 @@ impl Block {
         !self.unknown && *self.ripe.get_or_insert_with(|| mend::is_complete(data))
     }
 
-    /// Takes a field line (HTML standard 9.2.6: field name up to the first colon, one space after it removed).
-    pub(super) fn field(&mut self, line: &[u8]) {
-        let (name, value, spaced) = parse_field(line);
+    /// Takes a field line (HTML standard 9.2.6: field name up to the first colon, one space after it removed). Where data
+    /// is `literal`, its space stays.
+    pub(super) fn field(&mut self, line: &[u8], literal: bool) {
+        let (name, mut value, mut spaced) = parse_field(line);
+        if literal && spaced && name == b"data" {
+            (value, spaced) = (&line[b"data:".len()..], false);
+        }
         let to = self.line + line.len();
         let span = Span { from: to - value.len(), to };
         self.irregular |= !spaced;
@@ -112,6 +116,13 @@ pub fn data_lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
         let (name, value, _) = parse_field(line);
         (name == b"data").then_some(value)
     })
+}
+
+/// The data of a block of which everything after the colon is data.
+pub(super) fn literal_text(block: &[u8]) -> Vec<u8> {
+    let lines = split(block).filter(|line| parse_field(line).0 == b"data");
+    let values: Vec<&[u8]> = lines.map(|line| line.strip_prefix(b"data:").unwrap_or_default()).collect();
+    values.join(&b'\n')
 }
 
 /// The lines of a block that are neither comments nor fields of the standard, as they came.

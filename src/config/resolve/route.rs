@@ -3,13 +3,16 @@
 use http::{HeaderName, HeaderValue, Method};
 use toml::Spanned;
 
+use super::shapes::shapes;
 use crate::auth::Injector;
 use crate::auth::basic::Basic;
 use crate::auth::bearer::Bearer;
 use crate::auth::header::{Header, HeaderContent};
 use crate::auth::query::Query;
 use crate::codec::repair::Repairs;
-use crate::config::file::{self, Charset, ClientCredentials, Commit, File, HostHeader, Inject, Intent};
+use crate::config::file::{
+    self, Charset, ClientCredentials, Commit, DataSpace, File, HostHeader, Inject, Intent,
+};
 use crate::config::forms::{self, Content};
 use crate::config::mistake::{Collector, suggestion};
 use crate::config::{
@@ -206,6 +209,8 @@ fn stream(typed: &file::Stream) -> Option<StreamSettings> {
             "off" => FormatSetting::Off,
             name => FormatSetting::Fixed(FORMATS.iter().find(|format| format.name == name)?),
         },
+        literal_space: typed.data_space == DataSpace::Literal,
+        shapes: shapes(typed),
         transcode: typed.charset == Charset::Declared,
         repair: repair(&typed.repair),
         dialect: match typed.dialect.as_str() {

@@ -13,6 +13,7 @@ impl Session {
         }
         let watch = &self.writer.watch;
         if watch.told_error() {
+            self.writer.flush(now, out);
             self.end(Outcome::new(Cause::UpstreamError, Phase::End), End::Clean, out);
         } else if watch.lacks_finish() {
             let message = "the upstream's stream ended before its answer was finished";
@@ -21,6 +22,7 @@ impl Session {
             let message = "the upstream answered a stream request with no event";
             self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
         } else {
+            self.writer.finish(now, out);
             self.end(Outcome::DONE, End::Clean, out);
         }
     }
@@ -30,6 +32,7 @@ impl Session {
     pub(super) fn fail(&mut self, failure: Failure, now: Instant, out: &mut Out) {
         self.note_gap(now);
         let failure = self.answered_badly().unwrap_or(failure);
+        self.writer.flush(now, out);
         if self.lacks_answer() || !self.is_reframed() && !matches!(self.state, State::Passing) {
             return self.refuse(failure, out);
         }

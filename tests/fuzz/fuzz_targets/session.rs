@@ -9,6 +9,7 @@ use tidegate::codec::coding::Codings;
 use tidegate::codec::repair::Repairs;
 use tidegate::dialect::Dialect;
 use tidegate::format::{NDJSON, SSE};
+use tidegate::shape::{Ending, Marker, Markers, Settings};
 use tidegate::stream::{
     Budget, Cause, Commit, End, Failure, Hold, Label, Mode, Out, Outcome, Plan, Session, Until, Wanted,
 };
@@ -51,8 +52,10 @@ fn plan(first: u8, second: u8, budget: &Arc<Budget>, now: Instant) -> Plan {
         known_ai: first & 16 != 0,
         coding: Codings::from_fields([coding].into_iter()).unwrap_or_default(),
         charset: None,
-        // What is put right depends on time: then only the units and the outcome are looked at.
+        // What is put right, or changed, depends on time: then only the units and the outcome are looked at.
         repairs: if mends(second) { Repairs::all() } else { Repairs::NONE },
+        literal: false,
+        shapes: (mends(second) && first & 1 != 0).then(|| Arc::new(shapes())),
         mask: None,
         injects: false,
         hold: (second & 64 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),
@@ -63,6 +66,23 @@ fn plan(first: u8, second: u8, budget: &Arc<Budget>, now: Instant) -> Plan {
         total: (first & 32 != 0).then(|| (now + Duration::from_secs(900), Duration::from_secs(900))),
         max_event_bytes: EVENT_BYTES,
         share: budget.share(),
+    }
+}
+
+/// What depends on time, on the end, and on the events before.
+fn shapes() -> Settings {
+    let close = Some(Duration::from_secs(2));
+    Settings {
+        markers: Markers {
+            ending: Ending::Ensure,
+            to: Marker::read("event:done"),
+            close,
+            ..Markers::default()
+        },
+        to_delta: Some("/a".to_owned()),
+        merge: Some(Duration::from_secs(2)),
+        data_only: true,
+        ..Settings::default()
     }
 }
 

@@ -11,7 +11,7 @@ use tidegate_fuzz::{Owned, cuts, events, pieces};
 const SMALL: usize = 48;
 
 fn decode(limit: usize, repairs: Repairs, pieces: &[&[u8]]) -> Result<Vec<Owned>, Error> {
-    let (mut decoder, mut items) = (Sse::new(Options { limit, repairs }), Vec::new());
+    let (mut decoder, mut items) = (Sse::new(Options { limit, repairs, literal: false }), Vec::new());
     for piece in pieces {
         decoder.decode(piece, &mut |item| {
             check_canonical(item);

@@ -1,0 +1,162 @@
+//! `to_delta`: a text that is sent whole again and again, sent once.
+//!
+//! Some upstreams repeat in each event all that was said so far (SGLang's `/generate`, DashScope without
+//! `incremental_output`). Of each such text only what is new is kept. It is never guessed at: the route says where the text
+//! stands. A text that does not begin with the one before was rewritten; it passes whole, and is counted.
+
+use super::{Reshape, Seen, Settings, Shape, Sink};
+use crate::codec::{Data, Event};
+use crate::dialect::pointer;
+
+/// Cumulative to incremental.
+pub static TO_DELTA: Shape = Shape {
+    name: "to_delta",
+    keys: &["to_delta"],
+    doc: "a text that the upstream repeats whole in every event is sent once, piece by piece",
+    harm: "a text that was rewritten is sent whole and counted (rewrites=): the client shows it behind the old one",
+    make: |Settings { to_delta, .. }| {
+        Some(Box::new(ToDelta { texts: Texts::at(to_delta.clone()?), data: Vec::new(), rewrites: 0 }))
+    },
+};
+
+#[derive(Debug)]
+struct ToDelta {
+    texts: Texts,
+    /// The data that is handed on.
+    data: Vec<u8>,
+    rewrites: u64,
+}
+
+impl ToDelta {
+    /// Writes the data with what is new of each text; `false` if that is all of it.
+    fn shorten(&mut self, json: &[u8]) -> bool {
+        let ToDelta { texts, data, rewrites } = self;
+        let mut from = 0;
+        data.clear();
+        texts.each(json, &mut |at, text, known| match text.strip_prefix(known.as_slice()) {
+            // What says nothing takes nothing back.
+            _ if text.is_empty() => {}
+            Some(new) => {
+                if !known.is_empty() {
+                    data.extend_from_slice(&json[from..at]);
+                    from = at + known.len();
+                }
+                known.extend_from_slice(new);
+            }
+            None => {
+                *rewrites += 1;
+                known.clear();
+                known.extend_from_slice(text);
+            }
+        });
+        data.extend_from_slice(&json[from..]);
+        from > 0
+    }
+}
+
+impl Reshape for ToDelta {
+    fn event(&mut self, event: &Event<'_>, seen: Seen, sink: &mut Sink<'_>) {
+        match event.data.line() {
+            Some(json) if self.shorten(json) => {
+                sink(&Event { data: Data::Line(&self.data), canonical: None, ..*event }, seen);
+            }
+            _ => sink(event, seen),
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.texts.held()
+    }
+
+    fn rewrites(&self) -> u64 {
+        self.rewrites
+    }
+}
+
+/// What was said so far at a pointer, as it stands between the quotes: one text for each place that it finds in an event.
+#[derive(Debug)]
+pub(super) struct Texts {
+    pointer: String,
+    known: Vec<Vec<u8>>,
+}
+
+/// Receives where a text begins, what it says, and what was said there before.
+type Found<'f> = dyn FnMut(usize, &[u8], &mut Vec<u8>) + 'f;
+
+impl Texts {
+    pub(super) fn at(pointer: String) -> Self {
+        Texts { pointer, known: Vec::new() }
+    }
+
+    /// Hands out each text of an event.
+    pub(super) fn each(&mut self, json: &[u8], found: &mut Found<'_>) {
+        let mut place = 0;
+        let Texts { pointer, known } = self;
+        pointer::each(json, pointer, &mut |at, value| {
+            let Some(text) = pointer::inside(value) else { return };
+            if place == known.len() && place < MAX_PLACES {
+                known.push(Vec::new());
+            }
+            if let Some(known) = known.get_mut(place) {
+                found(at + 1, text, known);
+            }
+            place += 1;
+        });
+    }
+
+    /// Bytes that are kept.
+    pub(super) fn held(&self) -> usize {
+        self.known.iter().map(Vec::len).sum()
+    }
+}
+
+/// Texts in one event that are followed.
+const MAX_PLACES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Rig;
+    use super::*;
+
+    fn rig(pointer: &str) -> Rig {
+        Rig::new(Settings { to_delta: Some(pointer.to_owned()), ..Settings::default() })
+    }
+
+    #[test]
+    fn text_is_sent_once_and_all_else_stays() {
+        let mut rig = rig("/text");
+        for (data, want) in [
+            (r#"{"text":"哈", "n":1}"#, r#"{"text":"哈", "n":1}"#),
+            (r#"{"text":"哈哈", "n":2}"#, r#"{"text":"哈", "n":2}"#),
+            (r#"{"text":"哈哈\n", "n":3}"#, r#"{"text":"\n", "n":3}"#),
+            (r#"{"text":"哈哈\n", "n":4}"#, r#"{"text":"", "n":4}"#),
+            (r#"{"text":"", "n":5}"#, r#"{"text":"", "n":5}"#),
+            (r#"{"text":null,"usage":{"text":"哈"}}"#, r#"{"text":null,"usage":{"text":"哈"}}"#),
+            (r#"{"text":"哈哈\n!", "n":6}"#, r#"{"text":"!", "n":6}"#),
+            ("[DONE]", "[DONE]"),
+        ] {
+            assert_eq!(rig.data(data), [want]);
+        }
+        assert_eq!((rig.shapes.rewrites(), rig.shapes.held()), (0, 9));
+    }
+
+    #[test]
+    fn rewritten_text_passes_whole_and_is_counted() {
+        let mut rig = rig("/t");
+        assert_eq!(rig.data(r#"{"t":"abc"}"#), [r#"{"t":"abc"}"#]);
+        assert_eq!(rig.data(r#"{"t":"abX"}"#), [r#"{"t":"abX"}"#]);
+        assert_eq!(rig.data(r#"{"t":"abXY"}"#), [r#"{"t":"Y"}"#]);
+        assert_eq!(rig.data(r#"{"t":"a"}"#), [r#"{"t":"a"}"#]);
+        assert_eq!(rig.shapes.rewrites(), 2);
+    }
+
+    #[test]
+    fn texts_of_several_places_are_followed_each() {
+        let mut rig = rig("/c/*/t");
+        rig.data(r#"{"c":[{"t":"a"},{"t":"x"}]}"#);
+        assert_eq!(rig.data(r#"{"c":[{"t":"ab"},{"t":"xy"}]}"#), [r#"{"c":[{"t":"b"},{"t":"y"}]}"#]);
+        let many = format!("{{\"c\":[{}]}}", vec![r#"{"t":"a"}"#; 1000].join(","));
+        rig.data(&many);
+        assert!(rig.shapes.held() < 1000, "places are bounded");
+    }
+}
