@@ -272,7 +272,7 @@ fn planned(terms: &Terms, decision: Decision) -> Plan {
         repairs: plan::repairs(&route.stream, decision.dialect),
         mask: None,
         injects: !route.injectors.is_empty(),
-        hold: Some(route.stream.hold),
+        hold: route.stream.hold,
         heartbeat: route.stream.heartbeat,
         first_event: route.timeouts.first_event,
         first_content: route.timeouts.first_content,
