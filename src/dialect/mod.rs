@@ -62,7 +62,7 @@ pub struct Dialect {
     /// Whether a stream with this first event always shows [`Sign::Finish`] or [`Sign::Last`] when it is complete, so that
     /// a clean end without it is a truncation.
     pub finishes: fn(&Event<'_>) -> bool,
-    /// What kind of event this is, where [`Place::of`] tells them apart.
+    /// What kind of event this is, where a [`Place`] tells them apart.
     pub kind: for<'a> fn(&Event<'a>) -> Option<&'a [u8]>,
     /// Where things stand in the data.
     pub places: Places,

@@ -58,7 +58,7 @@ fn plan(first: u8, second: u8, budget: &Arc<Budget>, now: Instant) -> Plan {
         hold: (second & 64 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),
         heartbeat: Some(Duration::from_secs(15)),
         first_event: Some(Duration::from_secs(600)),
-        first_content: None,
+        first_content: Some(Duration::from_secs(900)),
         event_gap: Some(Duration::from_secs(300)),
         total: (first & 32 != 0).then(|| (now + Duration::from_secs(900), Duration::from_secs(900))),
         max_event_bytes: EVENT_BYTES,
