@@ -240,7 +240,7 @@ pub(crate) mod fixture {
                 format: FormatSetting::Auto,
                 dialect: None,
                 intent: None,
-                hold: crate::stream::Hold::PEEK,
+                hold: None,
                 early_head: None,
                 heartbeat: None,
                 transcode: true,

@@ -41,9 +41,9 @@ async fn assert_slow_down(call: &mut Call) {
 }
 
 #[tokio::test]
-async fn error_that_comes_with_the_head_is_a_true_status() {
+async fn error_that_comes_with_the_head_is_a_true_status_if_the_head_is_held() {
     let mut upstream = Upstream::start().await;
-    let proxy = Tidegate::before(&upstream, "").await;
+    let proxy = Tidegate::before(&upstream, FIRST_EVENT).await;
     for version in VERSIONS {
         let mut call = Call::start_as(version, &proxy.http(), &Request::stream(CHAT)).await;
         let mut exchange = upstream.request().await;
@@ -205,18 +205,14 @@ async fn answer_that_is_no_stream_is_told_in_the_one_that_was_opened() {
         (503, "<html>", "the upstream answered 503 Service Unavailable", (outcome::STATUS, "first_event")),
         (200, r#"{"error":{"message":"slow down"}}"#, "slow down", ("upstream:error", "first_event")),
     ] {
-        let path = format!("{CHAT}?{status}{}", body.len());
+        let path = format!("/{status}/{}{CHAT}", body.len());
         let mut call = Call::start(&proxy.http(), &Request::stream(&path)).await;
         let mut exchange = upstream.request().await;
         exchange.body().await;
         assert_open(&mut call).await;
         exchange.answer(status, &[json], body.as_bytes()).await;
         assert_eq!(error_of(&call.rest().await)["message"], message);
-        let line = proxy.access_lines();
-        let line = match line.last() {
-            Some(line) => line.clone(),
-            None => proxy.access(CHAT).await,
-        };
+        let line = proxy.access(&path).await;
         line.assert_ended(ended.0, ended.1);
         assert_eq!(line.number("status"), 200.0, "the one that was promised");
     }

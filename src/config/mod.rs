@@ -239,7 +239,7 @@ pub struct StreamSettings {
     /// Whether a stream is wanted; `None` = found by `Accept`, body and media type.
     pub intent: Option<bool>,
     /// What must have come before the head leaves, and how long that may take. Default: nothing.
-    pub hold: Hold,
+    pub hold: Option<Hold>,
     /// How long the upstream may take to answer before the client's stream is opened without it; `None` = for ever, the
     /// default.
     pub early_head: Option<Duration>,

@@ -616,8 +616,7 @@ pub static KEYS: &[Key] = &[
         "What must have come of a stream before the client is given the response head. While it is held, an error event, \
          an error in JSON, an HTML page or an empty stream that came with status 200 becomes a true status: the 4xx or 5xx \
          that the error names, else 502.",
-        "\"head\" waits for nothing, and still judges what came in the same read as the upstream's head. The others \
-         hold the head, and with it all output, heartbeats too, until there is an event, or content (no role, no ping), \
+        "\"head\" waits for nothing. The others hold the head, and with it all output, heartbeats too, until there is an event, or content (no role, no ping), \
          or 256 KiB of output, or commit_within has passed: the client's own timeout until the first byte runs meanwhile.",
     )
     .example(r#""first-event""#)

@@ -274,7 +274,7 @@ fn planned(terms: &Terms, decision: Decision) -> Plan {
         shapes: route.stream.shapes.clone(),
         mask: None,
         injects: !route.injectors.is_empty(),
-        hold: Some(route.stream.hold),
+        hold: route.stream.hold,
         heartbeat: route.stream.heartbeat,
         first_event: route.timeouts.first_event,
         first_content: route.timeouts.first_content,

@@ -206,7 +206,7 @@ mod tests {
             repair: RepairSetting { auto: true, named: Repairs::NONE },
             dialect: None,
             intent: None,
-            hold: crate::stream::Hold::PEEK,
+            hold: None,
             early_head: None,
             heartbeat: None,
             max_event_bytes: 1 << 20,

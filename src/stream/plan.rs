@@ -38,7 +38,7 @@ pub struct Plan {
     pub mask: Option<Mask>,
     /// The route injects a credential: an upstream that refuses it is not the client's doing.
     pub injects: bool,
-    /// What must be seen of a stream before its head leaves; `None`: nothing is judged before it.
+    /// What must be seen of a stream before its head leaves; `None`: nothing.
     pub hold: Option<Hold>,
     /// Silence towards the client after which a heartbeat is written (reframed streams only).
     pub heartbeat: Option<Duration>,
@@ -87,11 +87,6 @@ pub enum Until {
     Event,
     /// Content, where the dialect is known; else such an event.
     Content,
-}
-
-impl Hold {
-    /// Waits for nothing: only what came together with the head is judged before it is passed on.
-    pub const PEEK: Hold = Hold { until: Until::Event, within: Duration::ZERO };
 }
 
 /// What a client that asked for a stream can read, besides Server-Sent Events from the start.

@@ -14,8 +14,12 @@ const ROLE: &str =
 
 /// An event stream with the right label, held back.
 fn held(until: Until) -> Rig {
+    Rig::new(held_plan(until))
+}
+
+fn held_plan(until: Until) -> Plan {
     let hold = Some(Hold { until, within: Duration::from_secs(WITHIN) });
-    Rig::new(Plan { hold, mode: Mode::Sniff(Label::Format(&SSE), Wanted::Events), ..openai() })
+    Plan { hold, mode: Mode::Sniff(Label::Format(&SSE), Wanted::Events), ..openai() }
 }
 
 fn refused(rig: &Rig) -> (u16, String, String) {
@@ -96,22 +100,9 @@ fn error_in_place_of_an_answer_becomes_its_own_status() {
         (&OPENAI_CHAT, "{\"error\":{\"message\":\"boom\",\"code\":404}}", own(404, "boom")),
     ] {
         let mut rig = held(Until::Event);
-        rig.session = Session::new(
-            Plan {
-                dialect: Some(dialect),
-                hold: Some(Hold::PEEK),
-                mode: Mode::Sniff(Label::Format(&SSE), Wanted::Events),
-                ..openai()
-            },
-            rig.now,
-        );
+        rig.session = Session::new(Plan { dialect: Some(dialect), ..held_plan(Until::Event) }, rig.now);
         rig.input(stream);
-        if rig.session.outcome().is_none() {
-            // A body that is over is known to be in the same read.
-            rig = held(Until::Event);
-            rig.input(stream);
-            rig.ended();
-        }
+        rig.ended();
         assert_eq!(refused(&rig), wanted, "{stream}");
         assert_eq!((rig.outcome().as_str(), rig.end), ("upstream:error@first_event", Some(End::Abort)));
     }
@@ -121,7 +112,8 @@ fn error_in_place_of_an_answer_becomes_its_own_status() {
 #[test]
 fn error_of_json_rpc_is_an_answer() {
     let event = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-32600,\"message\":\"x\"}}\n\n";
-    let plan = |mode| Plan { dialect: Some(&MCP), known_ai: false, hold: Some(Hold::PEEK), ..plan(mode) };
+    let hold = held_plan(Until::Event).hold;
+    let plan = |mode| Plan { dialect: Some(&MCP), known_ai: false, hold, ..plan(mode) };
     let mut rig = Rig::new(plan(Mode::Sniff(Label::Format(&SSE), Wanted::Events)));
     assert_eq!(rig.input(event), event);
     assert_eq!(rig.session.commit(), Some(Commit::Reframe(&SSE)));
@@ -174,26 +166,6 @@ fn page_or_nothing_or_a_break_in_place_of_an_answer_is_a_true_status() {
     assert_eq!(rig.outcome(), "client:gone@first_event");
 }
 
-/// With nothing waited for, what comes in the first read is judged all the same.
-#[test]
-fn head_that_waits_for_nothing_is_held_for_one_look() {
-    let peek = || {
-        let mode = Mode::Sniff(Label::Format(&SSE), Wanted::Events);
-        Rig::new(Plan { hold: Some(Hold::PEEK), mode, ..openai() })
-    };
-    let mut rig = peek();
-    rig.input(ERROR);
-    assert_eq!(refused(&rig), refusal(429, "upstream_error", "boom"));
-    let mut rig = peek();
-    assert_eq!((rig.session.commit(), rig.pass(0).as_str()), (None, ""));
-    assert_eq!(rig.session.commit(), Some(Commit::Reframe(&SSE)));
-    assert_eq!(rig.input(ERROR), ERROR);
-    rig.ended();
-    assert_eq!(rig.outcome(), "upstream:error@end");
-    let mut rig = peek();
-    assert_eq!(rig.input([CONTENT, ERROR].concat()), [CONTENT, ERROR].concat());
-}
-
 #[test]
 fn error_in_json_under_another_label_is_refused_when_it_is_whole() {
     let long = format!("{{\n  \"error\": {{\"message\": \"{}\", \"code\": 400}}}}", "m".repeat(2000));
@@ -201,8 +173,7 @@ fn error_in_json_under_another_label_is_refused_when_it_is_whole() {
         [(Label::Json, Wanted::Events), (Label::Json, Wanted::AsSent), (Label::Other, Wanted::Events)]
     {
         for text in [&long, "{\"error_code\":17,\"error_msg\":\"limit\",\"id\":\"as-1\"}"] {
-            let mut rig =
-                Rig::new(Plan { hold: Some(Hold::PEEK), mode: Mode::Sniff(label, wanted), ..openai() });
+            let mut rig = Rig::new(Plan { mode: Mode::Sniff(label, wanted), ..openai() });
             for piece in text.as_bytes().chunks(700) {
                 assert!(rig.session.commit().is_none());
                 rig.input(piece);
@@ -210,7 +181,7 @@ fn error_in_json_under_another_label_is_refused_when_it_is_whole() {
             let (status, code, _) = refused(&rig);
             assert_eq!((status, code.as_str()), (if text.len() > 700 { 400 } else { 502 }, "upstream_error"));
         }
-        let mut rig = Rig::new(Plan { hold: Some(Hold::PEEK), mode: Mode::Sniff(label, wanted), ..openai() });
+        let mut rig = Rig::new(Plan { mode: Mode::Sniff(label, wanted), ..openai() });
         let answer = format!("{{\"error\":null,\"choices\":[],\"x\":\"{}\"}}", "y".repeat(1000));
         assert_eq!(rig.input(&answer), answer, "an answer passes");
         assert_eq!(rig.session.commit(), Some(Commit::PassThrough));
@@ -300,7 +271,7 @@ fn answer_that_is_an_error_is_told_in_the_upstreams_words_and_stays_the_outcome(
 
 #[test]
 fn answer_that_is_no_stream_is_told_or_becomes_one_event() {
-    let sniff = |label| Plan { mode: Mode::Sniff(label, Wanted::AsSent), hold: Some(Hold::PEEK), ..openai() };
+    let sniff = |label| Plan { mode: Mode::Sniff(label, Wanted::AsSent), ..openai() };
     let whole = format!("{{\"choices\":[{{\"finish_reason\":\"stop\",\"x\":\"{}\"}}]}}", "y".repeat(1000));
     let mut rig = waiting();
     answer(&mut rig, sniff(Label::Json), 200);

@@ -90,7 +90,12 @@ async fn perform(
     }
     tokio::time::sleep(script.end_delay).await;
     match (script.end.as_str(), script.framing.as_str()) {
-        ("clean", "chunked") => exchange.end().await,
+        ("clean", "chunked") => {
+            // An upstream that told an error first may have been left.
+            if exchange.wire().try_write(b"0\r\n\r\n").await.is_ok() {
+                exchange.keep();
+            }
+        }
         ("clean", "content-length" | "raw") => exchange.keep(),
         ("reset", _) => exchange.reset(),
         _ => drop(exchange),

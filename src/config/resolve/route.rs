@@ -223,9 +223,9 @@ fn stream(typed: &file::Stream) -> Option<StreamSettings> {
             Intent::Plain => Some(false),
         },
         hold: match typed.commit {
-            Commit::Head => Hold::PEEK,
-            Commit::FirstEvent => Hold { until: Until::Event, within: typed.commit_within.0 },
-            Commit::FirstContent => Hold { until: Until::Content, within: typed.commit_within.0 },
+            Commit::Head => None,
+            Commit::FirstEvent => Some(Hold { until: Until::Event, within: typed.commit_within.0 }),
+            Commit::FirstContent => Some(Hold { until: Until::Content, within: typed.commit_within.0 }),
         },
         early_head: typed.early_head.0,
         heartbeat: typed.heartbeat.0,
