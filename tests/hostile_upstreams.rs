@@ -133,7 +133,7 @@ const CASES: &[Case] = &[
         gets: Whole(200, "ok"),
         fields: &[],
         outcome: outcome::DONE,
-        connection: Kept,
+        connection: Closed,
         rfc: "9112 2.2",
     },
     // --- heads ---
@@ -215,7 +215,7 @@ const CASES: &[Case] = &[
         gets: Whole(200, "ok"),
         fields: &[("x-odd", "1"), ("content-length", "2")],
         outcome: outcome::DONE,
-        connection: Kept,
+        connection: Closed,
         rfc: "9112 5.1",
     },
     Case {

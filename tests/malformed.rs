@@ -252,11 +252,14 @@ fn sizes() -> Vec<Case> {
             get("GET /p HTTP/1.1", &format!("x: {}\r\n", long(300_000))),
             "RFC 6585 5",
         ),
-        large(
-            "Target past `max_head_bytes`",
-            get(&format!("GET /p{} HTTP/1.1", long(40_000)), ""),
-            "RFC 6585 5",
-        ),
+        Case {
+            answer: Answer::Status(414),
+            ..malformed(
+                "Target past `max_head_bytes`",
+                get(&format!("GET /p{} HTTP/1.1", long(40_000)), ""),
+                "RFC 9112 3, RFC 9110 15.5.15",
+            )
+        },
     ]
 }
 

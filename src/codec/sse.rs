@@ -109,7 +109,7 @@ impl Sse {
     /// Decodes the lines of `input` that belong to a block which began in an earlier input. Returns where the
     /// first new block begins, or `None` if this one is still unfinished.
     fn decode_held(&mut self, input: &[u8], sink: &mut Sink<'_>) -> Result<Option<usize>, Error> {
-        let mut at = self.ends.start(input, 0);
+        let mut at = self.hold_swallowed(input, 0)?;
         while let Some(end) = self.ends.find(input, at) {
             self.hold(&input[at..end.at])?;
             let mut held = std::mem::take(&mut self.held);
@@ -129,10 +129,20 @@ impl Sse {
             }
             self.block.line = held.len();
             self.held = held;
-            at = self.ends.start(input, end.next);
+            self.hold(&[])?;
+            at = self.hold_swallowed(input, end.next)?;
         }
         self.hold(&input[at..])?;
         Ok(None)
+    }
+
+    /// Where the line at `from` really starts. The LF of a CRLF is held like its CR: what is held is what came, so that
+    /// the limit does not depend on the cuts.
+    fn hold_swallowed(&mut self, input: &[u8], from: usize) -> Result<usize, Error> {
+        let start = self.ends.start(input, from);
+        self.block.line += start - from;
+        self.hold(&input[from..start])?;
+        Ok(start)
     }
 
     fn hold(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -197,7 +207,9 @@ impl Sse {
         let fields = std::mem::take(&mut self.block);
         let value = |span: Span| &block[span.from..span.to];
         let (id, retry) = (fields.id.map(value), fields.retry.map(value));
-        if fields.data_lines == 0 && fields.name.is_none() && !fields.unknown {
+        // HTML standard 9.2.6: an empty name is none.
+        let name = fields.name.map(value).filter(|name| !name.is_empty());
+        if fields.data_lines == 0 && name.is_none() && !fields.unknown {
             if id.is_some() || retry.is_some() {
                 let carried = self.carried.get_or_insert_default();
                 carried.id = id.map(<[u8]>::to_vec).or(carried.id.take());
@@ -211,7 +223,7 @@ impl Sse {
             (None, _) => Data::None,
         };
         let event = Event {
-            name: fields.name.map(value).filter(|name| !name.is_empty()),
+            name,
             id,
             retry,
             data,
@@ -411,6 +423,43 @@ mod tests {
         assert_eq!(got.len(), 2);
         assert_eq!((got[0].name.as_deref(), &got[0].data), (Some(&b"ping"[..]), &None));
         assert_eq!(got[1].unknown, ["meta: 1"]);
+    }
+
+    /// What was left of such a block was a blank line alone, at which some clients dispatch an empty event.
+    #[test]
+    fn a_block_of_nothing_but_an_empty_name_says_nothing() {
+        assert_eq!(whole(decoder(), b"event:\n\nevent: \nid: 1\n\n"), []);
+        let got = whole(decoder(), b"event:\nid: 1\n\ndata: x\n\n");
+        assert_eq!(got, [Owned { id: Some(b"1".to_vec()), ..Owned::data("x") }]);
+    }
+
+    /// The LF of a CRLF counted only where both came in one input.
+    #[test]
+    fn the_limit_is_the_same_for_every_split_also_with_crlf() {
+        let text = b"x: 1\r\nx: 2\r\nx: 3\r\ndata: 4\r\n\r\n";
+        for limit in 0..text.len() {
+            let fits = |piece: usize| {
+                let mut sse = sse(limit, Repairs::NONE);
+                text.chunks(piece).all(|part| sse.decode(part, &mut |_| ()).is_ok())
+            };
+            let whole = fits(text.len());
+            for piece in 1..text.len() {
+                assert_eq!(fits(piece), whole, "limit {limit}, pieces of {piece}");
+            }
+        }
+    }
+
+    /// Half a line that the standard does not define was sent with an event whose data was whole.
+    #[test]
+    fn a_line_that_the_end_cut_is_not_handed_out() {
+        for (text, unknown) in
+            [("data: {}\nmeta: ha", &[][..]), ("meta: whole\ndata: {}\nx: ha", &["meta: whole"])]
+        {
+            let got = whole(decoder(), text.as_bytes());
+            let unknown = unknown.iter().map(|line| (*line).to_owned()).collect();
+            assert_eq!(got, [Owned { closed: false, unknown, ..Owned::data("{}") }], "{text:?}");
+        }
+        assert_eq!(whole(decoder(), b"meta: ha"), []);
     }
 
     #[test]

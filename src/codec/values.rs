@@ -164,6 +164,8 @@ impl Values {
 
     /// The value at the start of `text` cannot go on at `broken`. Returns where to read on.
     fn recover(&mut self, text: &[u8], broken: usize, sink: &mut Sink<'_>) -> Result<usize, Error> {
+        // All of it would be held if it came byte by byte.
+        self.fits(broken)?;
         if self.form == Form::Array {
             return Err(Error::Malformed { what: "an element of the JSON array is not JSON" });
         }
@@ -248,6 +250,23 @@ mod tests {
 
     fn array() -> Box<dyn Decode> {
         Box::new(Values::array(1 << 20))
+    }
+
+    /// What was given up as broken was not counted where it came in one piece.
+    #[test]
+    fn limit_is_the_same_for_every_split_also_of_what_is_broken() {
+        for text in [&b"\n [ \",\x10a  \r\r\r\r\r  \n"[..], b"{\"a\n\"b\": {\r\n{\"c\":1}x\n"] {
+            for limit in 0..text.len() {
+                let fits = |piece: usize| {
+                    let mut values = Values::sequence(limit);
+                    text.chunks(piece).all(|part| values.decode(part, &mut |_| ()).is_ok())
+                };
+                let bytewise = fits(1);
+                for piece in 2..=text.len() {
+                    assert_eq!(fits(piece), bytewise, "limit {limit}, pieces of {piece}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -709,7 +709,7 @@ pub static KEYS: &[Key] = &[
         Kind::Size { min: "8KiB", max: "1MiB" },
         Default(r#""32KiB""#),
         "Largest request head.",
-        "A larger one gets 431.",
+        "A larger one gets 431, or 414 if its target alone is too long.",
     )
     .example(r#""64KiB""#)
     .causes(&[Cause::ClientMalformed]),

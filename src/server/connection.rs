@@ -25,10 +25,12 @@ use hyper_util::rt::TokioTimer;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::answer::{Answer, Stage};
 use super::client::Client;
 use super::driver::{Driver, End};
 use super::io::{ClientIo, Opening, Socket, Wire, is_blank};
 use super::metered::Metered;
+use super::refusal::{self, TIMED_OUT};
 use super::registry::Member;
 use super::stall::{self, Streams};
 use super::tunnel::{self, Http1End, Upgrades};
@@ -41,7 +43,7 @@ use crate::stream::Cause;
 /// Answers requests.
 pub(super) trait Handler: Clone + Send + 'static {
     /// The body of its responses.
-    type Body: http_body::Body<Data = Bytes, Error = Aborted> + 'static;
+    type Body: http_body::Body<Data = Bytes, Error = Aborted> + Unpin + 'static;
 
     /// Answers one request of `client`. Dropping the future abandons the request.
     fn handle(
@@ -154,12 +156,14 @@ impl<H: Handler> Connection<H> {
         let (handler, client, worker) =
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
         let upgrades = Rc::new(Upgrades::default());
-        let aside = Rc::clone(&upgrades);
+        let (aside, stage) = (Rc::clone(&upgrades), wire.stage());
         let service = service_fn(move |request: Request<Incoming>| {
             client.uploading.set(!request.body().is_end_stream());
+            stage.set(Stage::Running);
             if request.headers().contains_key(UPGRADE) {
                 aside.asked.set(true);
             }
+<<<<<<< HEAD
             let response = answer(&handler, request, &client, &worker);
             let aside = Rc::clone(&aside);
             async move {
@@ -167,6 +171,15 @@ impl<H: Handler> Connection<H> {
                 aside.tunnel.set(H::tunnel(response.body_mut()));
                 Ok::<_, Infallible>(response)
             }
+=======
+            let response = handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker));
+            let (aside, stage) = (Rc::clone(&aside), Rc::clone(&stage));
+            answer(async move {
+                let mut response = response.await;
+                aside.tunnel.set(H::tunnel(response.body_mut()));
+                response.map(|body| Answer::new(body, stage))
+            })
+>>>>>>> main
         });
         let mut http =
             http1_builder(&self.worker.config).serve_connection(ClientIo(Rc::clone(&wire)), service);
@@ -205,7 +218,11 @@ impl<H: Handler> Connection<H> {
     /// Tells about a request that hyper refused, and closes so that the client can read why.
     async fn http1_failed(&self, error: &hyper::Error, unread: &[u8], wire: &Wire) {
         if error.is_parse() {
-            log::refused(&self.client, wire.last_status(), Cause::ClientMalformed);
+            let status = match wire.has_withheld() {
+                true => self.too_large(unread, wire).await,
+                false => wire.last_status(),
+            };
+            log::refused(&self.client, status, Cause::ClientMalformed);
             self.linger(wire, LINGER).await;
         } else if error.is_timeout() && !is_blank(unread) {
             self.timed_out(wire).await;
@@ -216,11 +233,17 @@ impl<H: Handler> Connection<H> {
         }
     }
 
+    /// Tells a client in hyper's place what of its head was too large. The status, if it was told.
+    async fn too_large(&self, unread: &[u8], wire: &Wire) -> Option<u16> {
+        let refusal = refusal::too_large(unread, self.worker.config.limits.max_head_bytes);
+        wire.reply(refusal.bytes).await.then_some(refusal.status)
+    }
+
     /// Tells a client that did not finish its head, which hyper does not (RFC 9110 15.5.9). It was waiting for the head,
     /// so it has written all of the response before.
     async fn timed_out(&self, wire: &Wire) {
-        let told = !self.client.write_blocked.get() && wire.reply(TIMED_OUT).await;
-        log::refused(&self.client, told.then_some(408), Cause::ClientTimeoutRequestHead);
+        let told = !self.client.write_blocked.get() && wire.reply(TIMED_OUT.bytes).await;
+        log::refused(&self.client, told.then_some(TIMED_OUT.status), Cause::ClientTimeoutRequestHead);
         if told {
             self.linger(wire, LINGER).await;
         }
@@ -371,9 +394,6 @@ fn reason(error: &hyper::Error) -> Option<h2::Reason> {
     let cause = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
     cause.reason().filter(|_| !cause.is_remote())
 }
-
-/// The answer to a head that does not come.
-const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// What a client that still sends gets to read the response and close.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
@@ -784,6 +804,58 @@ mod tests {
             let line = format!("method=- status={status} outcome=client:malformed phase=request");
             assert!(lines[0].contains(&line), "{lines:?}");
         }
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn target_past_the_bound_is_told_from_a_head_past_it() {
+        let long = "x".repeat(40_000);
+        let cases = [
+            (format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n"), 414),
+            (format!("\r\n\r\nGET /{long}"), 414),
+            (format!("GET /hello HTTP/1.1\r\nhost: a\r\na: {long}\r\n\r\n"), 431),
+            (long, 431),
+        ];
+        // On a fresh connection, on one that carried a request, and in one breath with that.
+        for (before, at_once) in [("", false), (GET_HELLO, false), (GET_HELLO, true)] {
+            for (request, status) in &cases {
+                let mut served = serve(config(), 1 << 20);
+                served.send(before).await;
+                if at_once {
+                    served.send(request).await;
+                }
+                if !before.is_empty() {
+                    served.read_until("0\r\n\r\n").await;
+                }
+                if !at_once {
+                    served.send(request).await;
+                }
+                let response = served.read_until("\r\n\r\n").await;
+                assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{response}");
+                assert_eq!(served.read_to_end().await, "", "one answer");
+                let lines = served.lines.access();
+                let line = format!("method=- status={status} outcome=client:malformed phase=request");
+                assert!(lines.last().is_some_and(|last| last.contains(&line)), "{lines:?}");
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn body_that_looks_like_a_refusal_is_written_wherever_a_write_begins() {
+        // A write takes one byte: the next begins anywhere, also at what hyper itself could have said.
+        let mut served = serve(config(), 1);
+        let gate = served.script.gate();
+        served.send("GET /gate HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let text = "HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n";
+        let mut response = String::new();
+        for _ in 0..2 {
+            gate.send(Bytes::from_static(text.as_bytes())).await.expect("sent");
+            response += &served.read_until(text).await;
+        }
+        // hyper has the end of the body before it has written what came first.
+        gate.send(Bytes::from_static(text.as_bytes())).await.expect("sent");
+        drop(gate);
+        response += &served.read_until("\r\n0\r\n\r\n").await;
+        assert_eq!(response.matches(text).count(), 3, "{response}");
     }
 
     #[tokio::test(flavor = "local", start_paused = true)]

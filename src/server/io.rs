@@ -24,9 +24,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+use super::answer::Stage;
 use super::client::Client;
 use super::frames::Frames;
 use super::hangup::{Breakage, Hangup};
+use super::refusal;
 use super::tap::Tap;
 use crate::stream::Cause;
 
@@ -74,6 +76,10 @@ pub(super) struct Wire {
     parked: Cell<bool>,
     /// The status of the last response head that began a write.
     status: Cell<Option<u16>>,
+    /// HTTP/1.1: where the answer of the handler is.
+    stage: Rc<Cell<Stage>>,
+    /// Whether a refusal of hyper's was kept from the client.
+    withheld: Cell<bool>,
     client: Rc<Client>,
 }
 
@@ -110,6 +116,8 @@ impl Wire {
             breakage: RefCell::default(),
             parked: Cell::new(false),
             status: Cell::new(None),
+            stage: Rc::default(),
+            withheld: Cell::new(false),
             client,
         })
     }
@@ -191,6 +199,8 @@ impl Wire {
 
     /// To be called before hyper serves HTTP/2: from now on frames are counted, what was read before included.
     pub(super) fn follow_frames(&self) {
+        // A write may begin anywhere in a frame, and with anything.
+        self.stage.set(Stage::Running);
         self.socket.borrow_mut().inner_mut().follow(&self.ahead.borrow());
     }
 
@@ -240,6 +250,16 @@ impl Wire {
         .await
     }
 
+    /// For whoever gives hyper answers over HTTP/1.1 to say where they are.
+    pub(super) fn stage(&self) -> Rc<Cell<Stage>> {
+        Rc::clone(&self.stage)
+    }
+
+    /// Whether hyper found a head too large and said 431, which was not written: somebody has to say what was.
+    pub(super) fn has_withheld(&self) -> bool {
+        self.withheld.get()
+    }
+
     /// The status of the last response head that hyper wrote.
     pub(super) fn last_status(&self) -> Option<u16> {
         self.status.get()
@@ -282,6 +302,8 @@ impl Wire {
         if bytes.starts_with(b"HTTP/1.") {
             let digits = bytes.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
             self.status.set(digits.and_then(|digits| digits.parse().ok()));
+            let is_refusal = self.stage.get() == Stage::None;
+            self.withheld.set(is_refusal && self.status.get() == Some(refusal::HEAD_TOO_LARGE.status));
         }
     }
 }
@@ -304,17 +326,28 @@ impl hyper::rt::Read for ClientIo {
 impl hyper::rt::Write for ClientIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.0.note_status(bytes);
+        if self.0.withheld.get() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         Pin::new(&mut *self.0.socket.borrow_mut()).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut *self.0.socket.borrow_mut()).poll_flush(cx))?;
+        // hyper flushes what is below it only when it has nothing left itself.
+        if self.0.stage.get() == Stage::Ending {
+            self.0.stage.set(Stage::None);
+        }
         let client = &self.0.client;
         client.flushes.set(client.flushes.get().wrapping_add(1));
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What is written in its place comes first.
+        if self.0.withheld.get() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut *self.0.socket.borrow_mut()).poll_shutdown(cx)
     }
 

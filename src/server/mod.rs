@@ -5,6 +5,7 @@
 //! [`Stopper`] and the `drain` timeout advance it, and everything else follows it.
 
 mod acceptor;
+mod answer;
 pub mod client;
 mod connection;
 mod crowd;
@@ -15,6 +16,7 @@ mod hangup;
 mod io;
 mod listener;
 mod metered;
+mod refusal;
 pub mod registry;
 mod report;
 pub mod stall;

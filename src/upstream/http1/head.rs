@@ -96,6 +96,8 @@ pub struct HeadReader {
     interim: usize,
     /// Whether the request asked for an upgrade, so that 101 is an answer.
     may_switch: bool,
+    /// What came was understood, but is not how a sound server writes: it may mean something else by it.
+    doubtful: bool,
 }
 
 impl HeadReader {
@@ -136,8 +138,9 @@ impl HeadReader {
                     _ => Ok(None),
                 };
             }
-            let (length, version, status, headers) = parse(&self.buffer)?;
+            let Parsed { length, mended, version, status, headers } = parse(&self.buffer)?;
             self.buffer.drain(..length);
+            self.doubtful |= mended || self.blank > 0;
             self.searched = 0;
             let switching = status == StatusCode::SWITCHING_PROTOCOLS;
             if switching && !self.may_switch {
@@ -145,7 +148,9 @@ impl HeadReader {
                 return Err(Error::Malformed { what: "status 101 to a request that asked for no upgrade" });
             }
             if switching || !status.is_informational() {
-                return final_head(method, version, status, headers).map(Some);
+                let mut head = final_head(method, version, status, headers)?;
+                head.keep_alive &= !self.doubtful;
+                return Ok(Some(head));
             }
             self.interim += 1;
             if self.interim > MAX_INTERIM {
@@ -178,7 +183,15 @@ impl HeadReader {
     }
 }
 
-type Parsed = (usize, Version, StatusCode, HeaderMap);
+/// A head that was complete.
+struct Parsed {
+    length: usize,
+    /// There were blanks between a name and its colon.
+    mended: bool,
+    version: Version,
+    status: StatusCode,
+    headers: HeaderMap,
+}
 
 /// Parses a head that is complete. The values share one allocation of just its size.
 fn parse(buffer: &[u8]) -> Result<Parsed, Error> {
@@ -196,7 +209,11 @@ fn parse(buffer: &[u8]) -> Result<Parsed, Error> {
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(Error::Malformed { what: "its status is not a number from 100 to 999" })?;
     let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    Ok((length, version, status, to_map(buffer, length, parsed.headers)?))
+    let mended = parsed.headers.iter().any(|field| {
+        let end = offset(buffer, field.name.as_bytes()).map(|start| start + field.name.len());
+        end.and_then(|end| buffer.get(end)) != Some(&b':')
+    });
+    Ok(Parsed { length, mended, version, status, headers: to_map(buffer, length, parsed.headers)? })
 }
 
 /// Copies `fields`, which were parsed from the first `length` bytes of `buffer`.
@@ -206,16 +223,21 @@ fn to_map(buffer: &[u8], length: usize, fields: &[httparse::Header<'_>]) -> Resu
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes())
             .map_err(|_| Error::Malformed { what: "a bad header name" })?;
-        let start = (field.value.as_ptr() as usize).wrapping_sub(buffer.as_ptr() as usize);
-        let bytes = match start.checked_add(field.value.len()) {
-            Some(end) if end <= length => shared.slice(start..end),
-            _ => Bytes::copy_from_slice(field.value),
+        let bytes = match offset(&buffer[..length], field.value) {
+            Some(start) => shared.slice(start..start + field.value.len()),
+            None => Bytes::copy_from_slice(field.value),
         };
         let value = HeaderValue::from_maybe_shared(bytes)
             .map_err(|_| Error::Malformed { what: "a bad header value" })?;
         headers.append(name, value);
     }
     Ok(headers)
+}
+
+/// Where `part` stands in `buffer`, if it is a part of it.
+fn offset(buffer: &[u8], part: &[u8]) -> Option<usize> {
+    let start = (part.as_ptr() as usize).wrapping_sub(buffer.as_ptr() as usize);
+    start.checked_add(part.len()).filter(|end| *end <= buffer.len()).map(|_| start)
 }
 
 /// Parses a trailer section, its empty line included.
@@ -460,6 +482,7 @@ mod tests {
     fn blanks_before_a_colon_are_taken_out() {
         let head = whole("HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\nX\t: y\r\n\r\n").unwrap();
         assert_eq!((head.framing, &head.parts.headers["x"]), (Framing::Chunked, &"y".parse().unwrap()));
+        assert!(!head.keep_alive, "it may mean something else by it");
     }
 
     #[test]
@@ -469,7 +492,8 @@ mod tests {
             assert!(matches!(error, Error::Malformed { what: NOT_HTTP }), "{bad:?}");
         }
         let blank = "\r\n".repeat(MAX_BLANK / 2);
-        assert!(whole(&format!("{blank}HTTP/1.1 200 OK\r\n\r\n")).is_ok());
+        let head = whole(&format!("{blank}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")).unwrap();
+        assert!(!head.keep_alive, "they may be left from the body before");
         assert!(read(&Method::GET, [blank.as_bytes(), b"\n"]).is_err());
     }
 

@@ -72,6 +72,10 @@ impl Connection {
         self.spawner.clone()
     }
 
+    pub(super) fn meter(&self) -> Rc<Meter> {
+        Rc::clone(&self.meter)
+    }
+
     /// Bytes that the socket took, of all streams.
     pub(super) fn written(&self) -> u64 {
         self.meter.written.get()
@@ -210,10 +214,17 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Spawner {
 
 /// What went over a socket.
 #[derive(Debug, Default)]
-struct Meter {
+pub(super) struct Meter {
     /// Bytes that the socket took: if there were none since a request was handed over, none was of it.
     written: Cell<u64>,
     ledger: RefCell<Ledger>,
+}
+
+impl Meter {
+    /// A piece of a request body goes up.
+    pub(super) fn uploaded(&self, bytes: usize) {
+        self.ledger.borrow_mut().uploaded(bytes);
+    }
 }
 
 /// A socket, counted.
@@ -225,7 +236,6 @@ struct Metered {
 impl Metered {
     fn count(&self, written: usize) -> Poll<io::Result<usize>> {
         self.meter.written.set(self.meter.written.get() + written as u64);
-        self.meter.ledger.borrow_mut().wrote(written);
         Poll::Ready(Ok(written))
     }
 }

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::connection::Spawner;
+use super::connection::{Meter, Spawner};
 use crate::upstream::error::Error;
 use crate::upstream::upload::Upload;
 
@@ -130,11 +130,12 @@ pub(super) struct Feed {
     spawner: Option<Spawner>,
     /// Whether the end of the data was found.
     ended: bool,
+    meter: Rc<Meter>,
 }
 
 impl Feed {
-    pub(super) fn new(shared: &Rc<Shared>, spawner: Spawner) -> Self {
-        Feed { shared: Rc::clone(shared), spawner: Some(spawner), ended: false }
+    pub(super) fn new(shared: &Rc<Shared>, spawner: Spawner, meter: Rc<Meter>) -> Self {
+        Feed { shared: Rc::clone(shared), spawner: Some(spawner), ended: false, meter }
     }
 }
 
@@ -161,7 +162,10 @@ impl Body for Feed {
             self.shared.wake();
         }
         Poll::Ready(match polled {
-            Some(Ok(bytes)) => Some(Ok(Frame::data(bytes))),
+            Some(Ok(bytes)) => {
+                self.meter.uploaded(bytes.len());
+                Some(Ok(Frame::data(bytes)))
+            }
             Some(Err(error)) => {
                 self.shared.fault.replace(Some(error));
                 // RFC 9113 7: hyper resets the stream with this.

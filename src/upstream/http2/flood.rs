@@ -28,9 +28,9 @@ impl Ledger {
         self.earn(REQUEST_CREDIT);
     }
 
-    /// Bytes of ours were taken: an upload is answered with WINDOW_UPDATEs.
-    pub(super) fn wrote(&mut self, bytes: usize) {
-        self.earn(bytes as u64 / UPLOAD_SHARE);
+    /// A piece of a request body goes up: it is answered with WINDOW_UPDATEs.
+    pub(super) fn uploaded(&mut self, bytes: usize) {
+        self.earn(UPLOAD_CREDIT + bytes as u64 / UPLOAD_SHARE);
     }
 
     /// Takes what was read. `false` once there were too many frames that carry nothing.
@@ -90,8 +90,9 @@ const REQUEST_CREDIT: u64 = 64 << 10;
 /// For each byte of a body: a byte in a frame of its own may come with a frame that carries nothing.
 const BODY_FACTOR: u64 = 16;
 
-/// Of an upload, one in so many bytes: two WINDOW_UPDATEs of 13 bytes for each KiB would be many.
-const UPLOAD_SHARE: u64 = 16;
+/// For each piece of a request body, however small, two WINDOW_UPDATEs of 13 bytes and some; and for each KiB of it one more.
+const UPLOAD_CREDIT: u64 = 64;
+const UPLOAD_SHARE: u64 = 32;
 
 #[cfg(test)]
 mod tests {
@@ -134,6 +135,16 @@ mod tests {
     }
 
     #[test]
+    fn upload_in_small_pieces_may_be_answered_with_window_updates_for_each() {
+        let updates = frame(8, 0, 4).repeat(2);
+        let mut ledger = Ledger::default();
+        for _ in 0..200_000 {
+            ledger.uploaded(1);
+            assert!(ledger.read(&updates));
+        }
+    }
+
+    #[test]
     fn requests_and_uploads_fill_the_credit_up_but_not_over() {
         let (settings, mut ledger) = (frame(4, 0, 0), Ledger::default());
         let drain = |ledger: &mut Ledger| (0..).take_while(|_| ledger.read(&settings)).count();
@@ -142,9 +153,9 @@ mod tests {
         drain(&mut ledger);
         ledger.asked();
         assert!(about(drain(&mut ledger), REQUEST_CREDIT));
-        ledger.wrote(16 << 10);
-        assert!(about(drain(&mut ledger), 1 << 10));
-        ledger.wrote(usize::MAX);
+        ledger.uploaded(16 << 10);
+        assert!(about(drain(&mut ledger), 64 + 512));
+        ledger.uploaded(usize::MAX);
         assert!(about(drain(&mut ledger), CREDIT));
     }
 }

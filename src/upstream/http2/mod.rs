@@ -47,7 +47,7 @@ pub(super) async fn send(
 ) -> Result<Response, Failure> {
     let connection = Rc::clone(lease.connection());
     let shared = Shared::new(upload);
-    let mut request = Request::new(Feed::new(&shared, connection.spawner()));
+    let mut request = Request::new(Feed::new(&shared, connection.spawner(), connection.meter()));
     translate(head, upstream, &mut request);
 
     let written = connection.written();
