@@ -163,23 +163,13 @@ impl<H: Handler> Connection<H> {
             if request.headers().contains_key(UPGRADE) {
                 aside.asked.set(true);
             }
-<<<<<<< HEAD
             let response = answer(&handler, request, &client, &worker);
-            let aside = Rc::clone(&aside);
+            let (aside, stage) = (Rc::clone(&aside), Rc::clone(&stage));
             async move {
                 let mut response = response.await;
                 aside.tunnel.set(H::tunnel(response.body_mut()));
-                Ok::<_, Infallible>(response)
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, stage)))
             }
-=======
-            let response = handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker));
-            let (aside, stage) = (Rc::clone(&aside), Rc::clone(&stage));
-            answer(async move {
-                let mut response = response.await;
-                aside.tunnel.set(H::tunnel(response.body_mut()));
-                response.map(|body| Answer::new(body, stage))
-            })
->>>>>>> main
         });
         let mut http =
             http1_builder(&self.worker.config).serve_connection(ClientIo(Rc::clone(&wire)), service);

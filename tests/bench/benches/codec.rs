@@ -62,7 +62,10 @@ impl Input {
 fn memcpy(bencher: Bencher, input: Input) {
     let (bytes, events) = input.events();
     let mut copy = vec![0; bytes.len()];
-    bencher.counter(BytesCount::of_slice(&bytes)).counter(ItemsCount::new(events)).bench_local(|| copy.copy_from_slice(black_box(&bytes)));
+    bencher
+        .counter(BytesCount::of_slice(&bytes))
+        .counter(ItemsCount::new(events))
+        .bench_local(|| copy.copy_from_slice(black_box(&bytes)));
 }
 
 #[divan::bench(args = INPUTS)]
@@ -72,7 +75,9 @@ fn sse_codec(bencher: Bencher, input: Input) {
     bencher.counter(BytesCount::of_slice(&bytes)).counter(ItemsCount::new(events)).bench_local(|| {
         let mut seen = 0;
         for piece in input.pieces(black_box(&bytes)) {
-            codec.decode(piece, &mut |item| seen += usize::from(matches!(black_box(item), Item::Event(_)))).expect("legal");
+            codec
+                .decode(piece, &mut |item| seen += usize::from(matches!(black_box(item), Item::Event(_))))
+                .expect("legal");
         }
         assert_eq!(seen, events);
     });
@@ -126,10 +131,14 @@ fn http1_chunked(bencher: Bencher) {
         wire.extend_from_slice(b"\r\n");
     }
     let mut decoder = Decoder::new(Framing::Chunked);
-    bencher.counter(BytesCount::of_slice(&wire)).counter(ItemsCount::new(events)).with_inputs(|| wire.clone()).bench_local_refs(|wire| {
-        let decoded = decoder.decode(wire).expect("legal");
-        assert_eq!((decoded.data, decoded.used), (bytes.len(), wire.len()));
-    });
+    bencher
+        .counter(BytesCount::of_slice(&wire))
+        .counter(ItemsCount::new(events))
+        .with_inputs(|| wire.clone())
+        .bench_local_refs(|wire| {
+            let decoded = decoder.decode(wire).expect("legal");
+            assert_eq!((decoded.data, decoded.used), (bytes.len(), wire.len()));
+        });
 }
 
 /// What a busy stream brings in one read.
