@@ -3,6 +3,8 @@
 //! Lines go to standard error, each in one write. Access lines have the target `access`; everything else of
 //! tidegate has its module. Nothing of what a stream carries is logged above trace, and secrets never are.
 
+mod logfmt;
+
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -249,10 +251,7 @@ where
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     match format {
         LogFormat::Logfmt => {
-            let layer = layer
-                .event_format(tracing_logfmt::EventsFormatter::default())
-                .fmt_fields(tracing_logfmt::FieldsFormatter::default());
-            Box::new(tracing_subscriber::registry().with(targets).with(layer))
+            Box::new(tracing_subscriber::registry().with(targets).with(layer.event_format(logfmt::Logfmt)))
         }
         LogFormat::Json => {
             let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);

@@ -1,5 +1,7 @@
 //! tidegate: arguments, configuration, log, limits, server, exit code.
 
+mod allocator;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -29,6 +31,7 @@ fn serve(source: &Source) -> Result<(), Failure> {
     let (_, config) = config::read(source).map_err(Failure::Config)?;
     log::init(config.log_format, config.log_level).map_err(|error| Failure::runtime(&error))?;
     raise_fd_limit();
+    set_up_allocator();
     let server = Server::bind(Arc::new(config)).map_err(|error| Failure::runtime(&error))?;
     let addresses = server.addresses().join(" ");
     cli::print(&format!("tidegate {} ready on {addresses}\n", env!("CARGO_PKG_VERSION")))?;
@@ -47,6 +50,12 @@ fn demo(listen: Option<&str>) -> Result<(), Failure> {
     log::init(demo.config().log_format, demo.config().log_level).map_err(|error| Failure::runtime(&error))?;
     cli::print(&demo.greeting())?;
     demo.run().map_err(failure)
+}
+
+fn set_up_allocator() {
+    if let Err(error) = allocator::give_back_soon() {
+        tracing::debug!(%error, "the allocator gives memory back only while there is work");
+    }
 }
 
 /// Raises the soft limit of open files to the hard one, and says how many streams it allows.

@@ -1,5 +1,5 @@
-//! What an event costs, in counts that do not wobble: allocations, system calls, user instructions, and the live
-//! heap of an idle stream. Each has a ceiling a little above today's figure; every run prints the figure.
+//! What an event and a request cost, in counts that do not wobble: allocations, system calls, user instructions, and
+//! the live heap of an idle stream. Each has a ceiling a little above today's figure; every run prints the figure.
 //!
 //! To lower a ceiling, make the figure smaller and move the constant with it, in the same commit. A ceiling is
 //! raised only with the reason in the commit message. `docs/performance.md` says how to read the figures.
@@ -207,6 +207,46 @@ impl Stream {
     }
 }
 
+/// Small requests, one after the other, on one connection of the client and one of the upstream.
+struct Requests {
+    upstream: TcpStream,
+    client: TcpStream,
+}
+
+impl Requests {
+    fn open(tidegate: &str, listener: &TcpListener) -> Self {
+        let mut client = TcpStream::connect(tidegate).unwrap();
+        client.set_nodelay(true).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        client.write_all(REQUEST).unwrap();
+        let (upstream, _) = listener.accept().unwrap();
+        upstream.set_nodelay(true).unwrap();
+        upstream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut requests = Requests { upstream, client };
+        requests.answer();
+        requests
+    }
+
+    fn answer(&mut self) {
+        read_until(&mut self.upstream, br#""hi"}]}"#);
+        self.upstream.write_all(RESPONSE).unwrap();
+        read_until(&mut self.client, br#""content":"hello"}"#);
+    }
+
+    fn play(&mut self, requests: usize) {
+        for _ in 0..requests {
+            self.client.write_all(REQUEST).unwrap();
+            self.answer();
+        }
+    }
+}
+
+const REQUEST: &[u8] = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+    Content-Length: 57\r\n\r\n{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 46\r\n\r\n\
+    {\"object\":\"chat.completion\",\"content\":\"hello\"}";
+
 fn read_until(socket: &mut TcpStream, end: &[u8]) {
     let mut seen = Vec::new();
     let mut byte = [0];
@@ -313,73 +353,90 @@ impl Traced {
     }
 }
 
-/// Runs the program under `tracer` for two lengths and returns the difference of what it counted per event.
-fn per_event(
-    batch: usize,
-    rounds: usize,
-    tracer: impl Fn(&str) -> Vec<String>,
-    read: impl Fn(&str) -> f64,
-) -> f64 {
-    let count = |rounds: usize| {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let report = std::env::temp_dir().join(format!("tidegate-counts-{}-{port}.out", std::process::id()));
-        let report = report.to_str().unwrap().to_owned();
-        let tracer = tracer(&report);
-        let tracer: Vec<&str> = tracer.iter().map(String::as_str).collect();
-        let traced = Traced::start(&tracer, &listener);
-        let mut stream = Stream::open(&traced.address, &listener, batch);
-        stream.play(rounds);
-        drop(stream);
-        traced.stop();
-        let figure = read(&std::fs::read_to_string(&report).unwrap());
-        std::fs::remove_file(&report).unwrap();
-        figure
-    };
-    (count(2 * rounds) - count(rounds)) / (rounds * batch) as f64
+/// What one round costs by a counter: how to start it, for a report in this file, and how to read that.
+struct Counter {
+    tracer: fn(&str) -> Vec<String>,
+    read: fn(&str) -> f64,
+}
+
+const SYSTEM_CALLS: Counter = Counter {
+    tracer: |report| ["strace", "-f", "-c", "-o", report].map(str::to_owned).to_vec(),
+    read: |report| {
+        let calls: HashMap<&str, f64> = report
+            .lines()
+            .filter_map(|line| {
+                let columns: Vec<&str> = line.split_whitespace().collect();
+                Some((*columns.last()?, columns.get(3)?.parse().ok()?))
+            })
+            .collect();
+        calls["total"]
+    },
+};
+
+const INSTRUCTIONS: Counter = Counter {
+    tracer: |report| {
+        ["valgrind", "--tool=callgrind", &format!("--callgrind-out-file={report}")]
+            .map(str::to_owned)
+            .to_vec()
+    },
+    read: |report| {
+        let line = report.lines().find_map(|line| line.strip_prefix("summary: ")).expect("a summary");
+        line.trim().parse().unwrap()
+    },
+};
+
+impl Counter {
+    /// Runs the program for two lengths and returns the difference of what was counted, by the round.
+    fn per_round(&self, rounds: usize, play: impl Fn(&str, &TcpListener, usize)) -> f64 {
+        let count = |rounds: usize| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let report =
+                std::env::temp_dir().join(format!("tidegate-counts-{}-{port}.out", std::process::id()));
+            let report = report.to_str().unwrap().to_owned();
+            let tracer = (self.tracer)(&report);
+            let tracer: Vec<&str> = tracer.iter().map(String::as_str).collect();
+            let traced = Traced::start(&tracer, &listener);
+            play(&traced.address, &listener, rounds);
+            traced.stop();
+            let figure = (self.read)(&std::fs::read_to_string(&report).unwrap());
+            std::fs::remove_file(&report).unwrap();
+            figure
+        };
+        (count(2 * rounds) - count(rounds)) / rounds as f64
+    }
+
+    fn per_event(&self, batch: usize, rounds: usize) -> f64 {
+        let rounds = self.per_round(rounds, |address, listener, rounds| {
+            Stream::open(address, listener, batch).play(rounds);
+        });
+        rounds / batch as f64
+    }
+
+    fn per_request(&self, requests: usize) -> f64 {
+        self.per_round(requests, |address, listener, requests| {
+            Requests::open(address, listener).play(requests);
+        })
+    }
 }
 
 #[test]
-fn system_calls_per_event_are_few() {
+fn system_calls_are_few() {
     let _alone = alone();
     for (batch, bound) in [(1, 3.1), (4, 0.8), (64, 0.06)] {
-        let figure = per_event(
-            batch,
-            300,
-            |report| ["strace", "-f", "-c", "-o", report].map(str::to_owned).to_vec(),
-            |report| {
-                let calls: HashMap<&str, f64> = report
-                    .lines()
-                    .filter_map(|line| {
-                        let columns: Vec<&str> = line.split_whitespace().collect();
-                        Some((*columns.last()?, columns.get(3)?.parse().ok()?))
-                    })
-                    .collect();
-                calls["total"]
-            },
-        );
+        let figure = SYSTEM_CALLS.per_event(batch, 300);
         ceiling(&format!("system calls per event, {batch} per read"), figure, bound);
     }
+    ceiling("system calls per request", SYSTEM_CALLS.per_request(300), 8.1);
 }
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "instructions are counted in release builds; tests/run does it")]
-fn user_instructions_per_event_are_few() {
+fn user_instructions_are_few() {
     let _alone = alone();
-    for (batch, bound) in [(1, 7_400.0), (4, 3_650.0), (64, 2_600.0)] {
-        let figure = per_event(
-            batch,
-            200,
-            |report| {
-                ["valgrind", "--tool=callgrind", &format!("--callgrind-out-file={report}")]
-                    .map(str::to_owned)
-                    .to_vec()
-            },
-            |report| {
-                let line = report.lines().find_map(|line| line.strip_prefix("summary: ")).expect("a summary");
-                line.trim().parse().unwrap()
-            },
-        );
+    for (batch, bound) in [(1, 7_250.0), (4, 3_600.0), (64, 2_550.0)] {
+        let figure = INSTRUCTIONS.per_event(batch, 200);
         ceiling(&format!("user instructions per event, {batch} per read"), figure, bound);
     }
+    ceiling("user instructions per request", INSTRUCTIONS.per_request(300), 84_000.0);
 }

@@ -36,9 +36,7 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|option| HeaderName::try_from(option).ok())
         .filter(|name| !is_end_to_end(name))
         .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
+    remove_if(headers, |name| named.contains(name) || is_hop_by_hop(name));
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -63,7 +61,7 @@ pub(super) fn is_trusted(config: &Config, client: &Client) -> bool {
 pub(super) fn forward(headers: &mut HeaderMap, client: &Client, host: Option<&Authority>, trusted: bool) {
     if !trusted {
         remove_if(headers, |name| {
-            name.starts_with("x-forwarded-") || name == "x-real-ip" || name == "forwarded"
+            *name == header::FORWARDED || name.as_str().starts_with("x-forwarded-") || name == "x-real-ip"
         });
     }
     let address = client.peer.map(|peer| peer.ip().to_canonical());
@@ -114,7 +112,7 @@ fn is_ours(name: &HeaderName) -> bool {
 /// Removes `X-Accel-*`: of a request, since only a server in front of tidegate may steer nginx; of a response, since an
 /// upstream must not send an nginx in front of tidegate to files of its own, nor say how it buffers.
 pub(super) fn remove_accel(headers: &mut HeaderMap) {
-    remove_if(headers, |name| name.starts_with("x-accel-"));
+    remove_if(headers, |name| name.as_str().starts_with("x-accel-"));
 }
 
 /// Whether the request was here before: `Via` has the name of this very process.
@@ -198,8 +196,8 @@ fn is_end_to_end(name: &HeaderName) -> bool {
     END_TO_END.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-")
 }
 
-fn remove_if(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
-    let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+fn remove_if(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
     for name in names {
         headers.remove(name);
     }

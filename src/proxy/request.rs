@@ -157,6 +157,7 @@ pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refu
     let uri = upstream_uri(config, route, &head.uri)?;
     let version = head.version;
     let mut fields = head.headers;
+    fields.reserve(ADDED_FIELDS);
     headers::remove_hop_by_hop(&mut fields);
     // hyper answers `Expect` itself; the body's framing is that of the connection to the upstream.
     for name in [header::EXPECT, header::CONTENT_LENGTH] {
@@ -299,6 +300,9 @@ fn is_same_host(one: &Authority, other: &Authority, scheme: Option<&Scheme>) -> 
 }
 
 const INVALID_HOST: &str = "the host is not valid";
+
+/// How many fields a request gets, about: room is made once.
+const ADDED_FIELDS: usize = 10;
 
 #[cfg(test)]
 mod tests {

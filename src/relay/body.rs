@@ -6,7 +6,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::time::Instant;
 
 use super::{Next, Relay, Tunnel};
 
@@ -91,7 +90,7 @@ impl http_body::Body for Body {
 
 impl Stream {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        self.relay.handed_over(None);
+        self.relay.asked_for_more();
         let frame = match ready!(self.relay.poll_next(cx)) {
             Next::Unit(bytes) => Some(Ok(Frame::data(bytes))),
             Next::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
@@ -101,7 +100,7 @@ impl Stream {
                 Some(Err(Aborted))
             }
         };
-        self.relay.handed_over(Some(Instant::now()));
+        self.relay.handed_over();
         Poll::Ready(frame)
     }
 

@@ -175,14 +175,19 @@ impl Relay {
         self.access.watch().is_some() || self.handed_at != Some(self.client.flushes.get())
     }
 
-    /// hyper was given something at `at`, or asks for more.
-    fn handed_over(&mut self, at: Option<Instant>) {
-        if at.is_some() {
-            self.handed_at = Some(self.client.flushes.get());
-        }
+    /// hyper was given something now.
+    fn handed_over(&mut self) {
+        self.handed_at = Some(self.client.flushes.get());
         // hyper does not poll the body of an HTTP/2 stream that has no window.
         if let Some(watch) = self.access.watch() {
-            watch.handed_over.set(at);
+            watch.handed_over.set(Some(Instant::now()));
+        }
+    }
+
+    /// hyper asks for more.
+    fn asked_for_more(&self) {
+        if let Some(watch) = self.access.watch() {
+            watch.handed_over.set(None);
         }
     }
 

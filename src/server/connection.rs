@@ -163,13 +163,13 @@ impl<H: Handler> Connection<H> {
             if request.headers().contains_key(UPGRADE) {
                 aside.asked.set(true);
             }
-            let response = handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker));
+            let response = answer(&handler, request, &client, &worker);
             let (aside, stage) = (Rc::clone(&aside), Rc::clone(&stage));
-            answer(async move {
+            async move {
                 let mut response = response.await;
                 aside.tunnel.set(H::tunnel(response.body_mut()));
-                response.map(|body| Answer::new(body, stage))
-            })
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, stage)))
+            }
         });
         let mut http =
             http1_builder(&self.worker.config).serve_connection(ClientIo(Rc::clone(&wire)), service);
@@ -246,14 +246,14 @@ impl<H: Handler> Connection<H> {
         let service = service_fn(move |mut request: Request<Incoming>| {
             tapped.handled();
             let upgrade = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
-            let response = handler.clone().handle(request, Rc::clone(&client), Rc::clone(&worker));
-            answer(async move {
+            let response = answer(&handler, request, &client, &worker);
+            async move {
                 let mut response = response.await;
                 if let (Some(upgrade), Some(tunnel)) = (upgrade, H::tunnel(response.body_mut())) {
                     tokio::task::spawn_local(tunnel::run_http2(tunnel, upgrade, stall::current()));
                 }
-                response
-            })
+                Ok::<_, Infallible>(response)
+            }
         });
         wire.follow_frames();
         let streams = Streams::new(self.worker.config.timeouts.client_write_stall);
@@ -327,10 +327,16 @@ impl<H: Handler> Connection<H> {
     }
 }
 
-/// The future that hyper polls for a response. Boxed: hyper keeps room for it as long as the connection or the
-/// stream lives, and the 8 KiB that a request takes until its response head are not needed while the body goes.
-fn answer<T>(response: impl Future<Output = T>) -> Pin<Box<impl Future<Output = Result<T, Infallible>>>> {
-    Box::pin(async move { Ok(response.await) })
+/// The handler's future, boxed: hyper keeps room for what it polls as long as the connection or the stream lives, and
+/// what a request takes until its response head is not needed while the body goes. Boxed here and not further out: each
+/// `async` block around it holds it twice, once as it came and once as it is polled.
+fn answer<H: Handler>(
+    handler: &H,
+    request: Request<Incoming>,
+    client: &Rc<Client>,
+    worker: &Rc<Worker>,
+) -> Pin<Box<impl Future<Output = Response<H::Body>> + use<H>>> {
+    Box::pin(handler.clone().handle(request, Rc::clone(client), Rc::clone(worker)))
 }
 
 /// HTTP/1.1 with all its bounds.

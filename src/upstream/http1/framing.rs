@@ -129,7 +129,8 @@ impl Decoder {
                 }
                 state => {
                     let next = self.step(state, buffer[decoded.used]);
-                    self.state = next.map_err(|error| Broken { data: decoded.data, error })?;
+                    self.state =
+                        next.map_err(|what| Broken { data: decoded.data, error: Error::Malformed { what } })?;
                     decoded.used += 1;
                 }
             }
@@ -155,25 +156,25 @@ impl Decoder {
     }
 
     /// One byte of chunk framing (RFC 9112 7.1). Blanks after a size and extensions are skipped; a bare LF is
-    /// an error, as everywhere in the framing.
-    fn step(&mut self, state: State, byte: u8) -> Result<State, Error> {
+    /// an error, as everywhere in the framing. An error is what is wrong: nothing larger, since this is done by the byte.
+    fn step(&mut self, state: State, byte: u8) -> Result<State, &'static str> {
         Ok(match (state, byte) {
             (State::Size(_, MAX_SIZE_DIGITS..), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
-                return Err(Error::Malformed { what: "a chunk size of more than 32 digits" });
+                return Err("a chunk size of more than 32 digits");
             }
             (State::Size(size, digits), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 // RFC 9112 7.1: a recipient must expect large sizes and not let them overflow.
                 let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
                 let size = size.checked_mul(16).and_then(|size| size.checked_add(digit));
-                State::Size(size.ok_or(Error::Malformed { what: "a chunk size that overflows" })?, digits + 1)
+                State::Size(size.ok_or("a chunk size that overflows")?, digits + 1)
             }
-            (State::Size(_, 0), _) => return Err(Error::Malformed { what: "a bad chunk size" }),
+            (State::Size(_, 0), _) => return Err("a bad chunk size"),
             (State::Size(size, _) | State::Extension(size, _), b'\r') => State::SizeLf(size),
             (State::Size(size, _), b' ' | b'\t' | b';') => State::Extension(size, usize::from(byte == b';')),
             (State::Extension(size, 0), b' ' | b'\t') => State::Extension(size, 0),
             (State::Extension(size, 0), b';') => State::Extension(size, 1),
             (State::Extension(_, MAX_EXTENSION..), _) => {
-                return Err(Error::Malformed { what: "a chunk extension larger than 4 KiB" });
+                return Err("a chunk extension larger than 4 KiB");
             }
             (State::Extension(size, seen @ 1..), byte) if byte != b'\n' => State::Extension(size, seen + 1),
             (State::SizeLf(0), b'\n') => State::Trailers,
@@ -184,16 +185,16 @@ impl Decoder {
             (State::EndLf, b'\n') => State::Done,
             (State::Trailers | State::TrailerField, _) => return self.trailer(byte),
             (State::DataCr | State::DataLf, _) => {
-                return Err(Error::Malformed { what: "a chunk that is longer than its size" });
+                return Err("a chunk that is longer than its size");
             }
-            _ => return Err(Error::Malformed { what: "a bad chunk size" }),
+            _ => return Err("a bad chunk size"),
         })
     }
 
     /// One byte of a trailer section that has fields; it ends with an empty line.
-    fn trailer(&mut self, byte: u8) -> Result<State, Error> {
+    fn trailer(&mut self, byte: u8) -> Result<State, &'static str> {
         if self.trailers.len() >= MAX_TRAILERS {
-            return Err(Error::Malformed { what: "trailers larger than 16 KiB" });
+            return Err("trailers larger than 16 KiB");
         }
         self.trailers.push(byte);
         Ok(if self.trailers.ends_with(b"\r\n\r\n") { State::Done } else { State::TrailerField })
