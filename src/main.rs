@@ -1,5 +1,6 @@
 //! tidegate: arguments, configuration, log, limits, server, exit code.
 
+#[cfg(feature = "jemalloc")]
 mod allocator;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ fn serve(source: &Source) -> Result<(), Failure> {
     let (_, config) = config::read(source).map_err(Failure::Config)?;
     log::init(config.log_format, config.log_level).map_err(|error| Failure::runtime(&error))?;
     raise_fd_limit();
+    #[cfg(feature = "jemalloc")]
     set_up_allocator();
     let server = Server::bind(Arc::new(config)).map_err(|error| Failure::runtime(&error))?;
     let addresses = server.addresses().join(" ");
@@ -52,6 +54,7 @@ fn demo(listen: Option<&str>) -> Result<(), Failure> {
     demo.run().map_err(failure)
 }
 
+#[cfg(feature = "jemalloc")]
 fn set_up_allocator() {
     if let Err(error) = allocator::give_back_soon() {
         tracing::debug!(%error, "the allocator gives memory back only while there is work");

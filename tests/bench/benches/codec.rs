@@ -71,7 +71,7 @@ fn memcpy(bencher: Bencher, input: Input) {
 #[divan::bench(args = INPUTS)]
 fn sse_codec(bencher: Bencher, input: Input) {
     let (bytes, events) = input.events();
-    let mut codec = Sse::new(Options { limit: 1 << 20, repairs: Repairs::auto(true) });
+    let mut codec = Sse::new(Options { limit: 1 << 20, repairs: Repairs::auto(true), literal: false });
     bencher.counter(BytesCount::of_slice(&bytes)).counter(ItemsCount::new(events)).bench_local(|| {
         let mut seen = 0;
         for piece in input.pieces(black_box(&bytes)) {
@@ -95,9 +95,14 @@ fn session(bencher: Bencher, input: Input) {
         coding: None,
         charset: None,
         repairs: Repairs::auto(true),
+        literal: false,
+        shapes: None,
         mask: None,
+        injects: false,
+        hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         first_event: None,
+        first_content: None,
         event_gap: Some(Duration::from_secs(300)),
         total: None,
         max_event_bytes: 1 << 20,

@@ -64,8 +64,7 @@ impl Multiplexed {
                 break;
             }
             at = from + length;
-            let payload = from..at;
-            self.frame(kind, flags, stream, payload, out, meter)?;
+            self.frame([kind, flags], stream, from..at, out, meter)?;
         }
         self.held.drain(..at);
         reopen(0, &mut self.taken, out);
@@ -74,8 +73,7 @@ impl Multiplexed {
 
     fn frame(
         &mut self,
-        kind: u8,
-        flags: u8,
+        [kind, flags]: [u8; 2],
         stream: u32,
         payload: std::ops::Range<usize>,
         out: &mut Vec<u8>,
