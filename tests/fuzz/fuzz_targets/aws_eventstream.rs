@@ -1,0 +1,73 @@
+//! In any split, AWS messages give the same items, each payload once; one wrong byte is an error, never an item; no panic.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tidegate::codec::aws_eventstream::AwsEventStream;
+use tidegate::codec::{Decode, Error};
+use tidegate_fuzz::{Owned, cuts, pieces};
+
+const LIMIT: usize = 1 << 20;
+
+fn decode(pieces: &[&[u8]]) -> (Vec<Owned>, Result<(), Error>) {
+    let (mut decoder, mut items) = (AwsEventStream::new(LIMIT), Vec::new());
+    for piece in pieces {
+        let result = decoder.decode(piece, &mut |item| items.push(Owned::from(item)));
+        if result.is_err() {
+            return (items, result);
+        }
+        assert!(decoder.held() <= LIMIT, "{} bytes held", decoder.held());
+    }
+    let result = decoder.finish(&mut |item| items.push(Owned::from(item)));
+    (items, result)
+}
+
+/// A message with right checksums. With `fields`, the bytes of its headers are these; else those of an event.
+fn message(fields: Option<&[u8]>, payload: &[u8]) -> Vec<u8> {
+    let fields = fields.unwrap_or(b"\x0b:event-type\x07\0\x05delta\x0d:message-type\x07\0\x05event");
+    let mut message = Vec::new();
+    message.extend_from_slice(&((16 + fields.len() + payload.len()) as u32).to_be_bytes());
+    message.extend_from_slice(&(fields.len() as u32).to_be_bytes());
+    message.extend_from_slice(&crc32fast::hash(&message).to_be_bytes());
+    message.extend_from_slice(fields);
+    message.extend_from_slice(payload);
+    message.extend_from_slice(&crc32fast::hash(&message).to_be_bytes());
+    message
+}
+
+fn same_in_any_split(places: &[usize], body: &[u8]) -> (Vec<Owned>, Result<(), Error>) {
+    let whole = decode(&[body]);
+    assert_eq!(decode(&pieces(places, body)), whole);
+    assert_eq!(decode(&body.chunks(1).collect::<Vec<_>>()), whole);
+    whole
+}
+
+fuzz_target!(|input: &[u8]| {
+    let (places, body) = cuts(input);
+    let Some((kind, body)) = body.split_first() else { return };
+    match kind % 3 {
+        // Whatever it is.
+        0 => drop(same_in_any_split(&places, body)),
+        // Headers of any kind behind checksums that hold.
+        1 => {
+            let (fields, payload) = body.split_at(body.len() / 2);
+            drop(same_in_any_split(&places, &message(Some(fields), payload)));
+        }
+        // Events, and then one of their bytes wrong.
+        _ => {
+            let payloads: Vec<&[u8]> = body.split(|byte| *byte == b'\n').collect();
+            let mut wire: Vec<u8> = payloads.iter().flat_map(|payload| message(None, payload)).collect();
+            let (items, result) = same_in_any_split(&places, &wire);
+            assert_eq!((items.len(), result), (payloads.len(), Ok(())));
+            for (item, payload) in items.iter().zip(&payloads) {
+                if std::str::from_utf8(payload).is_ok() && !payload.contains(&b'\r') {
+                    assert_eq!(item.data.as_deref(), Some(*payload));
+                }
+            }
+            let at = places.first().copied().unwrap_or_default() % wire.len();
+            wire[at] ^= kind | 1;
+            let (left, result) = same_in_any_split(&places, &wire);
+            assert!(result.is_err(), "byte {at} is wrong");
+            assert_eq!(left[..], items[..left.len()]);
+        }
+    }
+});
