@@ -65,7 +65,7 @@ enum Command {
     Serve(Options),
     /// Check the configuration and print it as TOML with every default filled in, secrets by reference
     Check(Options),
-    /// List the formats, dialects, bridges and injectors
+    /// List the formats, repairs, dialects, shapes, bridges and injectors
     Formats,
     /// See it at work: a built-in messy AI server, tidegate in front of it, and a page that shows both
     Demo {
@@ -94,7 +94,7 @@ struct Options {
     /// Send this header up; the value may be a REF; repeatable
     #[arg(long, value_name = "NAME: VALUE", requires = "upstream", help_heading = QUICK)]
     header: Vec<String>,
-    /// Clients must show this key, as Authorization: Bearer or as x-api-key
+    /// Clients must show this key, as Authorization: Bearer, x-api-key, api-key, or ?key=
     #[arg(long, value_name = "REF", requires = "upstream", help_heading = QUICK)]
     client_key: Option<String>,
     /// Everybody who can connect may use the injected secrets

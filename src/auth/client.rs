@@ -23,7 +23,9 @@ use crate::stream::Cause;
 #[non_exhaustive]
 pub enum Refused {
     /// No key in any of the places.
-    #[error("this server asks for a key: send it as `authorization: Bearer KEY` or `x-api-key: KEY`")]
+    #[error(
+        "this server asks for a key: send it as `authorization: Bearer KEY`, `x-api-key: KEY` or `?key=KEY`"
+    )]
     NoKey,
     /// None of the keys that were presented is the right one.
     #[error("the key is wrong")]

@@ -41,7 +41,7 @@ fn list(out: &mut String, title: &str, entries: impl Iterator<Item = (&'static s
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{gap}{title}");
     for (name, doc) in entries {
-        let _ = writeln!(out, "  {name:<15} {doc}");
+        let _ = writeln!(out, "  {name:<16} {doc}");
     }
 }
 

@@ -27,6 +27,11 @@ impl Charset {
         (encoding != UTF_8).then_some(Charset(encoding))
     }
 
+    /// Whether the bytes of ASCII mean the same in it.
+    pub fn begins_with_ascii(self) -> bool {
+        self.0.is_ascii_compatible()
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         self.0.name()

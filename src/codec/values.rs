@@ -216,7 +216,8 @@ impl Decode for Values {
 
     fn finish(&mut self, sink: &mut Sink<'_>) -> Result<(), Error> {
         let mut held = std::mem::take(&mut self.held);
-        if self.form == Form::Array && matches!(self.place, Place::Between | Place::InValue) {
+        let is_open = self.form == Form::Array && self.place == Place::Between;
+        if is_open || self.place == Place::InValue {
             return Err(Error::Truncated);
         }
         emit(&held, false, sink);
@@ -350,11 +351,15 @@ mod tests {
     }
 
     #[test]
-    fn an_unclosed_last_value_is_handed_out_as_such() {
-        let got = whole(sequence(), b"{\"a\":1}\n{\"b\":");
-        assert_eq!(got, [Owned::data("{\"a\":1}"), Owned { closed: false, ..Owned::data("{\"b\":") }]);
-        let got = whole(sequence(), b"{\"a\":1,\n\"b\":");
-        assert_eq!(got, [Owned { closed: false, ..Owned::data("{\"a\":1,\n\"b\":") }]);
+    fn an_unclosed_last_value_is_a_truncation_and_an_unclosed_line_is_handed_out_as_such() {
+        for cut in ["{\"a\":1}\n{\"b\":", "{\"a\":1}[\"b\"\n"] {
+            let (mut values, mut items) = (Values::sequence(100), Vec::new());
+            values.decode(cut.as_bytes(), &mut |item| items.push(Owned::from(item))).unwrap();
+            let end = values.finish(&mut |item| items.push(Owned::from(item)));
+            assert_eq!((items, end), (vec![Owned::data("{\"a\":1}")], Err(Error::Truncated)), "{cut}");
+        }
+        let got = whole(sequence(), b"{\"a\":1}\nno");
+        assert_eq!(got, [Owned::data("{\"a\":1}"), Owned { closed: false, ..Owned::data("no") }]);
     }
 
     #[test]

@@ -127,6 +127,14 @@ pub(super) struct Inject {
     pub(super) basic: Option<Basic>,
 }
 
+impl Inject {
+    /// Whether it puts in a credential, and not just a header.
+    fn is_secret(&self) -> bool {
+        let is_literal = |value: &Spanned<Content>| matches!(value.get_ref(), Content::Literal(_));
+        !self.value.as_ref().is_some_and(is_literal)
+    }
+}
+
 /// `route.inject.basic`
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Basic {
@@ -327,10 +335,12 @@ impl Route {
     /// Fills in the defaults that follow from other keys.
     fn complete(&mut self) {
         self.name.get_or_insert_with(|| self.path.get_ref().clone());
-        self.client_credentials.get_or_insert(match self.inject.is_empty() {
-            true => ClientCredentials::Pass,
-            false => ClientCredentials::Strip,
-        });
+        self.client_credentials.get_or_insert(
+            match self.inject.iter().any(|inject| inject.get_ref().is_secret()) {
+                true => ClientCredentials::Strip,
+                false => ClientCredentials::Pass,
+            },
+        );
     }
 
     /// Sorts the most specific first: host, exact path, longer path, methods; then the order of the file.

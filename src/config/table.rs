@@ -411,7 +411,7 @@ pub static KEYS: &[Key] = &[
          \"env:OPENAI_API_KEY\" }]. Each entry has one of bearer, header, query and basic. A secret is \
          named, not written: \"env:NAME\" is an environment variable, \"file:PATH\" a file that is read \
          again when it changes, \"cred:NAME\" a systemd credential.",
-        "The client's own credentials are removed then (client_credentials). An upstream that answers 401 \
+        "The client's own credentials are removed where a secret is injected (client_credentials). An upstream that answers 401 \
          or 403 to an injected credential is reported as 502.",
     )
     .example(r#"[{ bearer = "env:OPENAI_API_KEY" }]"#)
@@ -471,8 +471,10 @@ pub static KEYS: &[Key] = &[
         "route.client_key",
         SECRET,
         Optional(r#""env:TIDEGATE_CLIENT_KEY""#),
-        "The key that clients must show, as `Authorization: Bearer` or as `x-api-key`.",
-        "Others get 401. It never goes up.",
+        "The key that clients must show: as `Authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`, or as the \
+         query parameter `key`, `api_key` or `access_token`.",
+        "Others get 401. It never goes up. In a query it stands in the logs of whatever is in front of tidegate: only for \
+         an EventSource, which can set no header.",
     )
     .see(&["route.auth", "route.inject"])
     .causes(&[
@@ -494,7 +496,7 @@ pub static KEYS: &[Key] = &[
         Kind::Word(|| vec!["strip", "pass"]),
         Optional(r#""strip""#),
         "Whether credentials in a client's request are removed or go up. By default \"strip\" where \
-         something is injected, \"pass\" elsewhere.",
+         a secret is injected, \"pass\" elsewhere.",
         "",
     )
     .see(&["route.inject"]),
@@ -613,9 +615,9 @@ pub static KEYS: &[Key] = &[
         "stream.commit",
         Kind::Word(|| vec!["head", "first-event", "first-content"]),
         Default(r#""head""#),
-        "What must have come of a stream before the client is given the response head. While it is held, an error event, \
-         an error in JSON, an HTML page or an empty stream that came with status 200 becomes a true status: the 4xx or 5xx \
-         that the error names, else 502.",
+        "What must have come of a stream before the client is given the response head. While it is held, an error event \
+         or an empty stream that came with status 200 becomes a true status: the 4xx or 5xx that the error names, else 502. \
+         An error in JSON, a page or nothing in place of a stream, and labelled as what it is, becomes one always.",
         "\"head\" waits for nothing. The others hold the head, and with it all output, heartbeats too, until there is an event, or content (no role, no ping), \
          or 256 KiB of output, or commit_within has passed: the client's own timeout until the first byte runs meanwhile.",
     )
@@ -713,8 +715,8 @@ pub static KEYS: &[Key] = &[
         "stream.to_delta",
         POINTER,
         Default(r#""off""#),
-        "Where a text stands in the events that upstreams repeat whole in each: it is sent once, piece by piece. Keys as in a \
-         JSON pointer, `*` for every element of an array.",
+        "Where a text stands in the events that upstreams repeat whole in each: it is sent once, piece by piece. Keys and places as \
+         in a JSON pointer, `*` for every element of an array.",
         "A text that does not begin with the one before is sent whole and counted in the access line (`rewrites=`). Events on \
          several data lines pass.",
     )

@@ -1,6 +1,6 @@
 //! Where a value stands in JSON text, found without parsing what stands beside it.
 //!
-//! A pointer is a list of keys as in RFC 6901, with `*` for every element of an array: `/choices/*/delta/content`.
+//! A pointer is a list of keys and places as in RFC 6901, with `*` for every element of an array: `/choices/*/delta/content`.
 //! Values are slices of the text, as they stand there: a string has its quotes and escapes. What is walked over is
 //! skipped by its brackets and strings alone, so text that is no JSON finds nothing or something wrong, but never
 //! fails. Keys with escapes in them match nothing. Not a parser: [`serde_json`] is for those who need the value.
@@ -77,6 +77,8 @@ pub(super) struct Members<'a> {
     in_object: bool,
     /// `rest` begins with a value that was handed out.
     at_value: bool,
+    /// How many were handed out.
+    count: usize,
 }
 
 /// One of them.
@@ -84,6 +86,8 @@ pub(super) struct Members<'a> {
 pub(super) struct Member<'a> {
     /// Between its quotes; `None` for an element of an array.
     pub(super) key: Option<&'a [u8]>,
+    /// How many stand before it.
+    place: usize,
     /// The text from the value on.
     pub(super) text: &'a [u8],
 }
@@ -91,16 +95,19 @@ pub(super) struct Member<'a> {
 impl Member<'_> {
     /// Whether this step of a pointer leads to it.
     fn is_at(&self, step: &str) -> bool {
-        self.key.map_or(step == "*", |key| key == step.as_bytes())
+        match self.key {
+            Some(key) => key == step.as_bytes(),
+            None => step == "*" || step.parse() == Ok(self.place),
+        }
     }
 }
 
 impl<'a> Members<'a> {
     pub(super) fn of(json: &'a [u8]) -> Self {
         match json.trim_ascii_start() {
-            [b'{', rest @ ..] => Members { rest, in_object: true, at_value: false },
-            [b'[', rest @ ..] => Members { rest, in_object: false, at_value: false },
-            _ => Members { rest: &[], in_object: false, at_value: false },
+            [b'{', rest @ ..] => Members { rest, in_object: true, at_value: false, count: 0 },
+            [b'[', rest @ ..] => Members { rest, in_object: false, at_value: false, count: 0 },
+            _ => Members { rest: &[], in_object: false, at_value: false, count: 0 },
         }
     }
 
@@ -128,7 +135,8 @@ impl<'a> Iterator for Members<'a> {
             return None;
         }
         self.rest = text;
-        Some(Member { key, text })
+        self.count += 1;
+        Some(Member { key, place: self.count - 1, text })
     }
 }
 
@@ -165,6 +173,9 @@ mod tests {
             ("/b/*/c", Some("\"\"")),
             ("/b/*/d/*", Some("1")),
             ("/b/*", Some(r#"{"c":""}"#)),
+            ("/b/0", Some(r#"{"c":""}"#)),
+            ("/b/1/d/1", Some("2")),
+            ("/b/3", None),
             ("/e", Some("{}")),
             ("/n", Some("-1.5e3")),
             ("/t", Some("true")),

@@ -61,10 +61,21 @@ impl Fields<'_> {
     fn text(&mut self, field: &Field, text: &str) {
         self.result = self.result.and_then(|()| self.name(field)).and_then(|()| {
             match text.bytes().any(|byte| byte <= b' ' || matches!(byte, b'=' | b'"' | 0x7f)) {
-                true => write!(self.writer, "\"{}\"", text.escape_debug()),
+                true => self.quoted(text),
                 false => self.writer.write_str(text),
             }
         });
+    }
+
+    fn quoted(&mut self, text: &str) -> fmt::Result {
+        self.writer.write_char('"')?;
+        for char in text.chars() {
+            match char {
+                '\'' => self.writer.write_char(char)?,
+                char => write!(self.writer, "{}", char.escape_debug())?,
+            }
+        }
+        self.writer.write_char('"')
     }
 
     /// A value that never needs quotes.
@@ -131,7 +142,7 @@ mod tests {
     fn value_cannot_end_its_line_or_begin_a_field() {
         let (lines, _guard) = Lines::capture(LogFormat::Logfmt);
         let path = "/a b\n\"c\"\te=\u{1b}[0m";
-        tracing::info!(target: "access", path, empty = "", whole = 2.0, is = true, text = %"x y", "done");
+        tracing::info!(target: "access", path, empty = "", whole = 2.0, is = true, text = %"x's y", "done");
         let lines = lines.access();
         assert_eq!(lines.len(), 1, "{lines:?}");
         let (time, rest) = lines[0].split_once(' ').expect("more than a time");
@@ -139,7 +150,7 @@ mod tests {
         assert_eq!(
             rest,
             "level=info target=access message=done path=\"/a b\\n\\\"c\\\"\\te=\\u{1b}[0m\" empty= whole=2.0 is=true \
-             text=\"x y\""
+             text=\"x's y\""
         );
     }
 }

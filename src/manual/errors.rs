@@ -112,8 +112,8 @@ fn code(cause: Cause) -> String {
 fn status(cause: Cause) -> String {
     match cause.about().answer {
         Answer::Status(status) => status.as_str().to_owned(),
-        Answer::StatusOfUpstream => "the upstream's".to_owned(),
-        Answer::StatusOfError => "the one that the error names, else 502".to_owned(),
+        Answer::StatusOfUpstream => "the upstream's status".to_owned(),
+        Answer::StatusOfError => "the status that the error names, else 502".to_owned(),
         Answer::Nothing => NONE.to_owned(),
     }
 }

@@ -118,10 +118,10 @@ async fn arrival(exchange: Exchange, phase: Rc<Cell<Phase>>) -> Result<Arrival, 
         Ok(answer) => {
             let mut plan = plan(&answer);
             let upstream::Response { head, body } = answer.response;
+            // Its words may go into an event.
+            let secrets = answer.terms.secrets;
+            plan.mask = (!secrets.is_empty()).then(|| Mask::new(secrets));
             if !head.status.is_success() {
-                // Its words go into an event.
-                let secrets = answer.terms.secrets;
-                plan.mask = (!secrets.is_empty()).then(|| Mask::new(secrets));
                 plan.coding = super::plan::coding_of_error(&head.headers);
             }
             Ok(Arrival { plan, status: head.status, body })

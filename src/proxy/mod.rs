@@ -227,7 +227,9 @@ async fn respond(
         Commit::Refuse(failure) => {
             let error = ProxyError::new(Phase::FirstEvent, failure);
             relay.access().status = Some(error.status());
-            return error.into_response(dialect, &terms.secrets).map(Body::full);
+            let response = error.into_response(dialect, &terms.secrets);
+            relay.access().bytes = response.body().len() as u64;
+            return response.map(Body::full);
         }
     };
     relay.access().status = Some(head.status);

@@ -113,8 +113,10 @@ pub(super) fn decide(
     let charset = Charset::declared(content_type).filter(|_| settings.transcode);
     match mode(settings, ask, intent, content_type) {
         Mode::PassThrough => pass,
-        // Bytes in another character set tell nothing.
-        Mode::Sniff(Label::Format(format), Wanted::Events) if charset.is_some() => {
+        // Bytes in a character set that does not begin with ASCII tell nothing.
+        Mode::Sniff(Label::Format(format), Wanted::Events)
+            if charset.is_some_and(|charset| !charset.begins_with_ascii()) =>
+        {
             Decision { mode: Mode::Reframe(format), coding, charset, ..pass }
         }
         mode => Decision { mode, coding, charset, ..pass },
@@ -298,7 +300,9 @@ mod tests {
             (decision.mode, decision.charset.map(Charset::name))
         };
         let gbk = "text/event-stream; charset=gbk";
-        assert_eq!(of(&settings(), gbk), (Mode::Reframe(&SSE), Some("GBK")));
+        assert_eq!(of(&settings(), gbk), (promised(&SSE), Some("GBK")));
+        let utf16 = "text/event-stream; charset=utf-16le";
+        assert_eq!(of(&settings(), utf16), (Mode::Reframe(&SSE), Some("UTF-16LE")), "its bytes tell nothing");
         assert_eq!(of(&settings(), "text/event-stream; charset=UTF-8"), (promised(&SSE), None));
         assert_eq!(of(&settings(), "image/png; charset=gbk"), (Mode::PassThrough, None));
         let ignored = StreamSettings { transcode: false, ..settings() };

@@ -303,7 +303,8 @@ impl Drop for Relay {
         self.session.client_gone(left, Instant::now().into_std());
         let stats = self.session.stats();
         self.access.events = stats.events;
-        self.access.bytes = stats.bytes;
+        // An error body in place of a stream was counted by who wrote it.
+        self.access.bytes += stats.bytes;
         let first_event = stats.first_event.filter(|_| stats.events > 0);
         self.access.first_event = first_event.map(|at| self.access.since_start(at.into()));
         self.access.first_content = stats.first_content.map(|at| self.access.since_start(at.into()));

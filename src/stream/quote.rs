@@ -103,7 +103,7 @@ pub(super) fn may_be_error(beginning: &[u8]) -> bool {
 
 /// The status that a line of DashScope's names: `:HTTP_STATUS/400`.
 pub(super) fn status_line(written: &[u8]) -> Option<StatusCode> {
-    let at = memmem::find(written, STATUS_LINE)? + STATUS_LINE.len();
+    let at = memmem::rfind(written, STATUS_LINE)? + STATUS_LINE.len();
     std::str::from_utf8(written.get(at..at + 3)?).ok()?.parse().ok().and_then(error_status)
 }
 

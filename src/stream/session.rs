@@ -199,7 +199,7 @@ impl Session {
             return self.tell(now, out);
         }
         if let State::Sniffing { gate, .. } = &self.state {
-            if gate.text().is_empty() && self.promised().is_none() {
+            if gate.text().is_empty() && self.promised().is_none() && self.writer.watch.lacks_everything() {
                 let message = "the upstream answered a stream request with an empty body";
                 return self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
             }
@@ -254,6 +254,9 @@ impl Session {
         }
         if self.times.ripe_at.is_some_and(|at| now >= at) {
             self.flush(now, out);
+            if let Some(failure) = self.told_first(out) {
+                self.fail(failure, now, out);
+            }
         }
         self.keep_shapes(now, out);
         if self.outcome.is_some() {

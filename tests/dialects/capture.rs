@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidegate::codec;
 use tidegate::dialect::{DIALECTS, Dialect, Place};
-use tidegate::format::{FORMATS, Format, JSON_ARRAY, SSE};
+use tidegate::format::{FORMATS, Format, JSON_ARRAY, NDJSON, SSE};
 use tidegate::stream::Plan;
 use toml::{Table, Value};
 
@@ -157,6 +157,14 @@ impl Capture {
     /// Whether only the end of the format shows that the stream is whole.
     pub fn is_bracketed(&self) -> bool {
         *self.format == JSON_ARRAY
+    }
+
+    /// Whether what stands at the end of these bytes shows that something is missing.
+    pub fn is_open(&self, bytes: &[u8]) -> bool {
+        let line = bytes.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
+        *self.format == NDJSON
+            && !line.is_empty()
+            && serde_json::from_slice::<serde_json::Value>(line).is_err()
     }
 }
 

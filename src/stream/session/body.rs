@@ -83,15 +83,16 @@ impl Session {
             State::Reframing { decoder, .. } => decoder.held() + self.writer.held(),
             _ => 0,
         };
+        // What is written while the head is held back.
+        let waiting = if self.held.is_some() { out.bytes.len() } else { 0 };
         let limit = self.options.limit;
         if self.writer.held() > limit {
             let message =
                 format!("the text that to_delta or to_full keeps is larger than max_event_bytes ({limit})");
             return self.fail(Failure::new(Cause::UpstreamEventTooLarge, message), now, out);
         }
-        if !self.share.hold(carried + self.coded.as_ref().map_or(0, Decoder::held)) {
-            let message =
-                "what is held back for all streams (unfinished events, coded bodies) exceeds max_carry_total";
+        if !self.share.hold(carried + waiting + self.coded.as_ref().map_or(0, Decoder::held)) {
+            let message = "what is held back for all streams (unfinished events, coded bodies, held heads) exceeds max_carry_total";
             self.fail(Failure::new(Cause::TidegateCarryExhausted, message), now, out);
         }
     }

@@ -4,6 +4,7 @@
 //! cannot do any more: give another status, or let a body pass. A response that is no stream is told as an error event,
 //! in the upstream's words; one complete answer in JSON becomes one event.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use http::StatusCode;
@@ -60,7 +61,8 @@ impl Session {
             Mode::Sniff(label, _) => Mode::Sniff(label, Wanted::Events),
             mode => mode,
         };
-        *self = Session::new(Plan { mode, hold: None, ..plan }, now);
+        // The client was promised the stream of an AI upstream.
+        *self = Session::new(Plan { mode, hold: None, known_ai: true, ..plan }, now);
         self.early = true;
         (self.writer.stats, self.writer.last_write) = (stats, last_write);
         if !status.is_success() {
@@ -83,19 +85,20 @@ impl Session {
         }
     }
 
+    /// Text of the upstream's without the secrets of the route.
+    pub(super) fn masked<'t>(&mut self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        let Some(mask) = &mut self.mask else { return Cow::Borrowed(text) };
+        let mut shown = Vec::with_capacity(text.len());
+        mask.push(text, &mut shown);
+        mask.finish(&mut shown);
+        Cow::Owned(shown)
+    }
+
     /// The status that the client cannot be given any more, and the words that came with it.
     pub(super) fn answered_badly(&mut self) -> Option<Failure> {
-        let State::Telling(Telling { status, text }) = &mut self.state else { return None };
-        let mut shown = Vec::new();
-        let text = match &mut self.mask {
-            Some(mask) => {
-                mask.push(text, &mut shown);
-                mask.finish(&mut shown);
-                &shown
-            }
-            None => &*text,
-        };
-        let quote = Quote::of(b"", text, None).or_status(Some(*status));
+        let State::Telling(Telling { status, text }) = &self.state else { return None };
+        let (status, text) = (*status, text.clone());
+        let quote = Quote::of(b"", &self.masked(&text), None).or_status(Some(status));
         let message = format!("the upstream answered {status}");
         Some(Failure::quoting(Cause::UpstreamStatus, message, quote))
     }

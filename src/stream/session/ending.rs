@@ -31,7 +31,8 @@ impl Session {
     /// is one, cut otherwise. What was already complete, or already told, is not told again.
     pub(super) fn fail(&mut self, failure: Failure, now: Instant, out: &mut Out) {
         self.note_gap(now);
-        let failure = self.answered_badly().unwrap_or(failure);
+        // What the upstream said of it comes before what became of the stream.
+        let failure = self.answered_badly().or_else(|| self.told_first(out)).unwrap_or(failure);
         self.writer.flush(now, out);
         if self.lacks_answer() || !self.is_reframed() && !matches!(self.state, State::Passing) {
             return self.refuse(failure, out);
@@ -45,6 +46,7 @@ impl Session {
             }
             // The answer was whole before it broke; the failure stays as a note.
             _ if self.writer.watch.is_over() => {
+                self.writer.finish(now, out);
                 outcome = Outcome::DONE;
                 End::Clean
             }

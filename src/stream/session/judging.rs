@@ -65,13 +65,14 @@ impl Session {
 
     /// What to do with bytes that are no known stream: reads them in the format that was promised, if one was, lets them
     /// pass, or refuses them.
-    pub(super) fn judge_unknown(&self) -> Result<Option<&'static Format>, Failure> {
+    pub(super) fn judge_unknown(&mut self) -> Result<Option<&'static Format>, Failure> {
         let State::Sniffing { gate, .. } = &self.state else { return Ok(None) };
         if let Some(format) = self.promised() {
             return Ok(Some(format));
         }
         if quote::is_error(gate.text()) {
-            return Err(self.quoting(b"", gate.text(), None));
+            let text = gate.text().to_vec();
+            return Err(self.quoting(b"", &text, None));
         }
         match gate.text().first() {
             _ if !self.early => Ok(None),
@@ -91,8 +92,9 @@ impl Session {
     }
 
     /// An error of the upstream's in its own words. Its refusal of the route's credential is not the client's to read.
-    pub(super) fn quoting(&self, name: &[u8], text: &[u8], status: Option<StatusCode>) -> Failure {
-        let quote = Quote::of(name, text, self.writer.watch.dialect()).or_status(status);
+    pub(super) fn quoting(&mut self, name: &[u8], text: &[u8], status: Option<StatusCode>) -> Failure {
+        let text = self.masked(text);
+        let quote = Quote::of(name, &text, self.writer.watch.dialect()).or_status(status);
         if self.injects && matches!(quote.status(), Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) {
             return Failure::new(Cause::UpstreamAuth, "the upstream refused the proxy's credential");
         }

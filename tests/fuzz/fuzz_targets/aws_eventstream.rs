@@ -35,8 +35,9 @@ fn message(fields: Option<&[u8]>, payload: &[u8]) -> Vec<u8> {
 }
 
 fn same_in_any_split(places: &[usize], body: &[u8]) -> (Vec<Owned>, Result<(), Error>) {
+    let places: Vec<usize> = places.iter().map(|place| *place.min(&body.len())).collect();
     let whole = decode(&[body]);
-    assert_eq!(decode(&pieces(places, body)), whole);
+    assert_eq!(decode(&pieces(&places, body)), whole);
     assert_eq!(decode(&body.chunks(1).collect::<Vec<_>>()), whole);
     whole
 }

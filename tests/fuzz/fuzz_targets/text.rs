@@ -23,14 +23,14 @@ fn decode(mut decoder: impl Decode, pieces: &[&[u8]]) -> Vec<Owned> {
     items
 }
 
-/// All lines of plain text, the last one also if nothing ends it.
-fn plain(pieces: &[&[u8]]) -> (Vec<Vec<u8>>, Vec<u8>) {
-    lines(
-        &decode(Text::plain(), pieces)
-            .into_iter()
-            .flat_map(|item| item.data.expect("text"))
-            .collect::<Vec<_>>(),
-    )
+/// Plain text as a client reads it: each event has its line ends for itself, and all of them are one LF.
+fn plain(pieces: &[&[u8]]) -> Vec<u8> {
+    let text = |item: Owned| {
+        let (mut all, rest) = lines(&item.data.expect("text"));
+        all.push(rest);
+        all.join(&b'\n')
+    };
+    decode(Text::plain(), pieces).into_iter().flat_map(text).collect()
 }
 
 /// The text in the JSON.
