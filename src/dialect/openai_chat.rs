@@ -68,9 +68,11 @@ fn sign(event: &Event<'_>) -> Sign {
     // Several choices finish one by one; any reason shows that the upstream got to the end of an answer, or of its luck:
     // some tell an error beside their last choice.
     let is_reason = |value: &[u8]| value.starts_with(b"\"") && !value.starts_with(b"\"\"");
-    let finishes = has(json, &FINISH_REASON, is_reason);
-    // Usual chunks have choices without a reason, and are looked into no further.
-    let may_fail = finishes || begins_with_key(json, b"\"error\"") || value_of(json, &CHOICES).is_none();
+    let reason = value_of(json, &FINISH_REASON);
+    let finishes = reason.is_some_and(|value| is_reason(value) || has(value, &FINISH_REASON, is_reason));
+    // Usual chunks have a finish_reason of null, and are searched once.
+    let has_no_choices = || reason.is_none() && value_of(json, &CHOICES).is_none();
+    let may_fail = finishes || begins_with_key(json, b"\"error\"") || has_no_choices();
     match may_fail && is_error(json) {
         true => Sign::Error,
         false if finishes => Sign::Finish,
