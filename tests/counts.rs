@@ -62,6 +62,7 @@ fn session_allocations(format: &'static Format, inputs: &[&[u8]]) -> usize {
         mode: Mode::Reframe(format),
         is_error: false,
         dialect: tidegate::dialect::Dialect::named("openai-chat"),
+        is_set: false,
         known_ai: true,
         coding: None,
         charset: None,

@@ -261,6 +261,24 @@ async fn streams_of_every_dialect_end_honestly_through_the_program() {
 }
 
 #[tokio::test]
+async fn a_dialect_that_the_route_sets_is_judged_by_and_one_that_a_path_hints_at_is_not() {
+    for (route, path, outcome) in [
+        ("stream = { dialect = \"openai-chat\" }", "/x", "upstream:truncated"),
+        ("", "/v1/chat/completions", "done"),
+    ] {
+        let mut upstream = Upstream::start().await;
+        let proxy = Tidegate::before(&upstream, route).await;
+        let mut call = Call::start(&proxy.http(), &Request::stream(path)).await;
+        let mut exchange = upstream.request().await;
+        exchange.body().await;
+        exchange.answer(200, &[("content-type", "text/event-stream")], b"data: {\"t\":1}\n\n").await;
+        let events = call.rest().await.events();
+        assert_eq!(events.len(), if outcome == "done" { 1 } else { 2 }, "{path}: {events:?}");
+        assert_eq!(proxy.access(path).await.need("outcome"), outcome, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_as_the_dialect_of_the_request_wants_it() {
     let upstream = Upstream::start().await;
     let proxy = Tidegate::before(&upstream, "methods = [\"GET\"]").await;

@@ -2,12 +2,12 @@
 
 use crate::codec::Event;
 
-use super::{Dialect, Manual, Place, Places, Sign, Told, by_name, common_error, object, pointer};
+use super::{Dialect, Manual, Place, Places, Sign, Told, by_name, common_error, holds, object, pointer};
 
-/// Ends with `message_stop`; an `error` event ends it too.
+/// Ends with a `stop_reason`, then `message_stop`; an `error` event ends it too.
 pub static ANTHROPIC: Dialect = Dialect {
     name: "anthropic",
-    doc: "Anthropic Messages: named events, ends with message_stop",
+    doc: "Anthropic Messages: named events, ends with a stop_reason or message_stop",
     paths: &["/v1/messages"],
     headers: &["anthropic-version"],
     confirms: |event| {
@@ -33,15 +33,25 @@ pub static ANTHROPIC: Dialect = Dialect {
     error: common_error,
     told: Some(Told::NAMED),
     heartbeat: None,
-    manual: Manual { first: "`message_start`, or `ping`", ends: "`message_stop`", errors: "`error`" },
+    manual: Manual {
+        first: "`message_start`, or `ping`",
+        ends: "a `stop_reason`, or `message_stop`",
+        errors: "`error`",
+    },
 };
 
 fn sign(event: &Event<'_>) -> Sign {
     match event.name {
         Some(b"message_stop") => Sign::Last,
+        // Of these there is one, or few.
+        Some(b"message_delta") if stops(event) => Sign::Finish,
         Some(b"error") => Sign::Error,
         _ => Sign::Plain,
     }
+}
+
+fn stops(event: &Event<'_>) -> bool {
+    object(event).is_some_and(|json| holds(json, event.name, ANTHROPIC.places.finish, pointer::is_text))
 }
 
 #[cfg(test)]
@@ -50,9 +60,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_alone_tell_how_it_goes_on() {
+    fn names_and_a_stop_reason_tell_how_it_goes_on() {
         let data = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#;
-        assert_eq!(sign(&ANTHROPIC, Some("message_delta"), data), Sign::Plain);
+        assert_eq!(sign(&ANTHROPIC, Some("message_delta"), data), Sign::Finish);
+        let open = r#"{"type":"message_delta","delta":{"stop_reason":null},"usage":{"stop_reason":"x"}}"#;
+        assert_eq!(sign(&ANTHROPIC, Some("message_delta"), open), Sign::Plain);
         assert_eq!(sign(&ANTHROPIC, Some("message_stop"), "{}"), Sign::Last);
         assert_eq!(sign(&ANTHROPIC, Some("error"), "{}"), Sign::Error);
         assert_eq!(sign(&ANTHROPIC, None, r#"{"type":"message_stop"}"#), Sign::Plain);

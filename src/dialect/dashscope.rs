@@ -11,7 +11,7 @@ use memchr::memmem::Finder;
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{Dialect, Manual, Place, Places, Sign, Told, no_kind, object, pointer, value_of};
+use super::{Dialect, Manual, Place, Places, Sign, Told, has, no_kind, object, pointer, value_of};
 
 /// Ends with a `finish_reason`; a running answer has the string `"null"` there.
 pub static DASHSCOPE: Dialect = Dialect {
@@ -56,13 +56,11 @@ fn sign(event: &Event<'_>) -> Sign {
         return Sign::Error;
     }
     let Some(json) = object(event) else { return Sign::Plain };
-    let mut rest = json;
-    while let Some(value) = value_of(rest, &FINISH_REASON) {
-        let is_reason = |value: &[u8]| !value.starts_with(b"\"\"") && !value.starts_with(b"\"null\"");
-        if value.starts_with(b"\"") && is_reason(value) {
-            return Sign::Finish;
-        }
-        rest = value;
+    let is_reason = |value: &[u8]| {
+        value.starts_with(b"\"") && !value.starts_with(b"\"\"") && !value.starts_with(b"\"null\"")
+    };
+    if has(json, &FINISH_REASON, is_reason) {
+        return Sign::Finish;
     }
     let fails = || pointer::string(json, "code").is_some_and(|code| !code.is_empty());
     if value_of(json, &OUTPUT).is_none() && fails() { Sign::Error } else { Sign::Plain }

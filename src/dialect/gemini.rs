@@ -13,7 +13,10 @@ use memchr::memmem::Finder;
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{Dialect, Manual, Place, Places, Sign, Told, begins_with_key, no_kind, object, value_of};
+use super::{
+    Dialect, Manual, Place, Places, Sign, Told, begins_with_key, has, holds, no_kind, object, pointer,
+    value_of,
+};
 
 /// Ends with a `finishReason`; nothing else marks the end.
 pub static GEMINI: Dialect = Dialect {
@@ -42,7 +45,12 @@ pub static GEMINI: Dialect = Dialect {
             Place::any("/candidates/*/content/parts/*/executableCode"),
             Place::any("/response/candidates/*/content/parts/*/functionCall"),
         ],
-        finish: &[Place::any("/candidates/*/finishReason"), Place::any("/promptFeedback/blockReason")],
+        finish: &[
+            Place::any("/candidates/*/finishReason"),
+            Place::any("/promptFeedback/blockReason"),
+            Place::any("/response/candidates/*/finishReason"),
+            Place::any("/response/promptFeedback/blockReason"),
+        ],
         usage: &[Place::any("/usageMetadata")],
     },
     error,
@@ -51,7 +59,7 @@ pub static GEMINI: Dialect = Dialect {
     manual: Manual {
         first: "`candidates`, `promptFeedback` or `usageMetadata` in the data",
         ends: "a `finishReason`, or a `blockReason` of the prompt; the end itself, if the first event has no `usageMetadata`",
-        errors: "data that begins with `error`",
+        errors: "an event `error`; data that begins with `error`",
     },
 };
 
@@ -62,14 +70,22 @@ static FINISH_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("
 static BLOCK_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"blockReason\""));
 
 fn sign(event: &Event<'_>) -> Sign {
-    let Some(json) = object(event) else { return Sign::Plain };
-    if event.name == Some(b"error") || begins_with_key(json, b"\"error\"") {
+    if event.name == Some(b"error") {
         return Sign::Error;
     }
-    // A blocked prompt has no candidates, so no finishReason either.
-    let ends =
-        |key| value_of(json, key).is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(UNSET));
-    if ends(&FINISH_REASON) || ends(&BLOCK_REASON) { Sign::Finish } else { Sign::Plain }
+    let Some(json) = object(event) else { return Sign::Plain };
+    if begins_with_key(json, b"\"error\"") {
+        return Sign::Error;
+    }
+    // A blocked prompt has no candidates, so no finishReason either. The arguments of a call are real JSON, and may
+    // hold keys of the same names: the search alone decides nothing.
+    let has_reason = |key| has(json, key, |value| value.starts_with(b"\"") && !value.starts_with(UNSET));
+    let ends = has_reason(&FINISH_REASON) || has_reason(&BLOCK_REASON);
+    if ends && holds(json, None, GEMINI.places.finish, is_reason) { Sign::Finish } else { Sign::Plain }
+}
+
+fn is_reason(value: &[u8]) -> bool {
+    pointer::is_text(value) && value != UNSET
 }
 
 /// `google.rpc.Status`; its code is that of HTTP. js-genai raises on those from 400 to 599 only.
@@ -104,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_finish_or_block_reason_ends_it_and_nothing_in_the_text() {
-        let sign = |data| sign(&GEMINI, None, data);
+        let sign = |data: &str| sign(&GEMINI, None, data);
         let text = r#"{"candidates":[{"content":{"parts":[{"text":"\"finishReason\":\"STOP\""}]}}]}"#;
         assert_eq!(sign(text), Sign::Plain);
         assert_eq!(sign(r#"{"candidates":[{"finishReason": "STOP"}]}"#), Sign::Finish);
@@ -112,6 +128,11 @@ mod tests {
         assert_eq!(sign(r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#), Sign::Finish);
         assert_eq!(sign(r#"{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}"#), Sign::Error);
         assert_eq!(sign("hello"), Sign::Plain);
+        let call = r#"{"candidates":[{"content":{"parts":[{"functionCall":{"args":{"finishReason":"x"}}}]}"#;
+        assert_eq!(sign(&format!("{call}}}]}}")), Sign::Plain);
+        assert_eq!(sign(&format!("{call},\"finishReason\":\"STOP\"}}]}}")), Sign::Finish);
+        assert_eq!(sign(r#"{"response":{"candidates":[{"finishReason":"STOP"}]}}"#), Sign::Finish);
+        assert_eq!(super::super::testing::sign(&GEMINI, Some("error"), "overloaded"), Sign::Error);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! A dialect is looked at for an honest ending, and for the first content. It tells which event ends an answer,
 //! which one is an error, how an error is said to its clients, and where the text stands. It is hinted by the
-//! request's path or by a header, and counts only once the first event has confirmed it; where nothing hinted, a
-//! first event that can be nothing else is enough.
+//! request's path or by a header, and counts only once an event has confirmed it, one of the first; where nothing
+//! hinted, a first event that can be nothing else is enough. What the route sets needs no event to confirm it.
 //!
 //! Nothing here parses JSON. Signs are found by a byte search: in valid JSON the bytes `"name"` with both quotes
 //! unescaped can only be a string token, so a search finds keys without being fooled by text. Where the place of a
@@ -53,13 +53,13 @@ pub struct Dialect {
     pub paths: &'static [&'static str],
     /// Names of header fields, of the request or of the response, that hint at it.
     pub headers: &'static [&'static str],
-    /// Whether a first event is one of this dialect, if something hinted at it.
+    /// Whether an event at the beginning is one of this dialect, if something hinted at it.
     pub confirms: fn(&Event<'_>) -> bool,
-    /// Whether a first event can be nothing but this dialect, hinted or not.
+    /// Whether an event at the beginning can be nothing but this dialect, hinted or not.
     pub evident: fn(&Event<'_>) -> bool,
     /// What an event says about how the stream goes on.
     pub sign: fn(&Event<'_>) -> Sign,
-    /// Whether a stream with this first event always shows [`Sign::Finish`] or [`Sign::Last`] when it is complete, so that
+    /// Whether a stream with this event at its beginning always shows [`Sign::Finish`] or [`Sign::Last`] when it is complete, so that
     /// a clean end without it is a truncation.
     pub finishes: fn(&Event<'_>) -> bool,
     /// What kind of event this is, where a [`Place`] tells them apart.
@@ -191,12 +191,7 @@ impl Dialect {
         }
         let Some(json) = object(event) else { return false };
         let kind = (self.kind)(event);
-        let holds = |places: &[Place], accepts: fn(&[u8]) -> bool| {
-            let mut places =
-                places.iter().filter(|place| place.of.is_none_or(|of| kind == Some(of.as_bytes())));
-            places.any(|place| pointer::find(json, place.at, accepts).is_some())
-        };
-        holds(text, pointer::is_text) || holds(other, pointer::is_something)
+        holds(json, kind, text, pointer::is_text) || holds(json, kind, other, pointer::is_something)
     }
 }
 
@@ -256,6 +251,25 @@ fn value_of<'a>(json: &'a [u8], key: &memmem::Finder<'_>) -> Option<&'a [u8]> {
         }
     }
     None
+}
+
+/// Whether the key stands anywhere before a value that begins so. It may be
+/// in the arguments of a tool call, where those are real JSON: there, the [place](holds) is to be looked at as well.
+fn has(json: &[u8], key: &memmem::Finder<'_>, begins: impl Fn(&[u8]) -> bool) -> bool {
+    let mut rest = json;
+    while let Some(value) = value_of(rest, key) {
+        if begins(value) {
+            return true;
+        }
+        rest = value;
+    }
+    false
+}
+
+/// Whether a value that is accepted stands in one of these places, in an event of this kind.
+fn holds(json: &[u8], kind: Option<&[u8]>, places: &[Place], accepts: fn(&[u8]) -> bool) -> bool {
+    let mut places = places.iter().filter(|place| place.of.is_none_or(|of| kind == Some(of.as_bytes())));
+    places.any(|place| pointer::find(json, place.at, accepts).is_some())
 }
 
 /// Whether the object begins with this key: `{"error":…` and not a later or nested one.

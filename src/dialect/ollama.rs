@@ -7,7 +7,9 @@ use memchr::memmem::Finder;
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{Dialect, Manual, Place, Places, Sign, Told, begins_with_key, no_kind, object, value_of};
+use super::{
+    Dialect, Manual, Place, Places, Sign, Told, begins_with_key, has, no_kind, object, pointer, value_of,
+};
 
 /// Ends with `"done":true`; an object with `error` ends it too.
 pub static OLLAMA: Dialect = Dialect {
@@ -48,16 +50,13 @@ fn sign(event: &Event<'_>) -> Sign {
     if begins_with_key(json, b"\"error\"") {
         return Sign::Error;
     }
-    // The top-level key comes last or nearly so, but tool arguments are real JSON here and may hold a key of the
-    // same name: any true will do, since missing an end would accuse a complete answer.
-    let mut rest = json;
-    while let Some(value) = value_of(rest, &DONE) {
-        if value.starts_with(b"true") {
-            return Sign::Last;
-        }
-        rest = value;
+    // Tool arguments are real JSON here, and may hold a key of the same name: the search alone decides nothing.
+    let is_done = |json| pointer::member(json, "done") == Some(b"true");
+    if has(json, &DONE, |value| value.starts_with(b"true")) && is_done(json) {
+        Sign::Last
+    } else {
+        Sign::Plain
     }
-    Sign::Plain
 }
 
 /// Ollama's clients expect `error` to be a string.
@@ -76,6 +75,10 @@ mod tests {
         assert_eq!(sign(&OLLAMA, None, r#"{"response":"","done": true,"done_reason":"stop"}"#), Sign::Last);
         assert_eq!(sign(&OLLAMA, None, r#"{"args":{"done":false},"done":true}"#), Sign::Last);
         assert_eq!(sign(&OLLAMA, None, r#"{"error":"boom"}"#), Sign::Error);
+        let call =
+            r#"{"message":{"tool_calls":[{"function":{"name":"todo","arguments":{"done":true}}}]},"done":"#;
+        assert_eq!(sign(&OLLAMA, None, &format!("{call}false}}")), Sign::Plain);
+        assert_eq!(sign(&OLLAMA, None, &format!("{call}true}}")), Sign::Last);
         assert!(confirms(&OLLAMA, None, r#"{"model":"m","done":false}"#));
         assert!(!confirms(&OLLAMA, None, r#"{"type":"start"}"#));
         assert!(content(&OLLAMA, None, r#"{"message":{"role":"assistant","content":"x"},"done":false}"#));

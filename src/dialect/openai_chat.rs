@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 use crate::codec::Event;
 
 use super::{
-    Dialect, Manual, Place, Places, Sign, Told, begins_with_key, common_error, no_kind, object, pointer,
+    Dialect, Manual, Place, Places, Sign, Told, begins_with_key, common_error, has, no_kind, object, pointer,
     value_of,
 };
 
@@ -46,41 +46,46 @@ pub static OPENAI_CHAT: Dialect = Dialect {
     manual: Manual {
         first: "`choices` in the data",
         ends: "a `finish_reason`, or `[DONE]`",
-        errors: "an event `error`; an `error` and no `choices` in the data",
+        errors: "an event `error`; an `error` in the data, with no `choices` or with the last of them; a `finish_reason` or an `object` of `error`",
     },
 };
 
 static CHOICES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"choices\""));
 static FINISH_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"finish_reason\""));
-static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
 
 fn confirms(event: &Event<'_>) -> bool {
     object(event).is_some_and(|json| value_of(json, &CHOICES).is_some_and(|value| value.starts_with(b"[")))
 }
 
 fn sign(event: &Event<'_>) -> Sign {
+    if event.name == Some(b"error") {
+        return Sign::Error;
+    }
     let Some(json) = object(event) else {
         let done = event.data.line().is_some_and(|line| line.trim_ascii() == b"[DONE]");
         return if done { Sign::Last } else { Sign::Plain };
     };
-    if event.name == Some(b"error") || begins_with_key(json, b"\"error\"") {
-        return Sign::Error;
-    }
-    // Several choices finish one by one; any reason shows that the upstream got to the end of an answer.
-    let (mut rest, mut is_choice) = (json, false);
-    while let Some(value) = value_of(rest, &FINISH_REASON) {
-        if value.starts_with(b"\"") && !value.starts_with(b"\"\"") {
-            return Sign::Finish;
-        }
-        (rest, is_choice) = (value, true);
-    }
+    // Several choices finish one by one; any reason shows that the upstream got to the end of an answer, or of its luck:
+    // some tell an error beside their last choice.
+    let is_reason = |value: &[u8]| value.starts_with(b"\"") && !value.starts_with(b"\"\"");
+    let reason = value_of(json, &FINISH_REASON);
+    let finishes = reason.is_some_and(|value| is_reason(value) || has(value, &FINISH_REASON, is_reason));
     // Usual chunks have a finish_reason of null, and are searched once.
-    if !is_choice && is_error(json) { Sign::Error } else { Sign::Plain }
+    let has_no_choices = || reason.is_none() && value_of(json, &CHOICES).is_none();
+    let may_fail = finishes || begins_with_key(json, b"\"error\"") || has_no_choices();
+    match may_fail && is_error(json) {
+        true => Sign::Error,
+        false if finishes => Sign::Finish,
+        false => Sign::Plain,
+    }
 }
 
-/// An `error` object in an event that has no choices at all.
+/// An `error` that says something, whatever it is; vLLM's form has an `object` in its place, and a reason may say it alone.
 fn is_error(json: &[u8]) -> bool {
-    value_of(json, &CHOICES).is_none() && value_of(json, &ERROR).is_some_and(|value| value.starts_with(b"{"))
+    let is_failure = |value: &[u8]| value.starts_with(b"{") || pointer::is_text(value);
+    pointer::member(json, "error").is_some_and(is_failure)
+        || pointer::string(json, "object") == Some(b"error")
+        || pointer::find(json, "/choices/*/finish_reason", |value| value == b"\"error\"").is_some()
 }
 
 #[cfg(test)]
@@ -104,7 +109,28 @@ mod tests {
     fn errors_are_told_from_text_about_errors() {
         assert_eq!(sign(&OPENAI_CHAT, None, r#"{"error":{"message":"x"}}"#), Sign::Error);
         assert_eq!(sign(&OPENAI_CHAT, None, r#"{"type":"error","error":{"message":"x"}}"#), Sign::Error);
-        assert_eq!(sign(&OPENAI_CHAT, Some("error"), r#"{"message":"x"}"#), Sign::Error);
+        for data in [r#"{"message":"x"}"#, "overloaded", ""] {
+            assert_eq!(sign(&OPENAI_CHAT, Some("error"), data), Sign::Error, "{data}");
+        }
+        for data in [
+            r#"{"id":"1","error":"overloaded"}"#,
+            r#"{"code":500,"detail":{"choices":1},"error":{"message":"x"},"choices":[{"finish_reason":"stop"}]}"#,
+            r#"{"object":"error","message":"x","code":400}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}]}"#,
+            r#"{"error":{"message":"x"},"choices":[]}"#,
+        ] {
+            assert_eq!(sign(&OPENAI_CHAT, None, data), Sign::Error, "{data}");
+        }
+        for data in [
+            r#"{"error":null,"choices":[{"delta":{"content":"x"}}]}"#,
+            r#"{"id":"1","error":null,"usage":{}}"#,
+            r#"{"id":"1","error":""}"#,
+            r#"{"id":"1","data":{"error":"x"}}"#,
+        ] {
+            assert_eq!(sign(&OPENAI_CHAT, None, data), Sign::Plain, "{data}");
+        }
+        let nothing_wrong = r#"{"choices":[{"delta":{},"finish_reason":"stop"}],"error":null}"#;
+        assert_eq!(sign(&OPENAI_CHAT, None, nothing_wrong), Sign::Finish);
         let talk = r#"{"choices":[{"delta":{"content":"{\"error\":{}}"}}]}"#;
         assert_eq!(sign(&OPENAI_CHAT, None, talk), Sign::Plain);
     }

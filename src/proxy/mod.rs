@@ -268,6 +268,7 @@ fn planned(terms: &Terms, decision: Decision) -> Plan {
         mode: decision.mode,
         is_error: false,
         dialect: decision.dialect,
+        is_set: route.stream.dialect.is_some(),
         known_ai: decision.known_ai,
         coding: decision.coding,
         charset: decision.charset,

@@ -383,6 +383,7 @@ mod tests {
             mode,
             is_error: false,
             dialect: None,
+            is_set: false,
             known_ai: true,
             coding: None,
             charset: None,

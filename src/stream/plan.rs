@@ -22,6 +22,8 @@ pub struct Plan {
     pub is_error: bool,
     /// The dialect that the route sets or the path hints at.
     pub dialect: Option<&'static Dialect>,
+    /// The route sets it: no event need confirm it.
+    pub is_set: bool,
     /// The route carries an AI stream, by path, body flag or setting: a broken one ends with an error event.
     pub known_ai: bool,
     /// Taken off before anything else looks at the bytes.

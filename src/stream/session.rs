@@ -75,7 +75,7 @@ impl Session {
         let options = Options { limit: plan.max_event_bytes, repairs: plan.repairs, literal: plan.literal };
         let times = Times::new(&plan, now);
         let hold = plan.hold.filter(|_| !matches!(plan.mode, Mode::PassThrough | Mode::Await));
-        let watch = Watch::new(plan.dialect, plan.known_ai);
+        let watch = Watch::new(plan.dialect, plan.is_set, plan.known_ai);
         let mut writer = Writer::new(watch, plan.repairs, plan.shapes.as_deref(), now);
         writer.first = hold.map(First::new);
         let state = match plan.mode {

@@ -31,6 +31,7 @@ fn plan(mode: Mode) -> Plan {
         mode,
         is_error: false,
         dialect: None,
+        is_set: false,
         known_ai: false,
         coding: None,
         charset: None,
@@ -489,7 +490,7 @@ fn a_dialect_is_found_by_its_first_event_where_nothing_or_the_wrong_one_was_hint
         assert!(rig.ended().starts_with("data: {\"code\":\"upstream_truncated\""));
         assert_eq!(rig.session.dialect().map(|dialect| dialect.name), Some("ag-ui"));
     }
-    let mut fixed = Rig::new(Plan { dialect: Some(&GENERIC), ..openai() });
+    let mut fixed = Rig::new(Plan { dialect: Some(&GENERIC), is_set: true, ..openai() });
     fixed.input(started);
     fixed.ended();
     assert_eq!((fixed.session.dialect(), fixed.outcome().as_str()), (Some(&GENERIC), "done@end"));
@@ -497,6 +498,52 @@ fn a_dialect_is_found_by_its_first_event_where_nothing_or_the_wrong_one_was_hint
     late.input(["data: hello\n\n", started].concat());
     late.ended();
     assert_eq!((late.session.dialect(), late.outcome().as_str()), (None, "done@end"));
+}
+
+/// A gateway's greeting switched the dialect off for the whole stream.
+#[test]
+fn what_was_hinted_at_is_given_up_only_after_some_events_of_another_kind() {
+    const FOREIGN: &str = "data: {\"status\":\"queued\"}\n\n";
+    for (before, after, outcome) in [
+        ("data: {}\n\n".repeat(40), CONTENT, "upstream:truncated@body"),
+        (FOREIGN.repeat(15), CONTENT, "upstream:truncated@body"),
+        (FOREIGN.repeat(16), CONTENT, "done@end"),
+        (FOREIGN.to_owned(), "data: {\"id\":\"1\",\"error\":\"overloaded\"}\n\n", "upstream:error@end"),
+        (FOREIGN.repeat(15), "", "done@end"),
+    ] {
+        let mut rig = Rig::new(openai());
+        rig.input(before + after);
+        rig.ended();
+        assert_eq!(rig.outcome(), outcome, "{} events, {after}", rig.session.stats().events);
+    }
+    let mut rig = Rig::new(openai());
+    rig.input("data: {}\n\n");
+    assert_eq!(rig.session.stats().first_content, None);
+    rig.input(FOREIGN);
+    assert!(rig.session.stats().first_content.is_some(), "nothing is known of it");
+    assert_eq!(rig.session.dialect(), Some(&OPENAI_CHAT));
+    rig.input(FOREIGN.repeat(15));
+    assert_eq!(rig.session.dialect(), Some(&GENERIC));
+}
+
+#[test]
+fn a_dialect_that_the_route_sets_needs_no_event_to_confirm_it() {
+    let set = || Rig::new(Plan { is_set: true, ..openai() });
+    for (events, outcome) in [
+        ("data: {\"t\":1}\n\n".to_owned(), "upstream:truncated@body"),
+        ("data: {\"t\":1}\n\n".repeat(20) + DONE_EVENT, "done@end"),
+        ("data: {\"type\":\"RUN_STARTED\"}\n\n".to_owned(), "upstream:truncated@body"),
+        (String::new(), "upstream:empty@first_event"),
+    ] {
+        let mut rig = set();
+        rig.input(&events);
+        rig.ended();
+        assert_eq!(
+            (rig.outcome().as_str(), rig.session.dialect()),
+            (outcome, Some(&OPENAI_CHAT)),
+            "{events}"
+        );
+    }
 }
 
 #[test]

@@ -1,15 +1,19 @@
 //! Watches the events of a stream for its first content and for signs of how it ends.
 
-use crate::codec::Event;
+use crate::codec::{Data, Event};
 use crate::dialect::{DIALECTS, Dialect, GENERIC, Sign, is_blank};
 
 /// What has been seen of the dialect.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// What the events are read as: what was hinted at, until the first event says otherwise.
+    /// What the events are read as: what was set, or hinted at until the events say otherwise.
     dialect: Option<&'static Dialect>,
-    /// By the first event with data, or by a setting that wants nothing judged.
+    /// The route sets it.
+    is_set: bool,
+    /// Events can neither confirm nor refute it any more.
     settled: bool,
+    /// How many more of them may say nothing of what was hinted at.
+    patience: u8,
     /// The route is known to carry an AI stream, whatever its dialect.
     known_ai: bool,
     /// Something was hinted at.
@@ -28,10 +32,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(dialect: Option<&'static Dialect>, known_ai: bool) -> Self {
+    /// `is_set`: the route sets the dialect, so that no event need confirm it.
+    pub(super) fn new(dialect: Option<&'static Dialect>, is_set: bool, known_ai: bool) -> Self {
         Watch {
             dialect: dialect.or(known_ai.then_some(&GENERIC)),
-            settled: dialect == Some(&GENERIC),
+            is_set,
+            settled: false,
+            patience: if dialect.is_some() { MAX_FOREIGN } else { 1 },
             known_ai,
             hinted: dialect.is_some() || known_ai,
             begun: false,
@@ -54,9 +61,7 @@ impl Watch {
             (self.error, self.error_last) = (true, true);
             return;
         }
-        if !self.begun {
-            self.settle(event);
-        }
+        let is_known = self.settled || self.settle(event);
         let Some(dialect) = self.dialect else { return };
         let sign = (dialect.sign)(event);
         match sign {
@@ -66,23 +71,30 @@ impl Watch {
         }
         self.error |= self.error_last;
         if !self.content && sign != Sign::Error {
-            self.content = dialect.has_content(event);
+            // Of an event in another dialect nothing is known.
+            self.content = if is_known { dialect.has_content(event) } else { !says_nothing(event) };
         }
     }
 
-    /// Holds what was hinted at against the first event. Pings and ids alone say nothing.
-    fn settle(&mut self, event: &Event<'_>) {
-        self.begun = !is_blank(event);
-        if !self.begun || std::mem::replace(&mut self.settled, true) {
-            return;
+    /// Holds what was hinted at against an event, and tells whether the dialect is known now. Gateways put events of
+    /// their own before an answer, so what was hinted at is given up only after some.
+    fn settle(&mut self, event: &Event<'_>) -> bool {
+        self.begun |= !is_blank(event);
+        if says_nothing(event) {
+            return false;
         }
         // An error or an end is no refutation: either may come first.
         let is_one = |dialect: &Dialect| (dialect.confirms)(event) || (dialect.sign)(event) != Sign::Plain;
-        let hinted = self.dialect.filter(|dialect| **dialect != GENERIC && is_one(dialect));
+        let hinted = self.dialect.filter(|dialect| self.is_set || **dialect != GENERIC && is_one(dialect));
         let evident = || DIALECTS.iter().copied().find(|dialect| (dialect.evident)(event));
         let found = hinted.or_else(evident);
-        self.finishes = found.is_some_and(|dialect| (dialect.finishes)(event));
-        self.dialect = found.or(self.known_ai.then_some(&GENERIC));
+        self.patience = self.patience.saturating_sub(1);
+        self.settled = found.is_some() || self.patience == 0;
+        if self.settled {
+            self.finishes = found.is_some_and(|dialect| (dialect.finishes)(event));
+            self.dialect = found.or(self.known_ai.then_some(&GENERIC));
+        }
+        self.settled
     }
 
     /// The upstream has said, in the words that the route knows it by, that nothing follows.
@@ -90,7 +102,7 @@ impl Watch {
         (self.finish, self.last) = (true, true);
     }
 
-    /// The dialect as far as it is known: confirmed, or hinted while no event has said otherwise.
+    /// The dialect as far as it is known: set, confirmed, or hinted at and not given up.
     pub(super) fn dialect(&self) -> Option<&'static Dialect> {
         self.dialect
     }
@@ -130,3 +142,11 @@ impl Watch {
         self.known_ai && !self.begun
     }
 }
+
+/// Pings, ids, and empty objects, which some proxies fill silence with: neither a word of an answer nor of a dialect.
+fn says_nothing(event: &Event<'_>) -> bool {
+    is_blank(event) || event.name.is_none() && matches!(event.data, Data::Line(b"{}"))
+}
+
+/// Events with data that may come before the first one of the dialect that was hinted at.
+const MAX_FOREIGN: u8 = 16;

@@ -116,6 +116,7 @@ impl Capture {
         let dialect = self.hint();
         Plan {
             dialect,
+            is_set: self.setting.as_deref().and_then(Dialect::named).is_some(),
             known_ai: dialect.is_some_and(|dialect| dialect.told.is_some()),
             heartbeat: None,
             event_gap: Some(Duration::from_secs(300)),

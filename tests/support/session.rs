@@ -45,6 +45,7 @@ pub fn plan(format: &'static Format, path: &str) -> Plan {
         mode: Mode::Reframe(format),
         is_error: false,
         dialect,
+        is_set: false,
         known_ai: true,
         coding: None,
         charset: None,

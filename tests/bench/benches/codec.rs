@@ -91,6 +91,7 @@ fn session(bencher: Bencher, input: Input) {
         mode: Mode::Reframe(&SSE),
         is_error: false,
         dialect: Dialect::named("openai-chat"),
+        is_set: false,
         known_ai: true,
         coding: None,
         charset: None,

@@ -49,6 +49,7 @@ fn plan(first: u8, second: u8, budget: &Arc<Budget>, now: Instant) -> Plan {
         mode,
         is_error: false,
         dialect: Dialect::hinted(paths[usize::from(second) % paths.len()]),
+        is_set: first & 64 != 0,
         known_ai: first & 16 != 0,
         coding: Codings::from_fields([coding].into_iter()).unwrap_or_default(),
         charset: None,
