@@ -59,8 +59,8 @@ pub struct Dialect {
     pub evident: fn(&Event<'_>) -> bool,
     /// What an event says about how the stream goes on.
     pub sign: fn(&Event<'_>) -> Sign,
-    /// Whether a stream with this event at its beginning always shows [`Sign::Finish`] or [`Sign::Last`] when it is complete, so that
-    /// a clean end without it is a truncation.
+    /// Whether a stream with this event at its beginning always shows [`Sign::Finish`] or [`Sign::Last`] when it is
+    /// complete, so that a clean end without it is a truncation.
     pub finishes: fn(&Event<'_>) -> bool,
     /// What kind of event this is, where a [`Place`] tells them apart.
     pub kind: for<'a> fn(&Event<'a>) -> Option<&'a [u8]>,
@@ -253,8 +253,8 @@ fn value_of<'a>(json: &'a [u8], key: &memmem::Finder<'_>) -> Option<&'a [u8]> {
     None
 }
 
-/// Whether the key stands anywhere before a value that begins so. It may be
-/// in the arguments of a tool call, where those are real JSON: there, the [place](holds) is to be looked at as well.
+/// Whether the key stands anywhere before a value that begins so. It may be in the arguments of a tool call, where
+/// those are real JSON: there, the [place](holds) is to be looked at as well.
 fn has(json: &[u8], key: &memmem::Finder<'_>, begins: impl Fn(&[u8]) -> bool) -> bool {
     let mut rest = json;
     while let Some(value) = value_of(rest, key) {

@@ -65,8 +65,8 @@ fn sign(event: &Event<'_>) -> Sign {
         let done = event.data.line().is_some_and(|line| line.trim_ascii() == b"[DONE]");
         return if done { Sign::Last } else { Sign::Plain };
     };
-    // Several choices finish one by one; any reason shows that the upstream got to the end of an answer, or of its luck:
-    // some tell an error beside their last choice.
+    // Several choices finish one by one; any reason shows that the upstream got to the end of an answer. But
+    // some (OpenRouter) tell an error beside their last choice, with a reason of its own.
     let is_reason = |value: &[u8]| value.starts_with(b"\"") && !value.starts_with(b"\"\"");
     let reason = value_of(json, &FINISH_REASON);
     let finishes = reason.is_some_and(|value| is_reason(value) || has(value, &FINISH_REASON, is_reason));

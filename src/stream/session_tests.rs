@@ -235,6 +235,11 @@ fn a_break_is_told_although_an_error_was_told_long_before() {
     rig.input("event: error\ndata: {\"tool\":\"failed\"}\n\ndata: more\n\n");
     assert!(rig.failed(Cause::UpstreamTruncated).contains("upstream_truncated"));
     assert_eq!(rig.outcome(), "upstream:truncated@body");
+    // A ping is no more of the answer.
+    let mut rig = Rig::new(openai());
+    rig.input([CONTENT, "event: error\ndata: overloaded\n\n", "event: ping\n\ndata: {}\n\n"].concat());
+    assert_eq!(rig.failed(Cause::UpstreamTruncated), "");
+    assert_eq!(rig.outcome(), "upstream:error@end");
 }
 
 #[test]

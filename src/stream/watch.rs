@@ -65,11 +65,11 @@ impl Watch {
         let Some(dialect) = self.dialect else { return };
         let sign = (dialect.sign)(event);
         match sign {
-            Sign::Plain | Sign::Error => self.error_last = sign == Sign::Error,
+            Sign::Plain => self.error_last &= says_nothing(event),
+            Sign::Error => (self.error, self.error_last) = (true, true),
             Sign::Finish => self.finish = true,
             Sign::Last => (self.finish, self.last) = (true, true),
         }
-        self.error |= self.error_last;
         if !self.content && sign != Sign::Error {
             // Of an event in another dialect nothing is known.
             self.content = if is_known { dialect.has_content(event) } else { !says_nothing(event) };
