@@ -164,7 +164,7 @@ async fn streams_that_are_reset_when_the_upstream_works_end_the_connection() {
         if client.try_write(&request(stream, &get("/flood"))).await.is_err() {
             break;
         }
-        let exchange = tokio::select! {
+        let mut exchange = tokio::select! {
             biased;
             exchange = upstream.request() => exchange,
             () = async { while client.next().await.is_some() {} } => break,
@@ -173,7 +173,7 @@ async fn streams_that_are_reset_when_the_upstream_works_end_the_connection() {
         if client.try_write(&frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])).await.is_err() {
             break;
         }
-        drop(exchange);
+        within("the upstream to be left", exchange.closed()).await;
     }
     // 400, and 40 for each second.
     let most = 450 + 40 * start.elapsed().as_secs() as u32;

@@ -234,7 +234,7 @@ pub struct StreamSettings {
     pub shapes: Option<Arc<shape::Settings>>,
     /// What is put right in event streams. Default: what can do no harm.
     pub repair: RepairSetting,
-    /// What the events mean; `None` = found by path, confirmed by the first event.
+    /// What the events mean; `None` = found by path, confirmed by one of the first events.
     pub dialect: Option<&'static Dialect>,
     /// Whether a stream is wanted; `None` = found by `Accept`, body and media type.
     pub intent: Option<bool>,

@@ -597,7 +597,7 @@ pub static KEYS: &[Key] = &[
         Default(r#""auto""#),
         "What the events mean: how a stream ends, and how an error is said in it; `tidegate formats` \
          explains each.",
-        "\"auto\" is found by a header or the path of the request and confirmed by the first event.",
+        "\"auto\" is found by a header or the path of the request and confirmed by one of the first events.",
     )
     .example(r#""openai-chat""#)
     .causes(&[Cause::UpstreamTruncated, Cause::UpstreamError]),
