@@ -30,8 +30,9 @@ pub struct Sse {
     carried: Option<Box<Carried>>,
     options: Options,
     tally: Tally,
-    /// No blank line has ended an event so far, or one line end did since: nothing better is to be waited for.
-    lacks_blanks: bool,
+    /// The last event ended with one line end, so the next may: it need not wait for a blank line that never comes. An event
+    /// that only stalls inside is not cut for this.
+    one_line_end: bool,
 }
 
 /// What a line is to the blocks.
@@ -62,7 +63,7 @@ impl Sse {
             carried: None,
             options,
             tally: Tally::default(),
-            lacks_blanks: true,
+            one_line_end: false,
         }
     }
 
@@ -75,7 +76,7 @@ impl Sse {
             self.fits(block.len())?;
             if at == start && end.lf && self.usual(block, &input[start..], sink) {
                 (start, at) = (end.next + 1, end.next + 1);
-                self.lacks_blanks = false;
+                self.one_line_end = false;
                 continue;
             }
             let wire = if end.lf { Some(&input[start..end.next]) } else { None };
@@ -166,7 +167,7 @@ impl Sse {
     fn line(&mut self, block: &[u8], wire: Option<&[u8]>, sink: &mut Sink<'_>) -> Edge {
         let line = &block[self.block.line..];
         if line.is_empty() {
-            self.lacks_blanks &= self.block.line == 0;
+            self.one_line_end &= self.block.line == 0;
             self.dispatch(block, wire, true, sink);
             return Edge::After;
         }
@@ -183,7 +184,7 @@ impl Sse {
         if self.block.data_lines == 1 && self.begins_another(block, line) {
             let end = self.block.line;
             self.tally.add(Repairs::NONE.with(Repair::SingleNewline));
-            self.lacks_blanks = true;
+            self.one_line_end = true;
             self.dispatch(&block[..end], None, true, sink);
             return Edge::Before;
         }
@@ -321,7 +322,7 @@ impl Decode for Sse {
     }
 
     fn is_ripe(&mut self) -> bool {
-        self.lacks_blanks
+        self.one_line_end
             && self.options.repairs.has(Repair::SingleNewline)
             && self.block.line == self.held.len()
             && self.block.data_lines == 1
