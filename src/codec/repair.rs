@@ -81,8 +81,8 @@ pub static REPAIRS: &[Entry] = &[
         repair: Repair::SingleNewline,
         name: "single-newline",
         auto: Auto::ForJson,
-        doc: "a data line that is whole JSON or [DONE] ends its event if the next line begins another; once that was seen, or after 50 ms",
-        harm: "an event of several data lines, each of them whole JSON, is split",
+        doc: "a data line that is whole JSON or [DONE] ends its event if the next line begins another; or after 50 ms, unless blank lines end the others",
+        harm: "an event of several data lines, each of them whole JSON, is split; a first event that stalls inside is, too",
     },
     Entry {
         repair: Repair::DoublePrefix,

@@ -30,9 +30,8 @@ pub struct Sse {
     carried: Option<Box<Carried>>,
     options: Options,
     tally: Tally,
-    /// The last event ended with one line end, so the next may: it need not wait for a blank line that never comes. An event
-    /// that only stalls inside is not cut for this.
-    one_line_end: bool,
+    /// No blank line has ended an event so far, or one line end did since: nothing better is to be waited for.
+    lacks_blanks: bool,
 }
 
 /// What a line is to the blocks.
@@ -63,7 +62,7 @@ impl Sse {
             carried: None,
             options,
             tally: Tally::default(),
-            one_line_end: false,
+            lacks_blanks: true,
         }
     }
 
@@ -76,7 +75,7 @@ impl Sse {
             self.fits(block.len())?;
             if at == start && end.lf && self.usual(block, &input[start..], sink) {
                 (start, at) = (end.next + 1, end.next + 1);
-                self.one_line_end = false;
+                self.lacks_blanks = false;
                 continue;
             }
             let wire = if end.lf { Some(&input[start..end.next]) } else { None };
@@ -167,7 +166,7 @@ impl Sse {
     fn line(&mut self, block: &[u8], wire: Option<&[u8]>, sink: &mut Sink<'_>) -> Edge {
         let line = &block[self.block.line..];
         if line.is_empty() {
-            self.one_line_end &= self.block.line == 0;
+            self.lacks_blanks &= self.block.line == 0;
             self.dispatch(block, wire, true, sink);
             return Edge::After;
         }
@@ -184,7 +183,7 @@ impl Sse {
         if self.block.data_lines == 1 && self.begins_another(block, line) {
             let end = self.block.line;
             self.tally.add(Repairs::NONE.with(Repair::SingleNewline));
-            self.one_line_end = true;
+            self.lacks_blanks = true;
             self.dispatch(&block[..end], None, true, sink);
             return Edge::Before;
         }
@@ -322,7 +321,7 @@ impl Decode for Sse {
     }
 
     fn is_ripe(&mut self) -> bool {
-        self.one_line_end
+        self.lacks_blanks
             && self.options.repairs.has(Repair::SingleNewline)
             && self.block.line == self.held.len()
             && self.block.data_lines == 1
