@@ -381,7 +381,7 @@ const CASES: &[Case] = &[
 async fn proxy(server: &Server, neighbour: &Upstream) -> Tidegate {
     let route = |path: &str, upstream: &str| {
         format!(
-            "[[route]]\npath = \"{path}\"\nupstream = \"{upstream}\"\ntimeouts = {{ response_head = \"2s\", event_gap = \"10s\" }}\n"
+            "[[route]]\npath = \"{path}\"\nupstream = \"{upstream}\"\ntimeouts = {{ response_head = \"5s\", event_gap = \"10s\" }}\n"
         )
     };
     let tables = [server.table("up"), neighbour.table("neighbour")].concat();
