@@ -14,6 +14,7 @@ use tidegate::stream::Plan;
 use crate::support::access::outcome;
 use crate::support::alone;
 use crate::support::client::{Call, Left, Request};
+use crate::support::pages;
 use crate::support::session::{Said, cut, plan, said};
 use crate::support::sse::{self, Event};
 use crate::support::tidegate::Tidegate;
@@ -159,8 +160,6 @@ async fn literal_space_is_data() {
 /// Every key that turns a shape on is explained on the page of shapes, which is made from the table.
 #[test]
 fn shapes_page_is_made_from_the_table() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/shapes.md");
-    let page = std::fs::read_to_string(&path).expect("the page is there");
     let mut table = "| shape | keys | what it does | what to know |\n| --- | --- | --- | --- |\n".to_owned();
     for shape in SHAPES {
         let keys: Vec<String> = shape.keys.iter().map(|key| format!("`{key}`")).collect();
@@ -170,18 +169,7 @@ fn shapes_page_is_made_from_the_table() {
         }
         table += &format!("| `{}` | {} | {} | {} |\n", shape.name, keys.join(", "), shape.doc, shape.harm);
     }
-    let (begin, end) = ("<!-- made: shapes -->\n", "<!-- end -->");
-    let (before, rest) = page.split_once(begin).expect("a place for the table");
-    let (_, after) = rest.split_once(end).expect("the place has an end");
-    let made = format!("{before}{begin}\n{table}\n{end}{after}");
-    if std::env::var_os("TIDEGATE_BLESS").is_some() {
-        std::fs::write(&path, &made).expect("the page can be written");
-    } else {
-        assert!(
-            page == made,
-            "docs/shapes.md is stale: run TIDEGATE_BLESS=1 cargo test --test tests shapes_page"
-        );
-    }
+    pages::keep("docs/shapes.md", &[("shapes", table)]);
 }
 
 // --- in every split -------------------------------------------------------------------------------------------

@@ -1,30 +1,17 @@
 //! `docs/dialects.md`: its tables are made from the table of the program.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use tidegate::dialect::{DIALECTS, Dialect, Place};
 use tidegate::stream::{Cause, Failure};
+
+use crate::support::pages;
 
 const PATH: &str = "docs/dialects.md";
 
 #[test]
 fn dialects_page_is_made_from_the_table() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(PATH);
-    let page = std::fs::read_to_string(&file).expect("the page is there");
-    let mut made = page.clone();
-    for (name, table) in [("dialects", dialects()), ("places", places()), ("errors", errors())] {
-        let (begin, end) = (format!("<!-- made: {name} -->\n"), "<!-- end -->");
-        let (before, rest) =
-            made.split_once(&begin).unwrap_or_else(|| panic!("no place for {name} in {PATH}"));
-        let (_, after) = rest.split_once(end).expect("the place has an end");
-        made = format!("{before}{begin}\n{table}\n{end}{after}");
-    }
-    if std::env::var_os("TIDEGATE_BLESS").is_some() {
-        std::fs::write(&file, &made).expect("the page can be written");
-    } else {
-        assert!(page == made, "{PATH} is stale: run TIDEGATE_BLESS=1 cargo test --test tests dialects_page");
-    }
+    pages::keep(PATH, &[("dialects", dialects()), ("places", places()), ("errors", errors())]);
 }
 
 fn dialects() -> String {

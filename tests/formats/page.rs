@@ -1,33 +1,19 @@
 //! `docs/formats.md`: its tables are made from the tables of the program and from the captures.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use tidegate::codec::repair::{Auto, REPAIRS};
 use tidegate::format::FORMATS;
 
 use super::capture::{self, Capture};
+use crate::support::pages;
 use crate::support::session::said;
 
 const PATH: &str = "docs/formats.md";
 
 #[test]
 fn formats_page_is_made_from_the_tables_and_the_captures() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(PATH);
-    let page = std::fs::read_to_string(&file).expect("the page is there");
-    let mut made = page.clone();
-    for (name, table) in [("formats", formats()), ("repairs", repairs()), ("backends", backends())] {
-        let (begin, end) = (format!("<!-- made: {name} -->\n"), "<!-- end -->");
-        let (before, rest) =
-            made.split_once(&begin).unwrap_or_else(|| panic!("no place for {name} in {PATH}"));
-        let (_, after) = rest.split_once(end).expect("the place has an end");
-        made = format!("{before}{begin}\n{table}\n{end}{after}");
-    }
-    if std::env::var_os("TIDEGATE_BLESS").is_some() {
-        std::fs::write(&file, &made).expect("the page can be written");
-    } else {
-        assert!(page == made, "{PATH} is stale: run TIDEGATE_BLESS=1 cargo test --test tests formats_page");
-    }
+    pages::keep(PATH, &[("formats", formats()), ("repairs", repairs()), ("backends", backends())]);
 }
 
 fn formats() -> String {

@@ -29,6 +29,26 @@ pub fn page(path: &str) -> String {
     std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// Fails unless the tables of a page, each between `<!-- made: NAME -->` and `<!-- end -->`, are these; with
+/// `TIDEGATE_BLESS` set, writes them.
+pub fn keep(path: &str, tables: &[(&str, String)]) {
+    let page = page(path);
+    let mut made = page.clone();
+    for (name, table) in tables {
+        let (begin, end) = (format!("<!-- made: {name} -->\n"), "<!-- end -->");
+        let (before, rest) =
+            made.split_once(&begin).unwrap_or_else(|| panic!("no place for {name} in {path}"));
+        let (_, after) = rest.split_once(end).expect("the place has an end");
+        made = format!("{before}{begin}\n{table}\n{end}{after}");
+    }
+    if std::env::var_os("TIDEGATE_BLESS").is_some() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        std::fs::write(file, &made).expect("the page can be written");
+    } else {
+        assert!(page == made, "{path} is stale: run TIDEGATE_BLESS=1 cargo test --test tests _page");
+    }
+}
+
 /// All blocks of a page, in order. A fence may be indented, as it is in a list.
 pub fn blocks(path: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
