@@ -70,6 +70,8 @@ pub struct Access {
     pub format: Option<&'static str>,
     /// What its media type said it was, if that is not so.
     pub label: Option<&'static str>,
+    /// How the client was written to.
+    pub bridge: Option<&'static str>,
     /// Its dialect.
     pub dialect: Option<&'static str>,
     /// From the beginning to the upstream's response head.
@@ -115,6 +117,7 @@ impl Access {
             status: None,
             format: None,
             label: None,
+            bridge: None,
             dialect: None,
             ttfb: None,
             first_event: None,
@@ -184,6 +187,7 @@ impl Access {
             format = self.format,
             label = self.label,
             dialect = self.dialect,
+            bridge = self.bridge,
             ttfb_ms = self.ttfb.map(milliseconds),
             first_event_ms = self.first_event.map(milliseconds),
             first_content_ms = self.first_content.map(milliseconds),
@@ -280,13 +284,14 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("status", "The status that the client got."),
     ("format", "The format of the upstream's stream, if tidegate read it."),
     ("dialect", "Its dialect, as far as the events confirmed it."),
+    ("bridge", "How the client was written to, if tidegate wrote the body anew."),
     ("ttfb_ms", "From the request head to the upstream's response head, in milliseconds."),
     ("first_event_ms", "From the request head to the first event, in milliseconds."),
     (
         "first_content_ms",
         "From the request head to the first event with content (text, reasoning, a tool call), in milliseconds.",
     ),
-    ("events", "Events sent to the client."),
+    ("events", "Events sent to the client, or put together to its answer."),
     ("bytes", "Body bytes sent to the client; in a tunnel all bytes."),
     ("bytes_up", "Bytes that a tunnel took from the client to the upstream; of tunnels only."),
     ("longest_gap_ms", "Longest silence of the upstream inside the body, in milliseconds."),

@@ -251,6 +251,9 @@ pub(crate) mod fixture {
                 max_event_bytes: 1,
                 literal_space: false,
                 shapes: None,
+                bridge: None,
+                bridge_query: None,
+                fake_stream: false,
             },
             timeouts: RouteTimeouts {
                 response_head: None,

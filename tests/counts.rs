@@ -69,6 +69,8 @@ fn session_allocations(format: &'static Format, inputs: &[&[u8]]) -> usize {
         repairs: Repairs::auto(true),
         literal: false,
         shapes: None,
+        bridge: &tidegate::bridge::SSE,
+        fake_stream: false,
         mask: None,
         injects: false,
         hold: None,

@@ -53,7 +53,7 @@ impl Injector for Query {
 
 /// Removes the parameters of `uri` for which `unwanted` is true of the decoded name and value; `+` is no space here.
 /// Everything else stays byte for byte.
-pub(super) fn remove(uri: &mut Uri, unwanted: impl FnMut(&[u8], &[u8]) -> bool) {
+pub(crate) fn remove(uri: &mut Uri, unwanted: impl FnMut(&[u8], &[u8]) -> bool) {
     let Some(query) = uri.query() else { return };
     if let Cow::Owned(rest) = without(query, unwanted) {
         // A part of a valid URI is one; if not, the root goes up, and nothing that was to be removed.

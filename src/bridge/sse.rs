@@ -8,16 +8,20 @@ use crate::codec::lines::pieces;
 use crate::codec::sse::{data_lines, unknown_lines};
 use crate::codec::{Data, Event};
 
-use super::Bridge;
+use super::{Bridge, Encoder, Manual};
 
 /// `text/event-stream`.
 pub static SSE: Bridge = Bridge {
     name: "sse",
     doc: "canonical Server-Sent Events: one event per chunk, LF, one space, data last",
+    media_types: &["text/event-stream"],
+    heartbeat: Some(":\n"),
+    encoder: |_| Some(Encoder::Sse),
+    manual: Manual {
+        event: "an event, with its name, id, retry time and unknown fields",
+        breaks: "an error event as the dialect has it, or, where it has none, cut",
+    },
 };
-
-/// What is written when nothing else was for a while.
-pub const HEARTBEAT: &[u8] = b":\n";
 
 /// Writes one event.
 pub fn event(event: &Event<'_>, out: &mut Vec<u8>) {

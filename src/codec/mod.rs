@@ -28,6 +28,8 @@ pub(crate) mod testing;
 pub mod text;
 pub mod values;
 
+use std::borrow::Cow;
+
 use repair::{Repairs, Tally};
 
 /// What a decoder is made for.
@@ -147,6 +149,15 @@ impl<'a> Data<'a> {
         match self {
             Data::Line(line) => Some(line),
             Data::None | Data::Block(_) | Data::Text(_) => None,
+        }
+    }
+
+    /// All of the data, with LF between its lines.
+    pub fn text(&self) -> Cow<'a, [u8]> {
+        match *self {
+            Data::None => Cow::Borrowed(b""),
+            Data::Line(text) | Data::Text(text) => Cow::Borrowed(text),
+            Data::Block(block) => Cow::Owned(sse::data_lines(block).collect::<Vec<_>>().join(&b'\n')),
         }
     }
 }

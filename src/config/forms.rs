@@ -256,6 +256,19 @@ pub(super) fn largest(text: &str) -> Result<Option<usize>, String> {
     }
 }
 
+/// The name of a query parameter; `None`: off.
+///
+/// # Errors
+/// What is wrong, and what to write.
+pub(super) fn parameter(text: &str) -> Result<Option<&str>, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    match text {
+        "off" => Ok(None),
+        name if !name.is_empty() && name.bytes().all(is_plain) => Ok(Some(name)),
+        _ => Err(format!("{text:?} is no name of a parameter (letters, digits and -._~, or \"off\")")),
+    }
+}
+
 /// One word of a list.
 pub(super) fn word(text: &str, words: &[&str]) -> Result<(), String> {
     if words.contains(&text) {

@@ -28,6 +28,7 @@ pub use resolve::read;
 pub use secret::Secret;
 
 use crate::auth::Injector;
+use crate::bridge::Bridge;
 use crate::codec::repair::Repairs;
 use crate::dialect::Dialect;
 use crate::format::Format;
@@ -245,6 +246,12 @@ pub struct StreamSettings {
     pub early_head: Option<Duration>,
     /// Silence after which a heartbeat is written; `None` = never. Default 15 s.
     pub heartbeat: Option<Duration>,
+    /// How clients are written to; `None` = found by `Accept`, body and dialect.
+    pub bridge: Option<&'static Bridge>,
+    /// The query parameter by which a client chooses that itself; `None` = it cannot, the default.
+    pub bridge_query: Option<String>,
+    /// Whether a whole answer in place of the stream that was asked for becomes one. Default no.
+    pub fake_stream: bool,
     /// Longest event in bytes; past it the stream ends with an error. Default 64 MiB.
     pub max_event_bytes: usize,
 }

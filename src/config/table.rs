@@ -522,6 +522,9 @@ pub static KEYS: &[Key] = &[
             "early_head",
             "heartbeat",
             "max_event_bytes",
+            "bridge",
+            "bridge_query",
+            "fake_stream",
             "data_space",
             "done",
             "done_from",
@@ -666,6 +669,40 @@ pub static KEYS: &[Key] = &[
     .example(r#""1MiB""#)
     .see(&["limits.max_carry_total"])
     .causes(&[Cause::UpstreamEventTooLarge]),
+    key(
+        "stream.bridge",
+        Kind::Word(|| with_names(&["auto"], crate::bridge::BRIDGES.iter().map(|bridge| bridge.name))),
+        Default(r#""auto""#),
+        "How clients are written to: events, lines of JSON, or one answer put together from the stream. \"auto\" is `sse` but \
+         for clients that accept newline-delimited JSON and no events, and Ollama's own: `ndjson`; and for requests that say \
+         `\"stream\": false` of an upstream that streams all the same: `json`.",
+        "A body that is no stream passes whatever stands here. \"json\" holds the head until the answer is whole, and is for \
+         the dialects openai-chat, anthropic and ollama, by path or `dialect`; others stay as \"auto\" has them.",
+    )
+    .example(r#""ndjson""#)
+    .see(&["stream.bridge_query", "stream.fake_stream", "stream.max_event_bytes"]),
+    key(
+        "stream.bridge_query",
+        Kind::Text("name of a query parameter, or \"off\"", |text| forms::parameter(text).map(drop)),
+        Default(r#""off""#),
+        "The query parameter by which a client chooses the bridge itself, such as `?bridge=ndjson`. It wins over `bridge` and \
+         does not go up.",
+        "Another value than the name of a bridge, or two of them, is 400.",
+    )
+    .example(r#""bridge""#)
+    .see(&["stream.bridge"])
+    .causes(&[Cause::ClientBadBridge]),
+    key(
+        "stream.fake_stream",
+        Kind::Switch,
+        Default("false"),
+        "A whole answer in JSON to a request that asked for a stream becomes a short stream of its dialect, for upstreams that \
+         cannot stream. In openai-chat, anthropic and ollama.",
+        "Off by default: a client that reads JSON is better served with the answer as it is, and the head waits until the answer \
+         is whole. What is no whole answer, or larger than max_event_bytes, passes.",
+    )
+    .example("true")
+    .see(&["stream.bridge", "stream.max_event_bytes"]),
     key(
         "stream.data_space",
         Kind::Word(|| vec!["standard", "literal"]),

@@ -125,6 +125,7 @@ fn admit(
     let route = &config.routes[index];
     (access.route, access.upstream) = (Some(index), Some(route.upstream));
     auth::client::check(&route.client_auth, &mut head)?;
+    let bridge = request::bridge(&route.stream, &mut head.uri)?;
 
     let upgrade = possible(wish, &config.upstreams[route.upstream])?;
     let context = request::Context { config, route, client, trusted, host: host.as_ref(), id };
@@ -132,7 +133,7 @@ fn admit(
     if let Some(upgrade) = &upgrade {
         upgrade.ask(&mut head.headers);
     }
-    let ask = Ask::new(&route.stream, &head.method, head.uri.path(), &head.headers);
+    let ask = Ask::new(&route.stream, &head.method, head.uri.path(), &head.headers).through(bridge);
     let scanner = watches_body(route, &head).then(|| Rc::new(RefCell::new(Scanner::new())));
     let upload = upload(body, route, client, scanner.clone()).at_least(config.limits.min_body_rate);
     let secrets: Vec<Vec<u8>> = route.injectors.iter().flat_map(|injector| injector.secrets()).collect();
@@ -212,7 +213,7 @@ async fn respond(
         };
     }
     let plan = plan(&answer);
-    let decoded = plan.coding.is_some();
+    let (decoded, bridge) = (plan.coding.is_some(), plan.bridge);
     let Answer { terms, response: upstream::Response { mut head, body } } = answer;
     let session = Session::new(plan, Instant::now().into_std());
     let mut relay = Relay::new(Source::Body(body), session, terms.trailers, client, worker, access);
@@ -223,7 +224,8 @@ async fn respond(
             }
             response::pass(head, id, &terms.secrets)
         }
-        Commit::Reframe(_) => response::stream(head, id, &terms.secrets),
+        Commit::Reframe(_) => response::stream(head, bridge, id, &terms.secrets),
+        Commit::Answer(length) => response::answer(head, length, id, &terms.secrets),
         Commit::Refuse(failure) => {
             let error = ProxyError::new(Phase::FirstEvent, failure);
             relay.access().status = Some(error.status());
@@ -275,6 +277,8 @@ fn planned(terms: &Terms, decision: Decision) -> Plan {
         repairs: plan::repairs(&route.stream, decision.dialect),
         literal: route.stream.literal_space,
         shapes: route.stream.shapes.clone(),
+        bridge: decision.bridge,
+        fake_stream: route.stream.fake_stream,
         mask: None,
         injects: !route.injectors.is_empty(),
         hold: route.stream.hold,

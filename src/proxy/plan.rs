@@ -10,12 +10,13 @@ use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode, response};
 
 use super::{headers, request};
+use crate::bridge::{Bridge, JSON, NDJSON, SSE};
 use crate::codec::charset::Charset;
 use crate::codec::coding::{Codings, Unknown};
 use crate::codec::repair::Repairs;
 use crate::config::{FormatSetting, StreamSettings};
-use crate::dialect::{Dialect, GENERIC};
-use crate::format::{Format, SSE, essence};
+use crate::dialect::{Dialect, GENERIC, OLLAMA};
+use crate::format::{self, Format, essence};
 use crate::stream::{Label, Mode, Wanted};
 
 /// What the request says about the response it wants.
@@ -25,6 +26,8 @@ pub(super) struct Ask {
     accept: Accept,
     /// `Accept` names `application/json`, so that an answer in JSON is understood.
     accepts_json: bool,
+    /// What the query asks to be written.
+    bridge: Option<&'static Bridge>,
     /// The dialect that the route sets or the path hints at.
     pub(super) dialect: Option<&'static Dialect>,
 }
@@ -33,7 +36,9 @@ pub(super) struct Ask {
 enum Accept {
     /// Names `text/event-stream`.
     Events,
-    /// Names another format of streams, and no events.
+    /// Names newline-delimited JSON, and no events.
+    Lines,
+    /// Names another format of streams, and none of these.
     Format,
     Other,
 }
@@ -44,6 +49,8 @@ pub(super) struct Decision {
     pub(super) mode: Mode,
     pub(super) coding: Option<Codings>,
     pub(super) charset: Option<Charset>,
+    /// How the client is written to, where the body is written anew.
+    pub(super) bridge: &'static Bridge,
     /// The dialect that the route sets, or that a header or the path hints at.
     pub(super) dialect: Option<&'static Dialect>,
     /// By dialect, body flag or setting, this is the stream of an AI upstream, and may be told of an error.
@@ -53,11 +60,13 @@ pub(super) struct Decision {
 impl Ask {
     /// `path` is the path that the upstream sees.
     pub(super) fn new(settings: &StreamSettings, method: &Method, path: &str, headers: &HeaderMap) -> Self {
-        let names_format =
-            || headers::tokens(headers, &ACCEPT).any(|range| Format::announced(range).is_some());
+        let names =
+            |is: &dyn Fn(&str) -> bool| headers::tokens(headers, &ACCEPT).any(|range| is(essence(range)));
         let accept = if request::accepts_event_stream(headers) {
             Accept::Events
-        } else if names_format() {
+        } else if names(&is_lines) {
+            Accept::Lines
+        } else if names(&|range| Format::announced(range).is_some()) {
             Accept::Format
         } else {
             Accept::Other
@@ -66,19 +75,23 @@ impl Ask {
         let hinted = || Dialect::announced(headers).or_else(|| Dialect::hinted(path));
         let dialect = settings.dialect.or_else(hinted);
         let accepts_json = headers::tokens(headers, &ACCEPT).any(|range| request::is_json(essence(range)));
-        Ask { head_only: method == Method::HEAD, accept, accepts_json, dialect }
+        Ask { head_only: method == Method::HEAD, accept, accepts_json, bridge: None, dialect }
+    }
+
+    /// With what the query asks to be written.
+    pub(super) fn through(self, bridge: Option<&'static Bridge>) -> Self {
+        Ask { bridge, ..self }
     }
 
     /// Whether the client wants a stream and can be promised events before there is a response: it accepts them, the route
     /// says that it gets them, or the API is one that streams nothing else.
     pub(super) fn can_be_promised_events(&self, settings: &StreamSettings, body: Option<bool>) -> bool {
         let may = !self.head_only && !matches!(settings.format, FormatSetting::Off);
-        let gets_events = match self.accept {
-            Accept::Events => true,
-            Accept::Format => false,
-            Accept::Other => {
-                settings.intent == Some(true) || self.dialect.is_some_and(Dialect::streams_events)
-            }
+        let gets_events = match self.bridge.or(settings.bridge) {
+            Some(bridge) => *bridge == SSE,
+            None if self.accept == Accept::Events => true,
+            None if matches!(self.accept, Accept::Lines | Accept::Format) => false,
+            None => settings.intent == Some(true) || self.dialect.is_some_and(Dialect::streams_events),
         };
         may && gets_events && self.intent(settings, body) == Some(true)
     }
@@ -102,19 +115,21 @@ pub(super) fn decide(
         Some(dialect) => dialect.told.is_some(),
         None => settings.intent == Some(true) || body == Some(true),
     };
-    let pass = Decision { mode: Mode::PassThrough, coding: None, charset: None, dialect, known_ai };
+    let content_type =
+        head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (bridge, wanted) = bridge(settings, ask, body, dialect, label(content_type));
+    let pass = Decision { mode: Mode::PassThrough, coding: None, charset: None, bridge, dialect, known_ai };
     let bodiless = ask.head_only || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
-    if bodiless || !head.status.is_success() || intent == Some(false) {
+    let wants_none = intent == Some(false) && wanted != Wanted::Answer;
+    if bodiless || !head.status.is_success() || wants_none {
         return pass;
     }
     let Ok(coding) = coding(&head.headers) else { return pass };
-    let content_type =
-        head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let charset = Charset::declared(content_type).filter(|_| settings.transcode);
-    match mode(settings, ask, intent, content_type) {
+    match mode(settings, wanted, intent, content_type) {
         Mode::PassThrough => pass,
         // Bytes in a character set that does not begin with ASCII tell nothing.
-        Mode::Sniff(Label::Format(format), Wanted::Events)
+        Mode::Sniff(Label::Format(format), _)
             if charset.is_some_and(|charset| !charset.begins_with_ascii()) =>
         {
             Decision { mode: Mode::Reframe(format), coding, charset, ..pass }
@@ -125,7 +140,8 @@ pub(super) fn decide(
 
 /// What is decided before there is a response: events will be written, whatever comes.
 pub(super) fn early(ask: &Ask) -> Decision {
-    Decision { mode: Mode::Await, coding: None, charset: None, dialect: ask.dialect, known_ai: true }
+    let dialect = ask.dialect;
+    Decision { mode: Mode::Await, coding: None, charset: None, bridge: &SSE, dialect, known_ai: true }
 }
 
 /// The codings of a body that is read whatever its status is; one with unknown codings is read as it is.
@@ -141,24 +157,48 @@ pub(super) fn repairs(settings: &StreamSettings, dialect: Option<&'static Dialec
     settings.repair.named.union(auto)
 }
 
-fn mode(settings: &StreamSettings, ask: &Ask, intent: Option<bool>, content_type: &str) -> Mode {
+/// How the client is written to, and what it can read. From the most explicit sign to the least: the query, the route's
+/// setting, `Accept`, what the request body says, the dialect.
+fn bridge(
+    settings: &StreamSettings,
+    ask: &Ask,
+    body: Option<bool>,
+    dialect: Option<&'static Dialect>,
+    label: Label,
+) -> (&'static Bridge, Wanted) {
+    let set = ask.bridge.or(settings.bridge).filter(|bridge| bridge.writes(dialect));
+    let said_no = settings.intent.is_none() && body == Some(false);
+    match (set, ask.accept) {
+        (Some(bridge), _) if *bridge == JSON => (bridge, Wanted::Answer),
+        (Some(bridge), _) => (bridge, Wanted::Events),
+        (None, Accept::Events) if label == Label::Json && ask.accepts_json => (&SSE, Wanted::AsSent),
+        (None, Accept::Events) => (&SSE, Wanted::Events),
+        (None, _) if said_no && JSON.writes(dialect) => (&JSON, Wanted::Answer),
+        (None, Accept::Lines) => (&NDJSON, Wanted::Events),
+        (None, Accept::Format) => (&SSE, Wanted::AsSent),
+        (None, Accept::Other) if settings.intent == Some(true) => (&SSE, Wanted::Events),
+        // Ollama's own clients say nothing, and read lines.
+        (None, Accept::Other) if dialect == Some(&OLLAMA) => match label {
+            Label::Format(format) if *format == format::NDJSON => (&NDJSON, Wanted::Events),
+            Label::Json if settings.fake_stream => (&NDJSON, Wanted::AsSent),
+            _ => (&SSE, Wanted::AsSent),
+        },
+        (None, Accept::Other) => (&SSE, Wanted::AsSent),
+    }
+}
+
+fn mode(settings: &StreamSettings, wanted: Wanted, intent: Option<bool>, content_type: &str) -> Mode {
     let label = label(content_type);
-    let wanted = match ask.accept {
-        Accept::Events if label == Label::Json && ask.accepts_json => Wanted::AsSent,
-        Accept::Events => Wanted::Events,
-        Accept::Format => Wanted::AsSent,
-        Accept::Other if settings.intent == Some(true) => Wanted::Events,
-        Accept::Other => Wanted::AsSent,
-    };
     match (settings.format, label) {
         (FormatSetting::Off, _) => Mode::PassThrough,
         (FormatSetting::Fixed(format), Label::Format(_)) => Mode::Reframe(format),
         (FormatSetting::Fixed(format), _) if intent == Some(true) => Mode::Reframe(format),
         (FormatSetting::Fixed(_), _) => Mode::PassThrough,
-        (FormatSetting::Auto, Label::Format(format)) if *format == SSE || wanted == Wanted::Events => {
+        (FormatSetting::Auto, Label::Format(_)) if wanted != Wanted::AsSent => Mode::Sniff(label, wanted),
+        (FormatSetting::Auto, Label::Format(format)) if *format == format::SSE => {
             Mode::Sniff(label, Wanted::Events)
         }
-        (FormatSetting::Auto, _) if intent == Some(true) && may_be_text(essence(content_type)) => {
+        (FormatSetting::Auto, _) if intent.is_some() && may_be_text(essence(content_type)) => {
             Mode::Sniff(label, wanted)
         }
         (FormatSetting::Auto, _) => Mode::PassThrough,
@@ -185,6 +225,11 @@ fn may_be_text(essence: &str) -> bool {
     }
 }
 
+/// Whether this media type is one by which a client asks for lines.
+fn is_lines(essence: &str) -> bool {
+    NDJSON.media_types.iter().any(|known| essence.eq_ignore_ascii_case(known))
+}
+
 fn label(content_type: &str) -> Label {
     match Format::announced(content_type) {
         Some(format) => Label::Format(format),
@@ -196,10 +241,11 @@ fn label(content_type: &str) -> Label {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bridge;
     use crate::codec::repair::Repair;
     use crate::config::RepairSetting;
     use crate::dialect::OPENAI_CHAT;
-    use crate::format::{AWS_EVENTSTREAM, NDJSON, TEXT};
+    use crate::format::{AWS_EVENTSTREAM, NDJSON, SSE, TEXT};
 
     fn settings() -> StreamSettings {
         StreamSettings {
@@ -214,6 +260,9 @@ mod tests {
             max_event_bytes: 1 << 20,
             literal_space: false,
             shapes: None,
+            bridge: None,
+            bridge_query: None,
+            fake_stream: false,
         }
     }
 
@@ -250,14 +299,89 @@ mod tests {
         assert_eq!(mode_of("text/event-stream", Some(false), "text/event-stream"), promised(&SSE));
     }
 
+    /// What is decided for a request of this path, and how its client is written to.
+    fn written(
+        settings: &StreamSettings,
+        (path, accept, query): (&str, &str, Option<&'static Bridge>),
+        body: Option<bool>,
+        content_type: &str,
+    ) -> (Mode, &'static str) {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, accept.parse().unwrap());
+        let ask = Ask::new(settings, &Method::POST, path, &headers).through(query);
+        let response = http::Response::builder().status(200).header("content-type", content_type);
+        let decision = decide(settings, &ask, body, &response.body(()).unwrap().into_parts().0);
+        (decision.mode, decision.bridge.name)
+    }
+
+    const CHAT: &str = "/v1/chat/completions";
+    const EVENTS: &str = "text/event-stream";
+    const LINES: &str = "application/x-ndjson";
+
+    #[test]
+    fn clients_that_accept_lines_get_lines_and_so_do_ollamas_own() {
+        for accept in
+            ["application/x-ndjson", "application/jsonl", "text/plain, Application/X-JSONLines;q=0.9"]
+        {
+            for label in [&SSE, &NDJSON] {
+                let (mode, bridge) = written(&settings(), ("/x", accept, None), None, label.media_types[0]);
+                assert_eq!((mode, bridge), (promised(label), "ndjson"), "{accept}");
+            }
+        }
+        let both = "application/x-ndjson, text/event-stream";
+        assert_eq!(written(&settings(), ("/x", both, None), None, LINES), (promised(&NDJSON), "sse"));
+        for accept in ["*/*", "application/json"] {
+            let native = ("/api/chat", accept, None);
+            assert_eq!(written(&settings(), native, None, LINES), (promised(&NDJSON), "ndjson"));
+            assert_eq!(written(&settings(), native, Some(true), EVENTS), (promised(&SSE), "sse"));
+        }
+        let pull = ("/api/pull", "*/*", None);
+        assert_eq!(written(&settings(), pull, None, LINES).0, Mode::PassThrough);
+        let sequence = ("/x", "application/json-seq", None);
+        assert_eq!(written(&settings(), sequence, None, "application/json-seq").0, Mode::PassThrough);
+    }
+
+    #[test]
+    fn stream_to_a_request_that_said_no_is_put_together_where_the_dialect_can_be() {
+        let said_no = |path, accept, label| written(&settings(), (path, accept, None), Some(false), label);
+        let answer = |label| (Mode::Sniff(label, Wanted::Answer), "json");
+        assert_eq!(said_no(CHAT, "*/*", EVENTS), answer(Label::Format(&SSE)));
+        assert_eq!(said_no("/api/generate", "*/*", LINES), answer(Label::Format(&NDJSON)));
+        assert_eq!(said_no(CHAT, "*/*", "application/json"), answer(Label::Json), "unless the label lies");
+        assert_eq!(said_no(CHAT, EVENTS, EVENTS), (promised(&SSE), "sse"));
+        assert_eq!(said_no(CHAT, "*/*", "image/png").0, Mode::PassThrough);
+        assert_eq!(said_no("/v1/responses", "*/*", EVENTS).0, Mode::PassThrough);
+        assert_eq!(written(&settings(), (CHAT, "*/*", None), None, EVENTS), (promised(&SSE), "sse"));
+        for intent in [true, false] {
+            let set = StreamSettings { intent: Some(intent), ..settings() };
+            assert_ne!(written(&set, (CHAT, "*/*", None), Some(false), EVENTS).1, "json", "{intent}");
+        }
+    }
+
+    #[test]
+    fn query_wins_over_the_setting_and_that_over_all_else() {
+        let set = StreamSettings { bridge: Some(&bridge::NDJSON), ..settings() };
+        assert_eq!(written(&set, (CHAT, EVENTS, None), Some(true), EVENTS), (promised(&SSE), "ndjson"));
+        assert_eq!(
+            written(&set, (CHAT, EVENTS, Some(&bridge::SSE)), None, LINES),
+            (promised(&NDJSON), "sse")
+        );
+        let (mode, name) = written(&set, (CHAT, EVENTS, Some(&JSON)), Some(true), EVENTS);
+        assert_eq!((mode, name), (Mode::Sniff(Label::Format(&SSE), Wanted::Answer), "json"));
+        let other = written(&settings(), ("/v1/responses", EVENTS, Some(&JSON)), Some(true), EVENTS);
+        assert_eq!(other, (promised(&SSE), "sse"), "a dialect without whole answers");
+        assert_eq!(written(&set, (CHAT, "*/*", None), None, "application/json").0, Mode::PassThrough);
+        let asked = Ask::new(&set, &Method::POST, CHAT, &HeaderMap::new());
+        assert!(!asked.can_be_promised_events(&set, Some(true)), "no head of events before there is one");
+        assert!(asked.through(Some(&bridge::SSE)).can_be_promised_events(&set, Some(true)));
+    }
+
     #[test]
     fn other_formats_become_events_only_for_clients_that_accept_events() {
         assert_eq!(mode_of("text/event-stream", None, "application/x-ndjson"), promised(&NDJSON));
         assert_eq!(mode_of("*/*", None, "application/x-ndjson"), Mode::PassThrough);
-        for accept in ["application/x-ndjson", "*/*"] {
-            let mode = mode_of(accept, Some(true), "application/x-ndjson");
-            assert_eq!(mode, Mode::Sniff(Label::Format(&NDJSON), Wanted::AsSent), "unless the label lies");
-        }
+        let mode = mode_of("*/*", Some(true), "application/x-ndjson");
+        assert_eq!(mode, Mode::Sniff(Label::Format(&NDJSON), Wanted::AsSent), "unless the label lies");
         let wished = StreamSettings { intent: Some(true), ..settings() };
         let decision = decided(&wished, "*/*", None, &[("content-type", "application/x-ndjson")]);
         assert_eq!(decision.mode, promised(&NDJSON));
@@ -370,6 +494,7 @@ mod tests {
                 mode: Mode::PassThrough,
                 coding: None,
                 charset: None,
+                bridge: &crate::bridge::SSE,
                 dialect: ask.dialect,
                 known_ai: true
             }

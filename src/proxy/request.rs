@@ -14,7 +14,8 @@ use http::{Method, Request, Version};
 
 use super::headers::{self, RequestId};
 use crate::auth;
-use crate::config::{Config, FormatSetting, Route};
+use crate::bridge::{BRIDGES, Bridge};
+use crate::config::{Config, FormatSetting, Route, StreamSettings};
 use crate::format::essence;
 use crate::route;
 use crate::server::client::Client;
@@ -46,6 +47,9 @@ pub(super) enum Refusal {
     /// The path is no path any more once it is rewritten.
     #[error("the path is not valid")]
     Path(#[source] http::Error),
+    /// The parameter that names the bridge does not name one, or comes twice.
+    #[error("the query parameter {0:?} is not one of {1}")]
+    Bridge(String, String),
     /// The request was here before (RFC 9110 7.6.3).
     #[error("the request goes round in a loop")]
     Loop,
@@ -64,6 +68,7 @@ impl Refusal {
             Refusal::TooManyFields(_) => Cause::ClientTooManyHeaders,
             Refusal::FieldValue => Cause::ClientBadFieldValue,
             Refusal::Target | Refusal::Path(_) => Cause::ClientBadPath,
+            Refusal::Bridge(..) => Cause::ClientBadBridge,
             Refusal::Loop => Cause::ClientLoopDetected,
             Refusal::Credential(_) => Cause::TidegateCredentialUnavailable,
         }
@@ -79,7 +84,7 @@ impl Refusal {
             | Refusal::TransferCoding
             | Refusal::FieldValue
             | Refusal::Path(_) => true,
-            Refusal::TooManyFields(_) | Refusal::Loop | Refusal::Credential(_) => false,
+            Refusal::TooManyFields(_) | Refusal::Bridge(..) | Refusal::Loop | Refusal::Credential(_) => false,
         }
     }
 }
@@ -137,6 +142,30 @@ pub(super) fn admit(head: &Parts, max_headers: usize) -> Result<Option<Authority
             Err(Refusal::Host("Host is not that of the request target"))
         }
         (target, field) => Ok(target.cloned().or(field)),
+    }
+}
+
+/// Takes the parameter out of the query by which the client says how it wants to be written to (`stream.bridge_query`).
+///
+/// # Errors
+/// [`Refusal::Bridge`].
+pub(super) fn bridge(settings: &StreamSettings, uri: &mut Uri) -> Result<Option<&'static Bridge>, Refusal> {
+    let Some(parameter) = &settings.bridge_query else { return Ok(None) };
+    let mut named = Vec::new();
+    auth::query::remove(uri, |name, value| {
+        let is_it = name == parameter.as_bytes();
+        if is_it {
+            named.push(std::str::from_utf8(value).ok().and_then(Bridge::named));
+        }
+        is_it
+    });
+    match named[..] {
+        [] => Ok(None),
+        [Some(bridge)] => Ok(Some(bridge)),
+        _ => {
+            let names = BRIDGES.iter().map(|bridge| bridge.name).collect::<Vec<_>>().join(", ");
+            Err(Refusal::Bridge(parameter.clone(), names))
+        }
     }
 }
 

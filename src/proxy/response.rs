@@ -1,7 +1,7 @@
 //! From the head that an upstream sent to the head that the client gets.
 //!
 //! Two ways, one for each plan (and [`early`] for a stream that cannot wait): [`pass`] for a body that goes through byte for byte, [`stream`] for one that tidegate writes
-//! anew as events. Pure; it looks at no body and decides no plan. Called by [`super::handle`].
+//! anew as a stream ([`answer`] where it becomes one answer). Pure; it looks at no body and decides no plan. Called by [`super::handle`].
 //!
 //! Invariant: nothing of the connection to the upstream, and no secret that went up, is in a head that goes to
 //! the client; and a reframed response carries no field that describes the bytes before.
@@ -12,7 +12,9 @@ use http::response::Parts;
 use memchr::memmem;
 
 use super::headers::{self, RequestId, X_REQUEST_ID};
+use crate::bridge::{Bridge, SSE};
 use crate::codec::mask::Mask;
+use crate::format::essence;
 
 /// The head of a response whose body goes through untouched: status and fields stay but for those of the hop.
 ///
@@ -41,17 +43,41 @@ pub(super) fn forget_coding(headers: &mut HeaderMap) {
     }
 }
 
-/// The head of a response whose body tidegate writes anew as an event stream; the status stays.
-pub(super) fn stream(head: Parts, id: &RequestId, secrets: &[Vec<u8>]) -> Parts {
+/// The head of a response whose body tidegate writes anew as a stream; the status stays.
+pub(super) fn stream(head: Parts, bridge: &Bridge, id: &RequestId, secrets: &[Vec<u8>]) -> Parts {
+    let mut head = written_anew(head, id, secrets);
+    let cache_control = cache_control(&head.headers);
+    head.headers.insert(header::CACHE_CONTROL, cache_control);
+    let own = head.headers.remove(header::CONTENT_TYPE);
+    head.headers.extend(OF_A_STREAM);
+    if *bridge == SSE {
+        head.headers.insert(header::CONTENT_TYPE, OF_EVENTS);
+        return head;
+    }
+    let is_theirs = |own: &HeaderValue| {
+        own.to_str().is_ok_and(|own| bridge.media_types.contains(&essence(own).to_ascii_lowercase().as_str()))
+    };
+    let usual = bridge.media_types.first().map(|name| HeaderValue::from_static(name));
+    let media_type = own.filter(is_theirs).or(usual);
+    head.headers.extend(media_type.map(|media_type| (header::CONTENT_TYPE, media_type)));
+    head
+}
+
+/// The head of a response whose body was a stream, and is one answer of `length` bytes in JSON; the status stays.
+pub(super) fn answer(head: Parts, length: u64, id: &RequestId, secrets: &[Vec<u8>]) -> Parts {
+    let mut head = written_anew(head, id, secrets);
+    head.headers.remove(X_ACCEL_BUFFERING);
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    head
+}
+
+/// Without what describes the body of the upstream.
+fn written_anew(head: Parts, id: &RequestId, secrets: &[Vec<u8>]) -> Parts {
     let mut head = pass(head, id, secrets);
     forget_coding(&mut head.headers);
     for name in OF_THE_OLD_BODY {
         head.headers.remove(name);
-    }
-    let cache_control = cache_control(&head.headers);
-    head.headers.insert(header::CACHE_CONTROL, cache_control);
-    for (name, value) in OF_A_STREAM {
-        head.headers.insert(name, value.clone());
     }
     head
 }
@@ -114,9 +140,8 @@ pub(super) fn masked(value: &[u8], secrets: &[Vec<u8>]) -> Option<Vec<u8>> {
 pub(super) fn early(id: &RequestId) -> Parts {
     let (mut head, ()) = http::Response::new(()).into_parts();
     head.headers.insert(header::CACHE_CONTROL, cache_control(&head.headers));
-    for (name, value) in OF_A_STREAM {
-        head.headers.insert(name, value.clone());
-    }
+    head.headers.extend(OF_A_STREAM);
+    head.headers.insert(header::CONTENT_TYPE, OF_EVENTS);
     name_request(&mut head.headers, id);
     head
 }
@@ -140,15 +165,19 @@ const OF_THE_CODED_BODY: [HeaderName; 9] = [
 /// must not have that of the old body either (`ETag`, `Last-Modified`).
 const OF_THE_OLD_BODY: [HeaderName; 3] = [header::LAST_MODIFIED, header::TRAILER, header::EXPIRES];
 
-const OF_A_STREAM: [(HeaderName, HeaderValue); 3] = [
-    (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
-    (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+const OF_EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
+
+const OF_A_STREAM: [(HeaderName, HeaderValue); 2] = [
+    (X_ACCEL_BUFFERING, HeaderValue::from_static("no")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bridge::NDJSON;
 
     fn response(version: Version, fields: &[(&str, &str)]) -> Parts {
         let mut builder = http::Response::builder().status(201).version(version);
@@ -243,7 +272,7 @@ mod tests {
                 ("openai-organization", "o"),
             ],
         );
-        let head = stream(head, &id(), &[]);
+        let head = stream(head, &SSE, &id(), &[]);
         assert_eq!(head.status.as_u16(), 201);
         assert_eq!(
             list(&head),
@@ -285,9 +314,39 @@ mod tests {
             ("public, NO-STORE,private", "no-cache, no-transform, no-store, private"),
             ("x-private, no-storage", "no-cache, no-transform"),
         ] {
-            let head = stream(response(Version::HTTP_11, &[("cache-control", upstream)]), &id(), &[]);
+            let head = stream(response(Version::HTTP_11, &[("cache-control", upstream)]), &SSE, &id(), &[]);
             assert_eq!(head.headers[header::CACHE_CONTROL], expected, "{upstream}");
         }
+    }
+
+    #[test]
+    fn lines_have_the_name_that_the_upstream_gave_them_or_the_usual_one() {
+        for (own, want) in [
+            ("text/event-stream", "application/x-ndjson"),
+            ("Application/JSONL; charset=utf-8", "Application/JSONL; charset=utf-8"),
+            ("application/json-seq", "application/x-ndjson"),
+        ] {
+            let head = response(Version::HTTP_11, &[("content-type", own), ("content-length", "5")]);
+            let head = stream(head, &NDJSON, &id(), &[]);
+            assert_eq!(head.headers[header::CONTENT_TYPE], want);
+            assert!(!head.headers.contains_key(header::CONTENT_LENGTH), "{own}");
+            assert_eq!(head.headers["x-accel-buffering"], "no");
+        }
+    }
+
+    #[test]
+    fn head_of_an_answer_describes_it_and_not_the_stream() {
+        let fields = [("content-type", "text/event-stream"), ("x-accel-buffering", "no"), ("etag", "\"a\"")];
+        let head = answer(response(Version::HTTP_11, &fields), 7, &id(), &[]);
+        assert_eq!(
+            list(&head),
+            [
+                "content-length: 7",
+                "content-type: application/json",
+                "via: 1.1 tidegate",
+                "x-request-id: our-id"
+            ]
+        );
     }
 
     #[test]
@@ -300,8 +359,9 @@ mod tests {
             ("x-other", "sk/can"),
             ("x-request-id", "sk/canary"),
         ];
-        for make in [pass, stream] {
-            let head = make(response(Version::HTTP_11, &fields), &id(), &secrets);
+        for anew in [false, true] {
+            let head = response(Version::HTTP_11, &fields);
+            let head = if anew { stream(head, &SSE, &id(), &secrets) } else { pass(head, &id(), &secrets) };
             assert_eq!(head.headers["location"], "https://up/?key=***********&a=b");
             assert_eq!(head.headers["x-plain"], "*********");
             assert_eq!(head.headers["x-debug"], "{\"key\":\"**********\"}");

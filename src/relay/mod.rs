@@ -313,6 +313,7 @@ impl Drop for Relay {
         self.access.rewrites = stats.rewrites;
         self.access.label = stats.lying_label.map(Label::name);
         self.access.format = self.session.format().map(|format| format.name);
+        self.access.bridge = self.session.bridge().map(|bridge| bridge.name);
         self.access.dialect = self.session.dialect().map(|dialect| dialect.name);
         self.access.error = self.session.failure().map(|failure| failure.for_the_log().to_owned());
         if let Some(outcome) = self.session.outcome() {
@@ -390,6 +391,8 @@ mod tests {
             repairs: Repairs::NONE,
             literal: false,
             shapes: None,
+            bridge: &crate::bridge::SSE,
+            fake_stream: false,
             mask: None,
             injects: false,
             hold: None,

@@ -97,6 +97,8 @@ causes! {
     ClientBadTransferCoding: Client "bad_transfer_coding", status(StatusCode::BAD_REQUEST), "Send the body chunked, or with `Content-Length`.";
     /// The path has dot segments, backslashes, control characters or a stray `%`, or is no path once it is rewritten.
     ClientBadPath: Client "bad_path", status(StatusCode::BAD_REQUEST), "Send a plain path.";
+    /// The query parameter of `stream.bridge_query` names no bridge, or comes more than once.
+    ClientBadBridge: Client "bad_bridge", status(StatusCode::BAD_REQUEST), "Send one of the bridges that `tidegate formats` lists.";
     /// An HTTP/2 client opened more streams at a time than it was told it may. Nothing of the request was looked at.
     ClientTooManyStreams: Client "too_many_streams", Nothing, "Let the client obey SETTINGS_MAX_CONCURRENT_STREAMS; it may send the request again.";
     /// A WebSocket over HTTP/2 (RFC 8441) for an upstream with `http = "2"`, to which no WebSocket can go.

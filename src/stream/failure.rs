@@ -35,6 +35,11 @@ impl Failure {
         Failure { detail, ..self }
     }
 
+    /// Why.
+    pub fn cause(&self) -> Cause {
+        self.cause
+    }
+
     /// For people who use a client: what happened.
     pub fn message(&self) -> &str {
         self.quote.as_deref().and_then(Quote::words).unwrap_or(&self.message)

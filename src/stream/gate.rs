@@ -97,6 +97,11 @@ impl Gate {
         &self.held[self.blank..]
     }
 
+    /// Whether it begins as Server-Sent Events do, as far as its first byte tells.
+    pub(super) fn may_be_sse(&self) -> bool {
+        matches!(self.text().first(), Some(b'd' | b'e' | b'i' | b'r' | b':'))
+    }
+
     /// An error in JSON, in place of a stream, is held until it is whole: it becomes a true status then.
     fn unless_error(&self, verdict: Verdict, full: bool) -> Verdict {
         let is_open =

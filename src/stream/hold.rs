@@ -6,8 +6,7 @@
 
 use std::time::Instant;
 
-use crate::codec::sse::data_lines;
-use crate::codec::{Data, Event};
+use crate::codec::Event;
 use crate::dialect::is_blank;
 
 use super::plan::{Hold, Out, Until};
@@ -17,8 +16,8 @@ use super::watch::Watch;
 /// A head that is held back.
 #[derive(Debug)]
 pub(super) struct Held {
-    /// When it goes in any case.
-    pub(super) deadline: Instant,
+    /// When it goes in any case, if it does.
+    pub(super) deadline: Option<Instant>,
     /// What waits with it; between two calls of the session.
     pub(super) out: Out,
 }
@@ -35,7 +34,7 @@ pub(super) struct First {
 
 impl Held {
     pub(super) fn new(hold: Hold, now: Instant) -> Self {
-        Held { deadline: now + hold.within, out: Out::default() }
+        Held { deadline: (hold.until != Until::End).then(|| now + hold.within), out: Out::default() }
     }
 }
 
@@ -54,23 +53,19 @@ impl First {
         let may_tell = dialect.is_none_or(|dialect| dialect.told.is_some());
         let says_so = || event.data.line().filter(|_| dialect.is_some()).is_some_and(quote::is_error);
         if may_tell && (watch.told_error() || says_so()) {
-            self.error = Some((event.name.unwrap_or_default().to_vec(), data(event)));
+            self.error = Some((event.name.unwrap_or_default().to_vec(), event.data.text().into_owned()));
         } else if !is_blank(event) {
-            self.answer = self.until == Until::Event || !watch.awaits_content();
+            self.answer = match self.until {
+                Until::Event => true,
+                Until::Content => !watch.awaits_content(),
+                Until::End => false,
+            };
         }
     }
 
     /// The name and the data of an error event, if that came first; only once.
     pub(super) fn take_error(&mut self) -> Option<(Vec<u8>, Vec<u8>)> {
         self.error.take()
-    }
-}
-
-fn data(event: &Event<'_>) -> Vec<u8> {
-    match event.data {
-        Data::None => Vec::new(),
-        Data::Line(text) | Data::Text(text) => text.to_vec(),
-        Data::Block(block) => data_lines(block).collect::<Vec<_>>().join(&b'\n'),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::bridge::Bridge;
 use crate::codec::charset::Charset;
 use crate::codec::coding::Codings;
 use crate::codec::mask::Mask;
@@ -36,6 +37,10 @@ pub struct Plan {
     pub literal: bool,
     /// What is changed in the events (reframed streams only).
     pub shapes: Option<Arc<shape::Settings>>,
+    /// How the client is written to (reframed streams only).
+    pub bridge: &'static Bridge,
+    /// A whole answer in place of the stream that was asked for becomes one.
+    pub fake_stream: bool,
     /// Secrets that must not pass (bodies that pass only).
     pub mask: Option<Mask>,
     /// The route injects a credential: an upstream that refuses it is not the client's doing.
@@ -66,9 +71,9 @@ pub enum Mode {
     /// The upstream has not answered, and the client has been given the head of a stream: heartbeats until
     /// [`Session::answered`](super::Session::answered).
     Await,
-    /// Decoded from this format, written as canonical Server-Sent Events.
+    /// Decoded from this format, written by the bridge.
     Reframe(&'static Format),
-    /// The first bytes tell. Where the label promises a stream that is to become events, they only tell its format.
+    /// The first bytes tell. Where the label promises a stream that is to be written anew, they only tell its format.
     /// Otherwise the body may also pass, or be refused, and the head is held back until that is known.
     Sniff(Label, Wanted),
 }
@@ -78,7 +83,7 @@ pub enum Mode {
 pub struct Hold {
     /// What lets it go.
     pub until: Until,
-    /// What lets it go in any case: the time since the response head.
+    /// What lets it go in any case, but at the [end](Until::End): the time since the response head.
     pub within: Duration,
 }
 
@@ -89,15 +94,19 @@ pub enum Until {
     Event,
     /// Content, where the dialect is known; else such an event.
     Content,
+    /// Nothing but its end.
+    End,
 }
 
-/// What a client that asked for a stream can read, besides Server-Sent Events from the start.
+/// What a client can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// Server-Sent Events, whatever the upstream sends.
+    /// What the bridge writes, whatever the upstream streams.
     Events,
     /// What the upstream sends: only Server-Sent Events are reframed, other formats pass.
     AsSent,
+    /// One answer: a stream is put together to one, all else passes as it is.
+    Answer,
 }
 
 /// What head the client is to be given.
@@ -107,6 +116,8 @@ pub enum Commit {
     PassThrough,
     /// The head of a stream that was in this format.
     Reframe(&'static Format),
+    /// One answer of this many bytes, put together from a stream.
+    Answer(u64),
     /// An error: nothing has been promised yet.
     Refuse(Failure),
 }
@@ -135,7 +146,7 @@ pub struct Out {
 /// Counts of one stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Stats {
-    /// Events written to the client; 0 for a body that passes.
+    /// Events written to the client, or put together to the answer that it gets; 0 for a body that passes.
     pub events: u64,
     /// Body bytes for the client, before transfer coding.
     pub bytes: u64,

@@ -7,7 +7,8 @@ mod judging;
 
 use std::time::{Duration, Instant};
 
-use crate::bridge::sse as bridge;
+use crate::bridge::Bridge;
+use crate::bridge::answer::{self, Answers};
 use crate::codec::charset::{Charset, Transcode};
 use crate::codec::coding::Decoder;
 use crate::codec::mask::Mask;
@@ -18,9 +19,10 @@ use crate::format::Format;
 use super::gate::{Gate, Label};
 use super::hold::{First, Held};
 use super::times::Times;
-use super::watch::Watch;
 use super::writer::Writer;
-use super::{Cause, Commit, End, Failure, Mode, Out, Outcome, Phase, Plan, Share, Stats, Wanted};
+use super::{
+    Cause, Commit, End, Failure, Hold, Mode, Out, Outcome, Phase, Plan, Share, Stats, Until, Wanted,
+};
 
 /// One response, from its head to exactly one [`Outcome`].
 ///
@@ -60,6 +62,13 @@ enum State {
         gate: Gate,
         label: Label,
         wanted: Wanted,
+        /// What a whole answer in place of the stream is read as, if it is to become one.
+        fake: Option<&'static Answers>,
+    },
+    /// What may be a whole answer in place of a stream, until it is whole.
+    Collecting {
+        answers: &'static Answers,
+        body: Vec<u8>,
     },
     Passing,
     Reframing {
@@ -74,15 +83,20 @@ impl Session {
     pub fn new(plan: Plan, now: Instant) -> Self {
         let options = Options { limit: plan.max_event_bytes, repairs: plan.repairs, literal: plan.literal };
         let times = Times::new(&plan, now);
-        let hold = plan.hold.filter(|_| !matches!(plan.mode, Mode::PassThrough | Mode::Await));
-        let watch = Watch::new(plan.dialect, plan.is_set, plan.known_ai);
-        let mut writer = Writer::new(watch, plan.repairs, plan.shapes.as_deref(), now);
+        let mut writer = Writer::new(&plan, now);
+        let until_the_end = writer.gathers().then_some(Hold { until: Until::End, within: Duration::ZERO });
+        let hold = until_the_end.or(plan.hold);
+        let hold = hold.filter(|_| !matches!(plan.mode, Mode::PassThrough | Mode::Await));
         writer.first = hold.map(First::new);
         let state = match plan.mode {
             Mode::Await => State::Waiting(early::Waiting::default()),
             Mode::PassThrough => State::Passing,
             Mode::Reframe(format) => reframing(format, options, plan.charset),
-            Mode::Sniff(label, wanted) => State::Sniffing { gate: Gate::new(label), label, wanted },
+            Mode::Sniff(label, wanted) => {
+                let may_fake = plan.fake_stream && label == Label::Json && wanted != Wanted::Answer;
+                let fake = plan.dialect.filter(|_| may_fake).and_then(answer::of);
+                State::Sniffing { gate: Gate::new(label), label, wanted, fake }
+            }
         };
         Session {
             state,
@@ -108,9 +122,11 @@ impl Session {
     pub fn commit(&self) -> Option<Commit> {
         match &self.state {
             State::Waiting(_) | State::Telling(_) => None,
+            State::Collecting { .. } => None,
             _ if self.held.is_some() => None,
             State::Sniffing { .. } => self.promised().map(Commit::Reframe),
             State::Passing => Some(Commit::PassThrough),
+            State::Reframing { .. } if self.writer.gathers() => Some(Commit::Answer(self.writer.stats.bytes)),
             State::Reframing { format, .. } => Some(Commit::Reframe(format)),
             State::Refused => self.failure.clone().map(Commit::Refuse),
         }
@@ -198,8 +214,10 @@ impl Session {
         if let State::Telling(_) = &self.state {
             return self.tell(now, out);
         }
-        if let State::Sniffing { gate, .. } = &self.state {
-            if gate.text().is_empty() && self.promised().is_none() && self.writer.watch.lacks_everything() {
+        if let State::Sniffing { gate, label, wanted, .. } = &self.state {
+            let is_empty = gate.text().is_empty() && self.promised().is_none();
+            let was_stream = *wanted != Wanted::Answer || matches!(label, Label::Format(_));
+            if is_empty && was_stream && self.writer.watch.lacks_everything() {
                 let message = "the upstream answered a stream request with an empty body";
                 return self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
             }
@@ -208,6 +226,9 @@ impl Session {
             if self.outcome.is_some() {
                 return;
             }
+        }
+        if let State::Collecting { .. } = &self.state {
+            self.take_apart(now, out);
         }
         if let State::Passing = &self.state {
             if let Some(mask) = &mut self.mask {
@@ -267,12 +288,10 @@ impl Session {
             return None;
         }
         if self.beats() && (self.opens() || self.times.wants_heartbeat(now, self.writer.last_write)) {
-            let own = self.writer.watch.dialect().and_then(|dialect| dialect.heartbeat);
-            out.bytes.extend_from_slice(own.map_or(bridge::HEARTBEAT, str::as_bytes));
-            self.writer.wrote(now, out);
+            self.writer.beat(now, out);
         }
         let last_write = self.beats().then_some(self.writer.last_write);
-        let held_until = self.held.as_ref().map(|held| held.deadline).filter(|deadline| *deadline > now);
+        let held_until = self.held.as_ref().and_then(|held| held.deadline).filter(|deadline| *deadline > now);
         let own = [held_until, self.writer.wakes_at()].into_iter().flatten().min();
         self.times.next(self.awaited(), last_write, own)
     }
@@ -318,6 +337,11 @@ impl Session {
         if let State::Reframing { format, .. } = &self.state { Some(format) } else { self.promised() }
     }
 
+    /// How the client is written to; `None` for a body that passes.
+    pub fn bridge(&self) -> Option<&'static Bridge> {
+        self.is_reframed().then(|| self.writer.bridge())
+    }
+
     /// Counts so far.
     pub fn stats(&self) -> Stats {
         let mut stats = self.writer.stats;
@@ -341,7 +365,7 @@ impl Session {
 
     /// Whether heartbeats may be written: there is no place for them before a head.
     fn beats(&self) -> bool {
-        self.held.is_none() && self.is_reframed()
+        self.held.is_none() && self.is_reframed() && self.writer.bridge().heartbeat.is_some()
     }
 }
 

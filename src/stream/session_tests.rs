@@ -38,6 +38,8 @@ fn plan(mode: Mode) -> Plan {
         repairs: Repairs::auto(false),
         literal: false,
         shapes: None,
+        bridge: &crate::bridge::SSE,
+        fake_stream: false,
         mask: None,
         injects: false,
         hold: None,

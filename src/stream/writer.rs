@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
-use crate::bridge::sse as bridge;
+use crate::bridge::{Bridge, Encoder, ndjson, sse};
 use crate::codec::repair::{Repair, Repairs};
 use crate::codec::{Data, Event, Item, json};
 use crate::dialect::{Dialect, Sign};
-use crate::shape::{Settings, Shapes};
+use crate::shape::Shapes;
 
 use super::hold::First;
 use super::watch::Watch;
-use super::{Out, Stats};
+use super::{Failure, Out, Plan, Stats};
 
 /// What is written, and what was.
 #[derive(Debug)]
@@ -25,21 +25,46 @@ pub(super) struct Writer {
     pub(super) first: Option<First>,
     /// What the route wants changed, if anything.
     shapes: Option<Box<Shapes>>,
+    /// In what form it is written.
+    encoder: Encoder,
 }
 
 impl Writer {
-    pub(super) fn new(watch: Watch, repairs: Repairs, shapes: Option<&Settings>, now: Instant) -> Self {
-        let shapes = shapes.and_then(Shapes::new);
-        Writer { watch, stats: Stats::default(), repairs, done: false, last_write: now, first: None, shapes }
+    pub(super) fn new(plan: &Plan, now: Instant) -> Self {
+        Writer {
+            watch: Watch::new(plan.dialect, plan.is_set, plan.known_ai),
+            stats: Stats::default(),
+            repairs: plan.repairs,
+            done: false,
+            last_write: now,
+            first: None,
+            shapes: plan.shapes.as_deref().and_then(Shapes::new),
+            encoder: (plan.bridge.encoder)(plan.dialect).unwrap_or(Encoder::Sse),
+        }
+    }
+
+    /// How the client is written to.
+    pub(super) fn bridge(&self) -> &'static Bridge {
+        self.encoder.bridge()
+    }
+
+    /// Whether all of it is put together to one answer.
+    pub(super) fn gathers(&self) -> bool {
+        matches!(self.encoder, Encoder::Json(_))
     }
 
     pub(super) fn item(&mut self, item: Item<'_>, now: Instant, out: &mut Out) {
         match item {
-            Item::Comment(text) => {
-                bridge::comment(text, &mut out.bytes);
-                self.wrote(now, out);
-            }
+            Item::Comment(text) => self.comment(text, now, out),
             Item::Event(event) => self.event(event, now, out),
+        }
+    }
+
+    /// Only Server-Sent Events have them.
+    fn comment(&mut self, text: &[u8], now: Instant, out: &mut Out) {
+        if let Encoder::Sse = self.encoder {
+            sse::comment(text, &mut out.bytes);
+            self.wrote(now, out);
         }
     }
 
@@ -63,8 +88,7 @@ impl Writer {
             }
             if line.is_empty() && self.repairs.has(Repair::EmptyData) && says_nothing(&event) {
                 self.stats.repaired.add(Repairs::NONE.with(Repair::EmptyData));
-                bridge::comment(b"", &mut out.bytes);
-                return self.wrote(now, out);
+                return self.comment(b"", now, out);
             }
         }
         self.watch.event(&event);
@@ -81,16 +105,30 @@ impl Writer {
 
     fn write(&mut self, event: &Event<'_>, now: Instant, out: &mut Out) {
         let from = out.bytes.len();
-        bridge::event(event, &mut out.bytes);
-        if event.name == Some(b"error") && self.watch.dialect().is_some_and(Dialect::tells_without_a_space) {
-            out.bytes.remove(from + b"event:".len());
+        let says_something = match &mut self.encoder {
+            Encoder::Sse => {
+                sse::event(event, &mut out.bytes);
+                if event.name == Some(b"error")
+                    && self.watch.dialect().is_some_and(Dialect::tells_without_a_space)
+                {
+                    out.bytes.remove(from + b"event:".len());
+                }
+                true
+            }
+            Encoder::Ndjson => ndjson::event(event, &mut out.bytes),
+            Encoder::Json(gathered) => gathered.event(event),
+        };
+        if !says_something {
+            return;
         }
         self.stats.events += 1;
         self.stats.first_event.get_or_insert(now);
         if self.stats.first_content.is_none() && self.watch.has_content() {
             self.stats.first_content = Some(now);
         }
-        self.wrote(now, out);
+        if out.bytes.len() > from {
+            self.wrote(now, out);
+        }
     }
 
     /// Lets the shapes do something, and writes what comes of it.
@@ -120,8 +158,41 @@ impl Writer {
     }
 
     /// The stream ends, and its answer is complete.
-    pub(super) fn finish(&mut self, now: Instant, out: &mut Out) {
+    ///
+    /// # Errors
+    /// The answer cannot be put together.
+    pub(super) fn finish(&mut self, now: Instant, out: &mut Out) -> Result<(), Failure> {
         self.reshape(now, out, |shapes, write| shapes.finish(now, write));
+        if let Encoder::Json(gathered) = &mut self.encoder {
+            gathered.finish(self.watch.is_over(), &mut out.bytes)?;
+            self.wrote(now, out);
+        }
+        Ok(())
+    }
+
+    /// Tells the client of a failure inside the stream. `false`: its dialect has no way to.
+    pub(super) fn tell(&mut self, failure: &Failure, now: Instant, out: &mut Out) -> bool {
+        let dialect = self.watch.dialect();
+        let told = match self.encoder {
+            Encoder::Sse => dialect.and_then(|dialect| dialect.told(failure)),
+            Encoder::Ndjson => {
+                let telling = dialect.filter(|dialect| dialect.told.is_some());
+                telling.map(|dialect| (dialect.error)(failure) + "\n")
+            }
+            Encoder::Json(_) => None,
+        };
+        let Some(told) = told else { return false };
+        out.bytes.extend_from_slice(told.as_bytes());
+        self.wrote(now, out);
+        true
+    }
+
+    /// Writes what shows that the stream lives.
+    pub(super) fn beat(&mut self, now: Instant, out: &mut Out) {
+        let Some(usual) = self.bridge().heartbeat else { return };
+        let own = self.watch.dialect().and_then(|dialect| dialect.heartbeat);
+        out.bytes.extend_from_slice(own.unwrap_or(usual).as_bytes());
+        self.wrote(now, out);
     }
 
     /// When shapes have something to hand out, or the stream is to be closed.
@@ -135,9 +206,9 @@ impl Writer {
         self.shapes.as_ref()?.closes_at()
     }
 
-    /// Bytes that shapes keep.
+    /// Bytes that shapes and the bridge keep.
     pub(super) fn held(&self) -> usize {
-        self.shapes.as_ref().map_or(0, |shapes| shapes.held())
+        self.shapes.as_ref().map_or(0, |shapes| shapes.held()) + self.encoder.held()
     }
 
     /// Whether this is the end marker: in quotes, only where nothing else can be meant.

@@ -52,6 +52,8 @@ pub fn plan(format: &'static Format, path: &str) -> Plan {
         repairs: Repairs::auto(dialect.is_some()),
         literal: false,
         shapes: None,
+        bridge: &tidegate::bridge::SSE,
+        fake_stream: false,
         mask: None,
         injects: false,
         hold: None,

@@ -9,6 +9,7 @@ use crate::auth::basic::Basic;
 use crate::auth::bearer::Bearer;
 use crate::auth::header::{Header, HeaderContent};
 use crate::auth::query::Query;
+use crate::bridge::Bridge;
 use crate::codec::repair::Repairs;
 use crate::config::file::{
     self, Charset, ClientCredentials, Commit, DataSpace, File, HostHeader, Inject, Intent,
@@ -229,6 +230,9 @@ fn stream(typed: &file::Stream) -> Option<StreamSettings> {
         },
         early_head: typed.early_head.0,
         heartbeat: typed.heartbeat.0,
+        bridge: Bridge::named(&typed.bridge),
+        bridge_query: forms::parameter(&typed.bridge_query).ok()?.map(str::to_owned),
+        fake_stream: typed.fake_stream,
         max_event_bytes: typed.max_event_bytes.bytes(),
     })
 }

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::super::{Cause, Failure, Out};
+use super::super::gate::{Label, Verdict};
+use super::super::{Cause, Failure, Out, Wanted};
 use super::{Session, State};
 use crate::codec::coding::{self, Decoder};
 
@@ -40,11 +41,15 @@ impl Session {
             return;
         }
         match &mut self.state {
-            State::Sniffing { gate, .. } => {
+            State::Sniffing { gate, label, wanted, .. } => {
                 let verdict = gate.push(bytes);
-                self.decide(verdict, now, out);
+                // An answer that was asked for in one piece is not held back: its blank runs keep clients waiting.
+                let is_answer = *wanted == Wanted::Answer && !matches!(label, Label::Format(_));
+                let passes = is_answer && verdict == Verdict::More && !gate.may_be_sse();
+                self.decide(if passes { Verdict::Pass } else { verdict }, now, out);
             }
             State::Waiting(_) => {}
+            State::Collecting { .. } => self.collect(bytes, now, out),
             State::Telling(telling) => {
                 if telling.take(bytes) {
                     return self.tell(now, out);
@@ -81,14 +86,15 @@ impl Session {
         }
         let carried = match &self.state {
             State::Reframing { decoder, .. } => decoder.held() + self.writer.held(),
+            State::Collecting { body, .. } => body.len(),
             _ => 0,
         };
         // What is written while the head is held back.
         let waiting = if self.held.is_some() { out.bytes.len() } else { 0 };
         let limit = self.options.limit;
         if self.writer.held() > limit {
-            let message =
-                format!("the text that to_delta or to_full keeps is larger than max_event_bytes ({limit})");
+            let what = if self.writer.gathers() { "answer" } else { "text that to_delta or to_full keeps" };
+            let message = format!("the {what} is larger than max_event_bytes ({limit})");
             return self.fail(Failure::new(Cause::UpstreamEventTooLarge, message), now, out);
         }
         if !self.share.hold(carried + waiting + self.coded.as_ref().map_or(0, Decoder::held)) {

@@ -12,6 +12,7 @@ use http::StatusCode;
 use super::super::quote::Quote;
 use super::super::{Cause, Failure, Mode, Out, Phase, Plan, Wanted};
 use super::{Session, State};
+use crate::bridge::SSE;
 
 /// No answer yet.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl Session {
             mode => mode,
         };
         // The client was promised the stream of an AI upstream.
-        *self = Session::new(Plan { mode, hold: None, known_ai: true, ..plan }, now);
+        *self = Session::new(Plan { mode, hold: None, known_ai: true, bridge: &SSE, ..plan }, now);
         self.early = true;
         (self.writer.stats, self.writer.last_write) = (stats, last_write);
         if !status.is_success() {

@@ -22,8 +22,10 @@ impl Session {
             let message = "the upstream answered a stream request with no event";
             self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
         } else {
-            self.writer.finish(now, out);
-            self.end(Outcome::DONE, End::Clean, out);
+            match self.writer.finish(now, out) {
+                Ok(()) => self.end(Outcome::DONE, End::Clean, out),
+                Err(failure) => self.refuse(failure, out),
+            }
         }
     }
 
@@ -34,7 +36,11 @@ impl Session {
         // What the upstream said of it comes before what became of the stream.
         let failure = self.answered_badly().or_else(|| self.told_first(out)).unwrap_or(failure);
         self.writer.flush(now, out);
-        if self.lacks_answer() || !self.is_reframed() && !matches!(self.state, State::Passing) {
+        // A whole answer is one, however the stream ends behind it.
+        let has_gathered = self.writer.gathers() && self.writer.watch.is_over();
+        if self.lacks_answer() && !has_gathered
+            || !self.is_reframed() && !matches!(self.state, State::Passing)
+        {
             return self.refuse(failure, out);
         }
         let mut outcome = failure.outcome(self.phase());
@@ -46,18 +52,14 @@ impl Session {
             }
             // The answer was whole before it broke; the failure stays as a note.
             _ if self.writer.watch.is_over() => {
-                self.writer.finish(now, out);
+                if let Err(failure) = self.writer.finish(now, out) {
+                    return self.refuse(failure, out);
+                }
                 outcome = Outcome::DONE;
                 End::Clean
             }
-            _ => match self.writer.watch.dialect().and_then(|dialect| dialect.told(&failure)) {
-                Some(event) => {
-                    out.bytes.extend_from_slice(event.as_bytes());
-                    self.writer.wrote(now, out);
-                    End::Clean
-                }
-                None => End::Abort,
-            },
+            _ if self.writer.tell(&failure, now, out) => End::Clean,
+            _ => End::Abort,
         };
         self.failure = Some(failure);
         self.end(outcome, end, out);

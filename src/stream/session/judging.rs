@@ -10,6 +10,8 @@ use super::super::hold::MAX_BYTES;
 use super::super::quote::{self, Quote};
 use super::super::{Cause, Failure, Out, Wanted};
 use super::{Session, State, reframing};
+use crate::bridge::fake_stream;
+use crate::codec::{Data, Event, Item};
 use crate::format::{Format, NDJSON, SSE};
 
 impl Session {
@@ -21,7 +23,8 @@ impl Session {
         let undecided = matches!(self.state, State::Sniffing { .. }) && self.promised().is_none();
         let free = matches!(self.state, State::Passing) || !self.lacks_answer() || self.outcome.is_some();
         let Some(held) = &mut self.held else { return };
-        if free || now >= held.deadline && !undecided || out.bytes.len() > MAX_BYTES {
+        let is_late = held.deadline.is_some_and(|deadline| now >= deadline) && !undecided;
+        if free || is_late || out.bytes.len() > MAX_BYTES {
             (self.held, self.writer.first, self.writer.last_write) = (None, None, now);
         } else {
             std::mem::swap(out, &mut held.out);
@@ -39,8 +42,10 @@ impl Session {
 
     /// Leaves the gate, or waits on.
     pub(super) fn decide(&mut self, verdict: Verdict, now: Instant, out: &mut Out) {
+        let asked = !matches!(self.state, State::Sniffing { wanted: Wanted::Answer, .. });
         let format = match verdict {
             Verdict::More => return,
+            Verdict::Html | Verdict::Pass if !asked => None,
             Verdict::Html => {
                 let message = "the upstream answered a stream request with an HTML page";
                 return self.fail(Failure::new(Cause::UpstreamHtml, message), now, out);
@@ -52,14 +57,47 @@ impl Session {
             Verdict::Stream(format) => Some(format),
         };
         let state = std::mem::replace(&mut self.state, State::Passing);
-        let State::Sniffing { gate, label, wanted } = state else { return self.state = state };
-        match format.filter(|format| **format == SSE || wanted == Wanted::Events) {
+        let State::Sniffing { gate, label, wanted, fake } = state else { return self.state = state };
+        if let (Verdict::Pass, Some(answers), Some(b'{')) = (verdict, fake, gate.text().first()) {
+            self.state = State::Collecting { answers, body: Vec::new() };
+            return self.take(&gate.into_held(), now, out);
+        }
+        match format.filter(|format| **format == SSE || wanted != Wanted::AsSent) {
             Some(format) => {
                 self.writer.stats.lying_label = Some(label).filter(|label| !label.is_true_of(format));
                 self.state = reframing(format, self.options, self.charset);
                 self.take(gate.text(), now, out);
             }
             None => self.take(&gate.into_held(), now, out),
+        }
+    }
+
+    /// Collects what may be a whole answer; one past its bound passes.
+    pub(super) fn collect(&mut self, bytes: &[u8], now: Instant, out: &mut Out) {
+        let State::Collecting { body, .. } = &mut self.state else { return };
+        body.extend_from_slice(bytes);
+        if body.len() > self.options.limit {
+            self.let_go(now, out);
+        }
+    }
+
+    /// Writes the events of the whole answer; what is none goes as it came.
+    pub(super) fn take_apart(&mut self, now: Instant, out: &mut Out) {
+        let State::Collecting { answers, body } = &self.state else { return };
+        let Some(parts) = fake_stream::events(answers, body) else { return self.let_go(now, out) };
+        self.state = reframing(&fake_stream::WHOLE, self.options, None);
+        for part in parts {
+            let (name, data) = (part.name.map(str::as_bytes), Data::Line(part.data.as_bytes()));
+            self.writer.item(Item::Event(Event { name, data, closed: true, ..Event::default() }), now, out);
+        }
+    }
+
+    /// Gives out what was collected as what it is.
+    fn let_go(&mut self, now: Instant, out: &mut Out) {
+        // Where the client was promised a stream, it is an event.
+        let state = if self.early { reframing(&NDJSON, self.options, None) } else { State::Passing };
+        if let State::Collecting { body, .. } = std::mem::replace(&mut self.state, state) {
+            self.take(&body, now, out);
         }
     }
 

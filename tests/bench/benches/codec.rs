@@ -98,6 +98,8 @@ fn session(bencher: Bencher, input: Input) {
         repairs: Repairs::auto(true),
         literal: false,
         shapes: None,
+        bridge: &tidegate::bridge::SSE,
+        fake_stream: false,
         mask: None,
         injects: false,
         hold: None,

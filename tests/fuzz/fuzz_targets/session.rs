@@ -57,6 +57,8 @@ fn plan(first: u8, second: u8, budget: &Arc<Budget>, now: Instant) -> Plan {
         repairs: if mends(second) { Repairs::all() } else { Repairs::NONE },
         literal: false,
         shapes: (mends(second) && first & 1 != 0).then(|| Arc::new(shapes())),
+        bridge: &tidegate::bridge::SSE,
+        fake_stream: false,
         mask: None,
         injects: false,
         hold: (second & 64 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),

@@ -1,0 +1,352 @@
+//! `chat.completion` and its chunks, and the older `text_completion` with a `text` in place of a message.
+//!
+//! <https://platform.openai.com/docs/api-reference/chat-streaming> (seen 2026-11): a chunk's `delta` holds what is added
+//! to the `message` of the choice with the same `index`; tool calls are told apart by an `index` of their own.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::grow::{append, object, put, take, text, update, weight};
+use super::{Answers, Gather, Lack, Part};
+use crate::dialect::OPENAI_CHAT;
+
+pub(super) static ANSWERS: Answers =
+    Answers { dialect: &OPENAI_CHAT, gather: || Box::new(Completion::default()), events };
+
+/// A completion as it grows.
+#[derive(Debug, Default)]
+struct Completion {
+    fields: Map<String, Value>,
+    choices: BTreeMap<u64, Choice>,
+    held: usize,
+}
+
+#[derive(Debug, Default)]
+struct Choice {
+    fields: Map<String, Value>,
+    /// `None`: it has a `text` and no message.
+    message: Option<Map<String, Value>>,
+    calls: Vec<Call>,
+}
+
+#[derive(Debug)]
+struct Call {
+    index: Option<u64>,
+    fields: Map<String, Value>,
+}
+
+impl Gather for Completion {
+    fn event(&mut self, mut data: Map<String, Value>) {
+        let choices = match take(&mut data, "choices") {
+            Some(Value::Array(choices)) => choices,
+            _ if data.get("usage").is_some_and(Value::is_object) => Vec::new(),
+            _ => return,
+        };
+        for (place, choice) in choices.into_iter().enumerate() {
+            let mut choice = object(choice);
+            let index = choice.remove("index").and_then(|index| index.as_u64()).unwrap_or(place as u64);
+            self.held += size_of::<Choice>() * usize::from(!self.choices.contains_key(&index));
+            self.choices.entry(index).or_default().grow(choice, &mut self.held);
+        }
+        for (key, value) in data {
+            // What it is now is known without it, and padding against those who listen is none of the answer.
+            if key != "object" && key != "obfuscation" {
+                update(&mut self.fields, &key, value, &mut self.held);
+            }
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.held
+    }
+
+    fn finish(&mut self, is_over: bool) -> Result<Value, Lack> {
+        let choices = std::mem::take(&mut self.choices);
+        if choices.is_empty() {
+            return Err(Lack::Answer);
+        }
+        let has_ended = |choice: &Choice| text(&choice.fields, "finish_reason").is_some();
+        if !is_over && !choices.values().all(has_ended) {
+            return Err(Lack::End);
+        }
+        let is_chat = choices.values().any(|choice| choice.message.is_some());
+        let mut answer = std::mem::take(&mut self.fields);
+        answer.retain(|key, value| key != "usage" || !value.is_null());
+        answer.insert("object".into(), if is_chat { "chat.completion" } else { "text_completion" }.into());
+        let choices = choices.into_iter().map(|(index, choice)| choice.whole(index)).collect();
+        answer.insert("choices".into(), Value::Array(choices));
+        Ok(Value::Object(answer))
+    }
+}
+
+impl Choice {
+    fn grow(&mut self, choice: Map<String, Value>, held: &mut usize) {
+        // Some servers send a message in place of a delta.
+        let has_delta = choice.get("delta").is_some_and(Value::is_object);
+        for (key, value) in choice {
+            match key.as_str() {
+                "delta" => self.say(object(value), held),
+                "message" if !has_delta => self.say(object(value), held),
+                "message" => {}
+                "text" => append(&mut self.fields, "text", value, held),
+                "logprobs" => {
+                    for (key, value) in object(value) {
+                        let logprobs = self.fields.entry("logprobs").or_insert_with(|| json!({}));
+                        logprobs
+                            .as_object_mut()
+                            .into_iter()
+                            .for_each(|all| append(all, &key, value.clone(), held));
+                    }
+                }
+                _ => update(&mut self.fields, &key, value, held),
+            }
+        }
+    }
+
+    fn say(&mut self, delta: Map<String, Value>, held: &mut usize) {
+        let message = self.message.get_or_insert_default();
+        for (key, value) in delta {
+            match (key.as_str(), value) {
+                ("tool_calls", Value::Array(pieces)) => {
+                    pieces.into_iter().for_each(|piece| call(&mut self.calls, object(piece), held));
+                }
+                ("function_call" | "audio", Value::Object(piece)) => {
+                    let whole = message.entry(key).or_insert_with(|| json!({}));
+                    whole.as_object_mut().into_iter().for_each(|whole| grow_parts(whole, &piece, held));
+                }
+                (_, value @ Value::Array(_)) => append(message, &key, value, held),
+                (key, value) if TEXTS.contains(&key) => append(message, key, value, held),
+                (key, value) => update(message, key, value, held),
+            }
+        }
+    }
+
+    fn whole(self, index: u64) -> Value {
+        let Choice { mut fields, message, calls } = self;
+        fields.insert("index".into(), index.into());
+        fields.entry("finish_reason").or_insert(Value::Null);
+        if let Some(mut message) = message {
+            message.retain(|key, value| key == "content" || key == "refusal" || !value.is_null());
+            message.entry("role").or_insert_with(|| "assistant".into());
+            message.entry("content").or_insert(Value::Null);
+            if !calls.is_empty() {
+                let calls = calls.into_iter().map(|call| Value::Object(call.fields)).collect();
+                message.insert("tool_calls".into(), Value::Array(calls));
+            }
+            fields.insert("message".into(), Value::Object(message));
+        }
+        Value::Object(fields)
+    }
+}
+
+/// Adds a piece of a tool call to the call that it belongs to. Some servers send no `index`, or 0 for all of them: there a
+/// new `id` begins a new call.
+fn call(calls: &mut Vec<Call>, mut piece: Map<String, Value>, held: &mut usize) {
+    let index = piece.remove("index").and_then(|index| index.as_u64());
+    let id = text(&piece, "id").filter(|id| !id.is_empty());
+    let is_same = |call: &Call| {
+        call.index == index && (index.is_some() || id.is_none() || text(&call.fields, "id") == id)
+    };
+    let is_other = |call: &Call| {
+        id.is_some() && text(&call.fields, "id").is_some_and(|own| !own.is_empty() && Some(own) != id)
+    };
+    let at = match calls.iter().rposition(is_same).filter(|at| !is_other(&calls[*at])) {
+        Some(at) => at,
+        None => {
+            *held += size_of::<Call>();
+            calls.push(Call { index, fields: Map::new() });
+            calls.len() - 1
+        }
+    };
+    let Some(Call { fields, .. }) = calls.get_mut(at) else { return };
+    for (key, value) in piece {
+        match (key.as_str(), value) {
+            ("function" | "custom", Value::Object(part)) => {
+                let whole = fields.entry(key).or_insert_with(|| json!({}));
+                whole.as_object_mut().into_iter().for_each(|whole| grow_parts(whole, &part, held));
+            }
+            (key, value) => update(fields, key, value, held),
+        }
+    }
+}
+
+/// Adds to an object in which some texts grow and all else is told once.
+fn grow_parts(whole: &mut Map<String, Value>, piece: &Map<String, Value>, held: &mut usize) {
+    for (key, value) in piece {
+        match (key.as_str(), value) {
+            // Arguments are a text of JSON; some servers send the JSON itself.
+            ("arguments", Value::Object(_)) => put(whole, key, value.to_string().into(), held),
+            (key, value) if GROWING.contains(&key) => append(whole, key, value.clone(), held),
+            (key, value) => update(whole, key, value.clone(), held),
+        }
+    }
+}
+
+/// Texts of a delta that are pieces.
+const TEXTS: [&str; 6] =
+    ["content", "reasoning_content", "reasoning", "reasoning_text", "thinking", "refusal"];
+
+/// Texts of a function call, a custom tool, a sound that are pieces.
+const GROWING: [&str; 4] = ["arguments", "input", "data", "transcript"];
+
+/// The role first, then what is said in the order in which it is thought, then the end; usage beside the last end, where
+/// clients find it that expect a choice in every chunk.
+fn events(answer: &Map<String, Value>) -> Option<Vec<Part>> {
+    let choices = answer.get("choices")?.as_array().filter(|choices| !choices.is_empty())?;
+    let is_whole = |choice: &Value| choice["message"].is_object() || choice["text"].is_string();
+    if !choices.iter().all(is_whole) || answer.get("error").is_some_and(|error| !error.is_null()) {
+        return None;
+    }
+    let mut base = answer.clone();
+    let usage = take(&mut base, "usage");
+    base.remove("usage");
+    let is_chat = choices.iter().any(|choice| choice["message"].is_object());
+    base.insert("object".into(), if is_chat { "chat.completion.chunk" } else { "text_completion" }.into());
+    let mut chunks: Vec<Map<String, Value>> = Vec::new();
+    for (place, choice) in choices.iter().enumerate() {
+        let mut choice = object(choice.clone());
+        let index = choice.remove("index").unwrap_or_else(|| place.into());
+        let (message, said) = (take(&mut choice, "message"), take(&mut choice, "text"));
+        let ended = choice.remove("finish_reason").unwrap_or_default();
+        let mut say = |key: &str, value: Value, ended: Value, rest: Map<String, Value>| {
+            let mut choice = rest;
+            choice.insert("index".into(), index.clone());
+            choice.insert(key.into(), value);
+            choice.insert("finish_reason".into(), ended);
+            let mut chunk = base.clone();
+            chunk.insert("choices".into(), json!([choice]));
+            chunks.push(chunk);
+        };
+        if let Some(message) = message {
+            deltas(object(message))
+                .into_iter()
+                .for_each(|delta| say("delta", delta, Value::Null, Map::new()));
+            say("delta", json!({}), ended, choice);
+        } else {
+            said.into_iter().for_each(|said| say("text", said, Value::Null, Map::new()));
+            say("text", "".into(), ended, choice);
+        }
+    }
+    if let (Some(last), Some(usage)) = (chunks.last_mut(), usage) {
+        last.insert("usage".into(), usage);
+    }
+    let parts = chunks.into_iter().map(|chunk| Part::new(None, chunk));
+    Some(parts.chain([Part { name: None, data: "[DONE]".to_owned() }]).collect())
+}
+
+/// A message, piece by piece.
+fn deltas(mut message: Map<String, Value>) -> Vec<Value> {
+    let role = message.remove("role").unwrap_or_else(|| "assistant".into());
+    let content = message.remove("content").unwrap_or_default();
+    let calls = take(&mut message, "tool_calls");
+    let empty = if content.is_string() { "".into() } else { Value::Null };
+    let mut deltas = vec![json!({ "role": role, "content": empty })];
+    let (before, after): (Vec<_>, Vec<_>) =
+        message.into_iter().partition(|(key, _)| TEXTS.contains(&key.as_str()) && key != "refusal");
+    let fields = |fields: Vec<(String, Value)>| fields.into_iter().map(|(key, value)| json!({ key: value }));
+    deltas.extend(fields(before));
+    if weight(&content) > size_of::<Value>() {
+        deltas.push(json!({ "content": content }));
+    }
+    for (index, call) in calls.as_ref().and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let mut call = object(call.clone());
+        call.insert("index".into(), index.into());
+        deltas.push(json!({ "tool_calls": [call] }));
+    }
+    deltas.extend(fields(after));
+    deltas
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::gathered;
+    use super::*;
+
+    #[test]
+    fn choices_and_tool_calls_are_told_apart_by_their_index() {
+        let answer = gathered(
+            &OPENAI_CHAT,
+            &[
+                json!({ "id": "", "model": "", "choices": [], "prompt_filter_results": [1] }),
+                json!({ "id": "c", "object": "chat.completion.chunk", "created": 7, "model": "m", "system_fingerprint": "f", "obfuscation": "xx",
+                "choices": [{ "index": 1, "delta": { "role": "assistant", "content": null,
+                    "tool_calls": [{ "index": 0, "id": "a", "type": "function", "function": { "name": "f", "arguments": "" } }] } }] }),
+                json!({ "id": "c", "choices": [
+                { "index": 0, "delta": { "role": "assistant", "reasoning_content": "h" }, "logprobs": { "content": [{ "token": "x" }] } },
+                { "index": 1, "delta": { "tool_calls": [{ "index": 1, "id": "b", "function": { "name": "g", "arguments": "{\"x\"" } }] } }] }),
+                json!({ "id": "c", "choices": [
+                { "index": 1, "delta": { "tool_calls": [{ "index": 0, "function": { "arguments": "{}" } }, { "index": 1, "function": { "arguments": ":1}" } }] } },
+                { "index": 0, "delta": { "reasoning_content": "m", "content": "你" }, "logprobs": { "content": [{ "token": "y" }] } }] }),
+                json!({ "choices": [{ "index": 0, "delta": { "content": "\u{1f30d}" }, "finish_reason": null }] }),
+                json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }], "usage": null }),
+                json!({ "choices": [{ "index": 1, "delta": {}, "finish_reason": "tool_calls" }] }),
+                json!({ "choices": [], "usage": { "total_tokens": 3 } }),
+            ],
+        );
+        let want = json!({ "id": "c", "object": "chat.completion", "created": 7, "model": "m", "system_fingerprint": "f",
+            "prompt_filter_results": [1], "usage": { "total_tokens": 3 }, "choices": [
+            { "index": 0, "finish_reason": "stop", "logprobs": { "content": [{ "token": "x" }, { "token": "y" }] },
+              "message": { "role": "assistant", "reasoning_content": "hm", "content": "你\u{1f30d}" } },
+            { "index": 1, "finish_reason": "tool_calls", "message": { "role": "assistant", "content": null, "tool_calls": [
+                { "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } },
+                { "id": "b", "function": { "name": "g", "arguments": "{\"x\":1}" } }] } }] });
+        assert_eq!(answer, Ok(want));
+    }
+
+    #[test]
+    fn calls_without_an_index_of_their_own_are_told_apart_by_their_id() {
+        for index in [json!(0), Value::Null] {
+            let piece = |id: &str, arguments: &str| {
+                json!({ "choices": [{ "index": 0, "delta": { "tool_calls":
+                    [{ "index": index, "id": id, "function": { "name": "f", "arguments": arguments } }] } }] })
+            };
+            let end = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "tool_calls" }] });
+            let answer = gathered(
+                &OPENAI_CHAT,
+                &[piece("a", "{"), piece("", "}"), piece("b", "{"), piece("b", "}"), end],
+            )
+            .unwrap();
+            let calls = answer["choices"][0]["message"]["tool_calls"].as_array().unwrap().clone();
+            let arguments: Vec<_> = calls.iter().map(|call| &call["function"]["arguments"]).collect();
+            assert_eq!(arguments, ["{}", "{}"], "{index}");
+        }
+    }
+
+    #[test]
+    fn answer_lacks_its_end_until_every_choice_has_one_or_the_stream_says_so() {
+        let chunk = |index: u64, reason: Option<&str>| json!({ "choices": [{ "index": index, "text": "x", "finish_reason": reason }] });
+        let open = [chunk(0, None), chunk(1, None), chunk(0, Some("stop"))];
+        assert_eq!(gathered(&OPENAI_CHAT, &open), Err(Lack::End));
+        let mut whole = open.to_vec();
+        whole.push(chunk(1, Some("length")));
+        let answer = gathered(&OPENAI_CHAT, &whole).unwrap();
+        assert_eq!(
+            (&answer["object"], &answer["choices"][0]["text"]),
+            (&json!("text_completion"), &json!("xx"))
+        );
+        assert_eq!(gathered(&OPENAI_CHAT, &[json!({ "t": 1 })]), Err(Lack::Answer));
+    }
+
+    #[test]
+    fn only_whole_answers_are_taken_apart() {
+        for other in [
+            json!({ "object": "list", "data": [] }),
+            json!({ "choices": [] }),
+            json!({ "choices": [{ "delta": {} }] }),
+            json!({ "choices": [{ "message": {} }, 7] }),
+            json!({ "choices": [{ "message": {} }], "error": { "message": "x" } }),
+        ] {
+            assert!(events(&object(other.clone())).is_none(), "{other}");
+        }
+        let answer = json!({ "id": "c", "choices": [{ "message": { "role": "assistant", "content": "hi" }, "finish_reason": "stop" }], "usage": { "n": 1 } });
+        let parts: Vec<String> = events(&object(answer)).unwrap().into_iter().map(|part| part.data).collect();
+        assert_eq!(parts.len(), 4, "{parts:?}");
+        assert!(
+            parts[0].contains(r#"{"content":"","role":"assistant"}"#)
+                && parts[1].contains(r#"{"content":"hi"}"#)
+        );
+        assert!(parts[2].contains(r#""finish_reason":"stop""#) && parts[2].contains(r#""usage":{"n":1}"#));
+        assert_eq!(parts[3], "[DONE]");
+    }
+}
