@@ -1,7 +1,7 @@
 //! Every dialect: recorded streams in `tests/data/DIALECT/`, cut at every byte and ended in every way, with errors of
 //! the upstream, and through the real program. `docs/dialects.md` is made from the table and the same captures.
 
-mod capture;
+pub mod capture;
 mod page;
 
 use std::collections::HashSet;

@@ -23,6 +23,8 @@ mod formats;
 mod dialects;
 // What a route changes in events: end markers, cumulative text, size, pace.
 mod shapes;
+// What clients are written: lines, one answer put together, whole answers taken apart, and who gets which.
+mod bridges;
 // What is no stream: byte for byte, in constant memory, at the pace of the slower side.
 mod passthrough;
 // Heads both ways: hop-by-hop fields, who is told what, routes and paths.
