@@ -987,6 +987,17 @@ pub static KEYS: &[Key] = &[
         "From all others these headers are replaced. A peer on a Unix socket counts as 127.0.0.1.",
     )
     .example(r#"["127.0.0.1", "10.0.0.0/8"]"#),
+    key("metrics", Kind::Table, Default("{}"), "Counts and times of the process, for a monitoring system.", ""),
+    key(
+        "metrics.address",
+        Kind::Text("\"HOST:PORT\" or \"off\"", |text| forms::metrics(text).map(drop)),
+        Default(r#""off""#),
+        "Where `GET /metrics` is answered in the text format of OpenMetrics, which Prometheus reads.",
+        "A listener of its own, in clear text and without authentication: keep it on an address that only \
+         the monitoring system reaches. Port 0 takes any free port.",
+    )
+    .example(r#""127.0.0.1:9464""#)
+    .see(&["log.format"]),
     key("log", Kind::Table, Default("{}"), "The log, on standard error.", ""),
     key(
         "log.format",

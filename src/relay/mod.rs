@@ -363,7 +363,6 @@ impl Ready {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::sync::Arc;
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -375,7 +374,7 @@ mod tests {
     use crate::format::SSE;
     use crate::log::testing::Lines;
     use crate::route::fixture;
-    use crate::stream::{Budget, Mode, Plan, Wanted};
+    use crate::stream::{Mode, Plan, Wanted};
     use crate::upstream::Upload;
 
     fn plan(mode: Mode, worker: &Worker) -> Plan {
@@ -411,10 +410,10 @@ mod tests {
         let mut config: Config = fixture::config(Vec::new());
         config.upstreams[0].endpoint =
             crate::config::Endpoint::Tcp { host: address.ip().to_string(), port: address.port() };
-        let worker = Rc::new(Worker::new(Arc::new(config), Arc::new(Budget::new(1 << 20))));
+        let worker = crate::server::testing::worker(config);
         let head = http::Request::get("/").header("host", "up.example").body(()).unwrap().into_parts().0;
         let client = Rc::new(Client::new(None, None, false));
-        let access = Access::new(Arc::clone(&worker.config), Rc::clone(&client), &head, "id".to_owned());
+        let access = Access::new(Rc::clone(&worker), Rc::clone(&client), &head, "id".to_owned());
         let answer = async {
             let mut peer = listener.accept().await.unwrap().0;
             let mut request = Vec::new();
