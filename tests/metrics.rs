@@ -42,7 +42,7 @@ async fn requests_are_counted_by_route_and_outcome() {
         let mut exchange = upstream.request().await;
         exchange.respond(200, &[("content-type", "text/plain")]).await;
         let first = EVENTS.find("\n\n").expect("an event") + 2;
-        exchange.chunk(EVENTS[..if whole { EVENTS.len() } else { first }].as_bytes()).await;
+        exchange.chunk(&EVENTS.as_bytes()[..if whole { EVENTS.len() } else { first }]).await;
         let running = value(&address, "tidegate_running ").await;
         assert_eq!(running, Some(1.0), "{outcome}");
         exchange.end().await;
