@@ -45,6 +45,8 @@ pub struct Relay {
     /// Which trailers the client gets.
     allowed: Trailers,
     end: Option<End>,
+    /// The client was given a head, or will be given one whatever comes.
+    has_head: bool,
     timer: Timer,
     member: Member,
     client: Rc<Client>,
@@ -108,6 +110,7 @@ impl Relay {
             trailers: None,
             allowed,
             end: None,
+            has_head: false,
             timer: Timer::Unset,
             member: worker.streams.join(),
             client,
@@ -128,6 +131,7 @@ impl Relay {
                 let is_end = self.source.as_ref().is_some_and(Source::is_end);
                 let is_empty = is_end && !self.session.is_behind();
                 if let Some(commit) = self.session.commit().filter(|_| !is_empty) {
+                    self.has_head = true;
                     return Poll::Ready(commit);
                 }
                 match self.advance(cx) {
@@ -238,7 +242,8 @@ impl Relay {
                     }
                 }
                 Ok(Read::Trailers(trailers)) => self.trailers = Some(trailers),
-                Ok(Read::End) => self.session.upstream_ended(now, out),
+                Ok(Read::End) if self.has_head => self.session.upstream_ended(now, out),
+                Ok(Read::End) => self.session.upstream_empty(now, out),
                 Err(error) => self.session.upstream_failed(proxy::failure(&error), now, out),
             }
             if out.end.is_some() || self.session.is_behind() || !source.is_end() {
