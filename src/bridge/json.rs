@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::answer::{self, Answers, Gather, Lack};
 use super::{Bridge, Encoder, Manual};
-use crate::codec::Event;
+use crate::codec::{DONE, Event};
 use crate::dialect::{Dialect, is_blank};
 use crate::stream::{Cause, Failure};
 
@@ -53,7 +53,10 @@ impl Gathered {
         match serde_json::from_slice(&data) {
             Ok(Value::Object(data)) => self.gather.event(data),
             // Half a chunk is a piece of the answer that is missing; text under a name is the business of some gateway.
-            _ => self.lost |= data.as_ref() != b"[DONE]" && (event.name.is_none() || data.starts_with(b"{")),
+            _ => {
+                self.lost |=
+                    data.as_ref() != DONE.as_bytes() && (event.name.is_none() || data.starts_with(b"{"))
+            }
         }
         true
     }

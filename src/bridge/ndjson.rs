@@ -13,8 +13,7 @@
 use serde_json::Value;
 
 use super::{Bridge, Encoder, Manual};
-use crate::codec::Event;
-use crate::codec::json;
+use crate::codec::{DONE, Event, json};
 use crate::dialect::{is_blank, pointer};
 
 /// `application/x-ndjson`, under the names that clients know.
@@ -42,7 +41,7 @@ pub fn event(event: &Event<'_>, out: &mut Vec<u8>) -> bool {
         return false;
     }
     let data = event.data.text();
-    if data.as_ref() == b"[DONE]" {
+    if data.as_ref() == DONE.as_bytes() {
         return false;
     }
     let names_error = event.name == Some(b"error") && pointer::find(&data, "/error", |_| true).is_none();

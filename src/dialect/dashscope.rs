@@ -11,7 +11,7 @@ use memchr::memmem::Finder;
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{Dialect, Manual, Place, Places, Sign, Told, has, no_kind, object, pointer, value_of};
+use super::{Dialect, Finishes, Manual, Place, Places, Sign, Told, has, no_kind, object, pointer, value_of};
 
 /// Ends with a `finish_reason`; a running answer has the string `"null"` there.
 pub static DASHSCOPE: Dialect = Dialect {
@@ -22,8 +22,9 @@ pub static DASHSCOPE: Dialect = Dialect {
     confirms: |event| object(event).is_some_and(|json| pointer::member(json, "output").is_some()),
     evident: |_| false,
     sign,
-    finishes: |_| true,
+    finishes: Finishes::Always,
     kind: no_kind,
+    choices: None,
     places: Places {
         text: &[
             Place::any("/output/choices/*/message/content"),

@@ -8,7 +8,8 @@ use crate::codec::Event;
 use crate::stream::Failure;
 
 use super::{
-    Dialect, Manual, Place, Places, Sign, Told, begins_with_key, has, no_kind, object, pointer, value_of,
+    Dialect, Finishes, Manual, Place, Places, Sign, Told, begins_with_key, has, no_kind, object, pointer,
+    value_of,
 };
 
 /// Ends with `"done":true`; an object with `error` ends it too.
@@ -20,8 +21,9 @@ pub static OLLAMA: Dialect = Dialect {
     confirms: |event| object(event).is_some_and(|json| value_of(json, &DONE).is_some()),
     evident: |_| false,
     sign,
-    finishes: |_| true,
+    finishes: Finishes::Always,
     kind: no_kind,
+    choices: None,
     places: Places {
         text: &[Place::any("/message/content"), Place::any("/response")],
         other: &[

@@ -17,7 +17,6 @@ mod upgrade;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::header::CONTENT_ENCODING;
 use http::uri::Authority;
@@ -58,8 +57,7 @@ pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<W
     let (head, incoming) = request.into_parts();
     let dialect = Dialect::announced(&head.headers).or_else(|| Dialect::hinted(head.uri.path()));
     let body = RequestBody::new(incoming, stall::leave_unread());
-    let mut access =
-        Access::new(Arc::clone(&worker.config), Rc::clone(&client), &head, id.as_str().to_owned());
+    let mut access = Access::new(Rc::clone(&worker), Rc::clone(&client), &head, id.as_str().to_owned());
     let mut response = match admit((head, body), (&id, trusted), &client, &worker, &mut access) {
         Ok(asked) => forward(asked, &id, client, worker, access).await,
         Err(error) => refuse(error, dialect, access),

@@ -16,7 +16,7 @@ use crate::codec::coding::{Codings, Unknown};
 use crate::codec::repair::Repairs;
 use crate::config::{FormatSetting, StreamSettings};
 use crate::dialect::{Dialect, GENERIC, OLLAMA};
-use crate::format::{self, Format, essence};
+use crate::format::{self, Format, TEXT, TEXT_JSON, essence};
 use crate::stream::{Label, Mode, Wanted};
 
 /// What the request says about the response it wants.
@@ -129,7 +129,8 @@ pub(super) fn decide(
     match mode(settings, wanted, intent, content_type) {
         Mode::PassThrough => pass,
         // Bytes in a character set that does not begin with ASCII tell nothing.
-        Mode::Sniff(Label::Format(format), _)
+        Mode::Sniff(Label::Format(format), Wanted::Events | Wanted::Answer)
+        | Mode::Sniff(_, Wanted::In(format))
             if charset.is_some_and(|charset| !charset.begins_with_ascii()) =>
         {
             Decision { mode: Mode::Reframe(format), coding, charset, ..pass }
@@ -191,8 +192,11 @@ fn mode(settings: &StreamSettings, wanted: Wanted, intent: Option<bool>, content
     let label = label(content_type);
     match (settings.format, label) {
         (FormatSetting::Off, _) => Mode::PassThrough,
-        (FormatSetting::Fixed(format), Label::Format(_)) => Mode::Reframe(format),
-        (FormatSetting::Fixed(format), _) if intent == Some(true) => Mode::Reframe(format),
+        (FormatSetting::Fixed(format), label) if is_stream(label) || intent == Some(true) => {
+            // Text can be anything, a page too.
+            let is_text = [&TEXT, &TEXT_JSON].contains(&format);
+            if is_text { Mode::Reframe(format) } else { Mode::Sniff(label, Wanted::In(format)) }
+        }
         (FormatSetting::Fixed(_), _) => Mode::PassThrough,
         (FormatSetting::Auto, Label::Format(_)) if wanted != Wanted::AsSent => Mode::Sniff(label, wanted),
         (FormatSetting::Auto, Label::Format(format)) if *format == format::SSE => {
@@ -203,6 +207,10 @@ fn mode(settings: &StreamSettings, wanted: Wanted, intent: Option<bool>, content
         }
         (FormatSetting::Auto, _) => Mode::PassThrough,
     }
+}
+
+fn is_stream(label: Label) -> bool {
+    matches!(label, Label::Format(_))
 }
 
 /// The codings that the body has, if any; an error for what cannot be taken off.
@@ -245,7 +253,7 @@ mod tests {
     use crate::codec::repair::Repair;
     use crate::config::RepairSetting;
     use crate::dialect::OPENAI_CHAT;
-    use crate::format::{AWS_EVENTSTREAM, NDJSON, SSE, TEXT};
+    use crate::format::{AWS_EVENTSTREAM, NDJSON, SSE};
 
     fn settings() -> StreamSettings {
         StreamSettings {
@@ -452,7 +460,12 @@ mod tests {
         let off = StreamSettings { format: FormatSetting::Off, ..settings() };
         assert_eq!(decided(&off, "text/event-stream", Some(true), &sse).mode, Mode::PassThrough);
         let fixed = StreamSettings { format: FormatSetting::Fixed(&NDJSON), ..settings() };
-        assert_eq!(decided(&fixed, "*/*", Some(true), &[]).mode, Mode::Reframe(&NDJSON));
+        assert_eq!(
+            decided(&fixed, "*/*", Some(true), &[]).mode,
+            Mode::Sniff(Label::Other, Wanted::In(&NDJSON))
+        );
+        let labelled = decided(&fixed, "*/*", None, &sse).mode;
+        assert_eq!(labelled, Mode::Sniff(Label::Format(&SSE), Wanted::In(&NDJSON)));
         let text = StreamSettings { format: FormatSetting::Fixed(&TEXT), ..settings() };
         assert_eq!(decided(&text, "*/*", None, &sse).mode, Mode::Reframe(&TEXT));
         assert_eq!(

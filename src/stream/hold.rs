@@ -33,8 +33,8 @@ pub(super) struct First {
 }
 
 impl Held {
-    pub(super) fn new(hold: Hold, now: Instant) -> Self {
-        Held { deadline: (hold.until != Until::End).then(|| now + hold.within), out: Out::default() }
+    pub(super) fn new(deadline: Option<Instant>) -> Self {
+        Held { deadline, out: Out::default() }
     }
 }
 

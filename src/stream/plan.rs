@@ -99,7 +99,7 @@ pub enum Until {
 }
 
 /// What a client can read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Wanted {
     /// What the bridge writes, whatever the upstream streams.
     Events,
@@ -107,6 +107,9 @@ pub enum Wanted {
     AsSent,
     /// One answer: a stream is put together to one, all else passes as it is.
     Answer,
+    /// What the bridge writes, and the route says what the upstream sends: this format, whatever its label and its bytes,
+    /// but for a page.
+    In(&'static Format),
 }
 
 /// What head the client is to be given.

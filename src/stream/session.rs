@@ -14,10 +14,11 @@ use crate::codec::coding::Decoder;
 use crate::codec::mask::Mask;
 use crate::codec::{Decode, Options};
 use crate::dialect::Dialect;
-use crate::format::Format;
+use crate::format::{Format, SSE};
 
 use super::gate::{Gate, Label};
 use super::hold::{First, Held};
+use super::plain::Plain;
 use super::times::Times;
 use super::writer::Writer;
 use super::{
@@ -33,7 +34,7 @@ pub struct Session {
     is_error: bool,
     /// The route injects a credential.
     injects: bool,
-    /// The client was given the head of a stream before the upstream answered.
+    /// The client was given the head of a stream before the upstream answered, or before it was known what it answered.
     early: bool,
     /// The head, and what waits with it, while it is held back.
     held: Option<Held>,
@@ -75,7 +76,9 @@ enum State {
         format: &'static Format,
         decoder: Box<dyn Decode>,
     },
-    Refused,
+    Refused {
+        format: Option<&'static Format>,
+    },
 }
 
 impl Session {
@@ -93,17 +96,21 @@ impl Session {
             Mode::PassThrough => State::Passing,
             Mode::Reframe(format) => reframing(format, options, plan.charset),
             Mode::Sniff(label, wanted) => {
+                let gate = Gate::new(label, wanted, Plain::of(writer.watch.dialect()));
                 let may_fake = plan.fake_stream && label == Label::Json && wanted != Wanted::Answer;
                 let fake = plan.dialect.filter(|_| may_fake).and_then(answer::of);
-                State::Sniffing { gate: Gate::new(label), label, wanted, fake }
+                State::Sniffing { gate, label, wanted, fake }
             }
         };
+        // Where the route says what comes, the head waits for the first bytes no longer than a client for a heartbeat.
+        let is_known = matches!(plan.mode, Mode::Sniff(Label::Json | Label::Other, Wanted::In(_)));
+        let within = hold.map(|hold| hold.within).or(plan.heartbeat.filter(|_| is_known));
         Session {
             state,
             is_error: plan.is_error,
             injects: plan.injects,
             early: plan.mode == Mode::Await,
-            held: hold.map(|hold| Held::new(hold, now)),
+            held: within.map(|within| Held::new((!writer.gathers()).then(|| now + within))),
             writer,
             coded: plan.coding.map(Decoder::new),
             behind: false,
@@ -118,17 +125,17 @@ impl Session {
         }
     }
 
-    /// What head the client is to be given; `None` while that is open. Of a request that was answered early, nothing.
+    /// What head the client is to be given; `None` while that is open, and of a request that was answered early.
     pub fn commit(&self) -> Option<Commit> {
         match &self.state {
             State::Waiting(_) | State::Telling(_) => None,
             State::Collecting { .. } => None,
             _ if self.held.is_some() => None,
-            State::Sniffing { .. } => self.promised().map(Commit::Reframe),
+            State::Sniffing { .. } => self.promised().or(self.early.then_some(&SSE)).map(Commit::Reframe),
             State::Passing => Some(Commit::PassThrough),
             State::Reframing { .. } if self.writer.gathers() => Some(Commit::Answer(self.writer.stats.bytes)),
             State::Reframing { format, .. } => Some(Commit::Reframe(format)),
-            State::Refused => self.failure.clone().map(Commit::Refuse),
+            State::Refused { .. } => self.failure.clone().map(Commit::Refuse),
         }
     }
 
@@ -247,6 +254,17 @@ impl Session {
         }
     }
 
+    /// The upstream's body is known to be empty, and the client was given no head yet: so it is given none of a stream
+    /// that should have an answer in it. Otherwise as [`Session::upstream_ended`].
+    pub fn upstream_empty(&mut self, now: Instant, out: &mut Out) {
+        let lacks_all = !self.early && self.is_reframed() && self.writer.watch.lacks_everything();
+        if self.outcome.is_some() || self.behind || !lacks_all {
+            return self.upstream_ended(now, out);
+        }
+        let message = "the upstream answered a stream request with an empty body";
+        self.refuse(Failure::new(Cause::UpstreamEmpty, message), out);
+    }
+
     /// The upstream's body broke off, or a bound of tidegate's ended it.
     pub fn upstream_failed(&mut self, failure: Failure, now: Instant, out: &mut Out) {
         if self.outcome.is_none() {
@@ -329,12 +347,17 @@ impl Session {
 
     /// The dialect as far as it is known; `None` for a body that passes.
     pub fn dialect(&self) -> Option<&'static Dialect> {
-        self.is_reframed().then(|| self.writer.watch.dialect()).flatten()
+        let is_read = self.is_reframed() || matches!(self.state, State::Refused { .. });
+        is_read.then(|| self.writer.watch.dialect()).flatten()
     }
 
     /// The format that the upstream's stream is in; `None` for a body that passes.
     pub fn format(&self) -> Option<&'static Format> {
-        if let State::Reframing { format, .. } = &self.state { Some(format) } else { self.promised() }
+        match &self.state {
+            State::Reframing { format, .. } => Some(format),
+            State::Refused { format } => *format,
+            _ => self.promised(),
+        }
     }
 
     /// How the client is written to; `None` for a body that passes.

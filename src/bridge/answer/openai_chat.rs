@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::grow::{append, object, put, take, text, update, weight};
 use super::{Answers, Gather, Lack, Part};
+use crate::codec::DONE;
 use crate::dialect::OPENAI_CHAT;
 
 pub(super) static ANSWERS: Answers =
@@ -232,7 +233,7 @@ fn events(answer: &Map<String, Value>) -> Option<Vec<Part>> {
         last.insert("usage".into(), usage);
     }
     let parts = chunks.into_iter().map(|chunk| Part::new(None, chunk));
-    Some(parts.chain([Part { name: None, data: "[DONE]".to_owned() }]).collect())
+    Some(parts.chain([Part { name: None, data: DONE.to_owned() }]).collect())
 }
 
 /// A message, piece by piece.
