@@ -24,7 +24,7 @@ use reader::Reader;
 const READMES: [&str; 2] = ["README.md", "README.zh-CN.md"];
 
 /// The pages whose blocks are run. To add a page, add a line.
-const PAGES: &[&str] = &["README.md", "README.zh-CN.md", "docs/performance.md"];
+const PAGES: &[&str] = &["README.md", "README.zh-CN.md", "docs/performance.md", "docs/bridges.md"];
 
 /// Pages with tests of their own: [`super::manual`], [`super::systemd`], [`super::clients_doc`] and `tests/servers/run`.
 const ELSEWHERE: [&str; 6] = [
