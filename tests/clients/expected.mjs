@@ -74,9 +74,9 @@ export const EXPECTED = {
   },
   "ollama, Node": {
     whole: "whole",
-    // Newline-delimited JSON passes as it is: the first is the package's own finding, the second the cut connection.
+    // A last line with the error, which the package throws.
     "ends short": "Error",
-    breaks: "TypeError",
+    breaks: "Error",
     "error event": "Error",
     429: "ResponseError 429",
     500: "ResponseError 500",

@@ -1,4 +1,4 @@
-// Ollama's own package for Node. It reads newline-delimited JSON, which passes through tidegate.
+// Ollama's own package for Node. It reads newline-delimited JSON, which leaves tidegate line by line.
 
 import { OLLAMA_REQUEST } from "../harness/requests.mjs";
 import { chat } from "../snippets/ollama.mjs";
