@@ -52,6 +52,8 @@ pub mod shape;
 
 pub mod bridge;
 
+pub mod profile;
+
 pub mod config;
 
 pub mod systemd;
