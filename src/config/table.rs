@@ -842,7 +842,7 @@ pub static KEYS: &[Key] = &[
         Profile(r#""all""#),
         "Which fields events are sent with. \"data-only\" leaves out names, ids, retry times and unknown fields, and events \
          without data.",
-        "tidegate's own error events keep their name.",
+        "tidegate's own error events have no name then, either.",
     )
     .example(r#""data-only""#),
     key(
