@@ -8,12 +8,12 @@ use serde_json::Value as Json;
 use tidegate::profile::PROFILES;
 
 use crate::support::access::outcome;
-use crate::support::alone;
 use crate::support::client::{Call, Request, Rest, Version};
 use crate::support::pages;
 use crate::support::sse::{self, Event};
 use crate::support::tidegate::{Launch, Tidegate, config};
 use crate::support::upstream::{Exchange, Upstream, refusing};
+use crate::support::{alone, eventually};
 
 const CHAT: &str = "/v1/chat/completions";
 const PAGE_FRAME: &str = "https://servicewechat.com/wx0123456789abcdef/17/page-frame.html";
@@ -129,9 +129,13 @@ async fn client_is_taken_for_what_it_shows_to_be_unless_the_route_says_otherwise
             assert_eq!(String::from_utf8_lossy(&rest.bytes()), body, "{profile}: nothing is changed");
         }
     }
-    let profiles: Vec<String> =
-        proxy.access_lines().iter().map(|line| line.need("profile").to_owned()).collect();
-    assert_eq!(profiles, ["miniprogram", "auto", "sdk", "browser", "auto"]);
+    eventually(Duration::from_secs(5), "the access lines", || {
+        let lines = proxy.access_lines();
+        let profiles: Vec<&str> = lines.iter().map(|line| line.need("profile")).collect();
+        let all = ["miniprogram", "auto", "sdk", "browser", "auto"];
+        if profiles == all { Ok(()) } else { Err(format!("{profiles:?}")) }
+    })
+    .await;
 
     let fixed = route(&upstream, "profile = \"sdk\"").await;
     let rest = through(&fixed, &mut upstream, &chat().field("referer", PAGE_FRAME), &body).await;

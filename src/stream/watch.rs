@@ -30,7 +30,7 @@ pub(super) struct Watch {
     /// The last event that said anything was an error.
     error_last: bool,
     /// The data of a heartbeat in the words of the dialect, where such are wanted; empty until an event of it was seen.
-    heartbeat: Option<Box<Vec<u8>>>,
+    heartbeat: Option<Vec<u8>>,
 }
 
 impl Watch {
@@ -56,7 +56,7 @@ impl Watch {
 
     /// Heartbeats are to be in the words of the dialect.
     pub(super) fn keep_heartbeat(&mut self) {
-        self.heartbeat = Some(Box::default());
+        self.heartbeat = Some(Vec::new());
     }
 
     /// Looks at an event that goes to the client. Once the last sign was seen, no further event is searched; once
@@ -82,7 +82,7 @@ impl Watch {
             // Of an event in another dialect nothing is known.
             self.content = if is_known { dialect.has_content(event) } else { !says_nothing(event) };
             if let (Some(line), Some(own)) = (&mut self.heartbeat, dialect.heartbeat.filter(|_| is_known)) {
-                **line = own.line(event);
+                *line = own.line(event);
             }
         }
     }
