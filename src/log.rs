@@ -6,7 +6,6 @@
 mod logfmt;
 
 use std::cell::Cell;
-use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -184,7 +183,7 @@ impl Access {
             route = route.map(|route| route.name.as_str()),
             upstream = upstream.map(|upstream| upstream.name.as_str()),
             profile = profile.map(|profile| profile.name.as_str()),
-            client = %ClientAddress(&self.client),
+            client = &*self.client.name,
             method = self.method.as_str(),
             path = self.path,
             version = ?self.version,
@@ -224,25 +223,13 @@ pub fn refused(client: &Client, status: Option<u16>, cause: Cause) {
     let outcome = Outcome::new(cause, Phase::Request);
     tracing::info!(
         target: "access",
-        client = %ClientAddress(client),
+        client = &*client.name,
         method = "-",
         status,
         outcome = %outcome,
         phase = outcome.phase.name(),
         "request"
     );
-}
-
-/// The client's address, or `unix`.
-struct ClientAddress<'a>(&'a Client);
-
-impl fmt::Display for ClientAddress<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.peer {
-            Some(peer) => peer.fmt(f),
-            None => f.write_str("unix"),
-        }
-    }
 }
 
 fn subscriber<W>(

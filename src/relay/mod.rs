@@ -100,8 +100,8 @@ impl Relay {
         client: Rc<Client>,
         worker: Rc<Worker>,
         access: Access,
-    ) -> Self {
-        Relay {
+    ) -> Box<Self> {
+        Box::new(Relay {
             source: Some(source),
             session,
             ready: Ready::default(),
@@ -114,7 +114,7 @@ impl Relay {
             worker,
             handed_at: None,
             access,
-        }
+        })
     }
 
     /// Waits until it is known what head the client is to be given. A body that is known to be empty is over then:
@@ -407,7 +407,7 @@ mod tests {
 
     /// A relay whose upstream has sent a head, and the upstream's end of the connection. Its access line is to be
     /// captured: a line written without a subscriber can switch off that of a test on another thread.
-    async fn relay(mode: Mode) -> (Relay, TcpStream) {
+    async fn relay(mode: Mode) -> (Box<Relay>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut config: Config = fixture::config(Vec::new());
