@@ -70,6 +70,8 @@ pub struct Config {
     pub timeouts: ServerTimeouts,
     /// Bounds of the process and of each connection.
     pub limits: Limits,
+    /// Where the counts of the process are read; `None` = nowhere, the default.
+    pub metrics: Option<SocketAddr>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which log lines there are: `error`, `warn`, `info`, `debug` or `trace`.
