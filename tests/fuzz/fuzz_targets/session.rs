@@ -141,6 +141,7 @@ impl Choice {
             injects: false,
             hold: (self.policy & 16 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),
             heartbeat: beats.then_some(Duration::from_secs(15)),
+            heartbeat_form: HeartbeatForm::Comment,
             first_event: Some(Duration::from_secs(600)),
             first_content: Some(Duration::from_secs(900)),
             event_gap: Some(Duration::from_secs(300)),
