@@ -1,7 +1,7 @@
 //! Counts and times of the whole process, and where a monitoring system reads them.
 //!
 //! Counted where the access line is written, so that both tell the same; nothing is counted per event, and nothing
-//! of a request is in a label but the name of its route. [`serve`] answers `GET /metrics` in the text format of
+//! of a request is in a label but the name of its route. `serve` answers `GET /metrics` in the text format of
 //! [OpenMetrics 1.0](https://prometheus.io/docs/specs/om/open_metrics_spec/), on a listener of its own: no route can
 //! hide it, or show it to clients. Beside the path: [`crate::log`] counts, [`crate::server`] serves.
 

@@ -25,6 +25,8 @@ mod dialects;
 mod shapes;
 // What clients are written: lines, one answer put together, whole answers taken apart, and who gets which.
 mod bridges;
+// What each kind of client gets: profiles, forms of heartbeats, errors inside a stream.
+mod profiles;
 // What is no stream: byte for byte, in constant memory, at the pace of the slower side.
 mod passthrough;
 // Heads both ways: hop-by-hop fields, who is told what, routes and paths.

@@ -20,7 +20,6 @@ pub static JSON: Bridge = Bridge {
     name: "json",
     doc: "one whole answer in JSON, as the dialect has it for requests without a stream (openai-chat, anthropic, ollama)",
     media_types: &["application/json"],
-    heartbeat: None,
     encoder: |dialect| Gathered::new(dialect).map(Box::new).map(Encoder::Json),
     manual: Manual {
         event: "a part of the answer, which is written when the stream is over, with its `Content-Length`. Comments, pings and events of no dialect are dropped",

@@ -26,8 +26,6 @@ pub struct Bridge {
     pub doc: &'static str,
     /// Media types by which a client asks for it, lower case; the first is what it is sent as.
     pub media_types: &'static [&'static str],
-    /// What is written in silence.
-    pub heartbeat: Option<&'static str>,
     /// Writes one stream; `None` in a dialect that has no such form.
     pub encoder: fn(Option<&'static Dialect>) -> Option<Encoder>,
     /// What the manual says of it.

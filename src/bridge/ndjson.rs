@@ -6,7 +6,7 @@
 //! `[DONE]`. Names, ids and retry times have no place; only `error` is kept, as a key, since nothing else would tell such
 //! an event from content.
 //!
-//! No heartbeats. A blank line stops the clients of Ollama (its Python package parses every line that there is, its Node
+//! No heartbeats, but those in the words of a dialect (`heartbeat_form = "delta"`). A blank line stops the clients of Ollama (its Python package parses every line that there is, its Node
 //! package warns of each that it cannot parse; seen 2026-11), and white space without a line end stops those that parse
 //! chunk by chunk.
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{Bridge, Encoder, Manual};
 use crate::codec::{DONE, Event, json};
-use crate::dialect::{is_blank, pointer};
+use crate::dialect::{Told, is_blank, pointer};
 
 /// `application/x-ndjson`, under the names that clients know.
 pub static NDJSON: Bridge = Bridge {
@@ -27,13 +27,15 @@ pub static NDJSON: Bridge = Bridge {
         "application/x-jsonlines",
         "application/jsonlines",
     ],
-    heartbeat: None,
     encoder: |_| Some(Encoder::Ndjson),
     manual: Manual {
         event: "a line: its data if that is an object, an array or a string, else its data as a string. No line for comments, empty data and `[DONE]`. Names, ids and retry times are dropped; an event `error` is an object with the key `error`",
         breaks: "a last line with the error as the dialect says it: `{\"error\":\"…\"}` for Ollama, `{\"error\":{…}}` for most",
     },
 };
+
+/// How a failure is told: the error of the dialect, in a line.
+pub const TOLD: Told = Told { before: "", after: "\n" };
 
 /// Writes one event. `false`: it is no line.
 pub fn event(event: &Event<'_>, out: &mut Vec<u8>) -> bool {

@@ -15,13 +15,15 @@ pub static SSE: Bridge = Bridge {
     name: "sse",
     doc: "canonical Server-Sent Events: one event per chunk, LF, one space, data last",
     media_types: &["text/event-stream"],
-    heartbeat: Some(":\n"),
     encoder: |_| Some(Encoder::Sse),
     manual: Manual {
         event: "an event, with its name, id, retry time and unknown fields",
         breaks: "an error event as the dialect has it, or, where it has none, cut",
     },
 };
+
+/// What is written when nothing else was for a while.
+pub const HEARTBEAT: &[u8] = b":\n";
 
 /// Writes one event.
 pub fn event(event: &Event<'_>, out: &mut Vec<u8>) {
@@ -51,6 +53,12 @@ pub fn event(event: &Event<'_>, out: &mut Vec<u8>) {
 pub fn comment(text: &[u8], out: &mut Vec<u8>) {
     out.push(b':');
     out.extend_from_slice(text);
+    out.push(b'\n');
+}
+
+/// Writes a comment in a block of its own. Most libraries do not bear it: to some it is an empty message.
+pub fn comment_block(text: &[u8], out: &mut Vec<u8>) {
+    comment(text, out);
     out.push(b'\n');
 }
 

@@ -9,8 +9,10 @@ pub mod example;
 mod file;
 mod forms;
 mod mistake;
+mod profiles;
 mod resolve;
 mod secret;
+mod switches;
 pub mod table;
 mod tls;
 pub mod units;
@@ -24,6 +26,7 @@ use http::uri::{Authority, PathAndQuery};
 
 pub use file::File;
 pub use mistake::{Mistake, Mistakes, Source};
+pub use profiles::{Errors, Profile, Profiles};
 pub use resolve::read;
 pub use secret::Secret;
 
@@ -33,7 +36,7 @@ use crate::codec::repair::Repairs;
 use crate::dialect::Dialect;
 use crate::format::Format;
 use crate::shape;
-use crate::stream::Hold;
+use crate::stream::{HeartbeatForm, Hold};
 
 /// Reads and resolves a configuration file.
 ///
@@ -187,8 +190,8 @@ pub struct Route {
     pub client_auth: ClientAuth,
     /// Whether the client's own credentials are removed: default `true` exactly where `injectors` is not empty.
     pub strip_client_credentials: bool,
-    /// How responses are turned into streams.
-    pub stream: StreamSettings,
+    /// How responses are turned into streams, for each profile that a request may choose.
+    pub profiles: Profiles,
     /// Timeouts of a request on this route.
     pub timeouts: RouteTimeouts,
     /// Largest request body in bytes; a longer one is 413. Default 64 MiB.
@@ -224,7 +227,7 @@ pub enum ClientAuth {
     Key(Secret),
 }
 
-/// How responses on a route are turned into streams.
+/// How responses on a route are turned into streams, for clients of one profile.
 #[derive(Debug, Clone)]
 pub struct StreamSettings {
     /// What the upstream sends.
@@ -254,6 +257,10 @@ pub struct StreamSettings {
     pub bridge_query: Option<String>,
     /// Whether a whole answer in place of the stream that was asked for becomes one. Default no.
     pub fake_stream: bool,
+    /// What it looks like, and comments with it. Default: a comment line.
+    pub heartbeat_form: HeartbeatForm,
+    /// How a client is told that there is no stream. Default: by a status.
+    pub errors: Errors,
     /// Longest event in bytes; past it the stream ends with an error. Default 64 MiB.
     pub max_event_bytes: usize,
 }

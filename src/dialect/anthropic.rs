@@ -6,7 +6,8 @@
 use crate::codec::Event;
 
 use super::{
-    Dialect, Finishes, Manual, Place, Places, Sign, Told, by_name_or_type, common_error, object, pointer,
+    Beat, Dialect, Finishes, Manual, Place, Places, Sign, Told, by_name_or_type, common_error, object,
+    pointer,
 };
 
 /// Ends with a `stop_reason`, then `message_stop`; an `error` event ends it too.
@@ -40,7 +41,8 @@ pub static ANTHROPIC: Dialect = Dialect {
     },
     error: common_error,
     told: Some(Told::NAMED),
-    heartbeat: None,
+    // The reference has any number of them in a stream ("Ping events", seen 2026-11).
+    heartbeat: Some(Beat { name: Some("ping"), repeated: &[], members: r#""type":"ping""#, instead: None }),
     manual: Manual {
         first: "`message_start`, or `ping`; as the name or as the `type` of the data",
         ends: "a `stop_reason`, or `message_stop`",

@@ -14,7 +14,7 @@ use crate::codec::Event;
 use crate::stream::Failure;
 
 use super::{
-    Dialect, Finishes, Manual, Place, Places, Sign, Told, begins_with_key, has, holds, no_kind, object,
+    Beat, Dialect, Finishes, Manual, Place, Places, Sign, Told, begins_with_key, has, holds, no_kind, object,
     pointer, value_of,
 };
 
@@ -56,7 +56,7 @@ pub static GEMINI: Dialect = Dialect {
     },
     error,
     told: Some(Told { before: "", after: "\n" }),
-    heartbeat: Some("data: {}\n\n"),
+    heartbeat: Some(Beat { name: None, repeated: &[], members: "", instead: Some("data: {}\n\n") }),
     manual: Manual {
         first: "`candidates`, `promptFeedback` or `usageMetadata` in the data",
         ends: "a `finishReason`, or a `blockReason` of the prompt; the end itself, if the first event has no `usageMetadata` and the route does not set the dialect",

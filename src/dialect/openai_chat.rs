@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 use crate::codec::{Event, is_done};
 
 use super::{
-    Dialect, Finishes, Manual, Place, Places, Sign, Told, begins_with_key, common_error, has, no_kind,
+    Beat, Dialect, Finishes, Manual, Place, Places, Sign, Told, begins_with_key, common_error, has, no_kind,
     object, pointer, value_of,
 };
 
@@ -43,7 +43,12 @@ pub static OPENAI_CHAT: Dialect = Dialect {
     },
     error: common_error,
     told: Some(Told::NAMED),
-    heartbeat: None,
+    heartbeat: Some(Beat {
+        name: None,
+        repeated: &["id", "object", "created", "model"],
+        members: r#""choices":[{"index":0,"delta":{},"finish_reason":null}]"#,
+        instead: None,
+    }),
     manual: Manual {
         first: "`choices` in the data",
         ends: "a `finish_reason`, or `[DONE]`",

@@ -106,7 +106,16 @@ fn is_ours(name: &HeaderName) -> bool {
     is_hop_by_hop(name)
         || text.starts_with("x-forwarded-")
         || text.starts_with("x-accel-")
-        || matches!(text, "content-length" | "forwarded" | "host" | "via" | "x-real-ip" | "x-request-id")
+        || matches!(
+            text,
+            "content-length"
+                | "forwarded"
+                | "host"
+                | "tidegate-profile"
+                | "via"
+                | "x-real-ip"
+                | "x-request-id"
+        )
 }
 
 /// Removes `X-Accel-*`: of a request, since only a server in front of tidegate may steer nginx; of a response, since an
@@ -268,6 +277,9 @@ static RESPONSE_VIA: [HeaderValue; 3] = [
     HeaderValue::from_static("1.1 tidegate"),
     HeaderValue::from_static("2 tidegate"),
 ];
+
+/// By which a request names its profile, where its route allows that; for tidegate alone.
+pub(super) const TIDEGATE_PROFILE: HeaderName = HeaderName::from_static("tidegate-profile");
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -86,12 +86,24 @@ impl Ask {
     /// Whether the client wants a stream and can be promised events before there is a response: it accepts them, the route
     /// says that it gets them, or the API is one that streams nothing else.
     pub(super) fn can_be_promised_events(&self, settings: &StreamSettings, body: Option<bool>) -> bool {
+        self.gets_events(settings, body, self.dialect.is_some_and(Dialect::streams_events))
+    }
+
+    /// Whether the client wants a stream and can be told inside one that there is none: the same, and also where nothing is
+    /// known of the API; but not where its streams tell no errors.
+    pub(super) fn can_be_told_in_events(&self, settings: &StreamSettings, body: Option<bool>) -> bool {
+        let tells = self.dialect.is_none_or(|dialect| dialect.told.is_some());
+        tells && self.gets_events(settings, body, self.dialect.is_none_or(Dialect::streams_events))
+    }
+
+    /// `usual`: whether those get events who say nothing of formats.
+    fn gets_events(&self, settings: &StreamSettings, body: Option<bool>, usual: bool) -> bool {
         let may = !self.head_only && !matches!(settings.format, FormatSetting::Off);
         let gets_events = match self.bridge.or(settings.bridge) {
             Some(bridge) => *bridge == SSE,
             None if self.accept == Accept::Events => true,
             None if matches!(self.accept, Accept::Lines | Accept::Format) => false,
-            None => settings.intent == Some(true) || self.dialect.is_some_and(Dialect::streams_events),
+            None => settings.intent == Some(true) || usual,
         };
         may && gets_events && self.intent(settings, body) == Some(true)
     }
@@ -251,9 +263,10 @@ mod tests {
     use super::*;
     use crate::bridge;
     use crate::codec::repair::Repair;
-    use crate::config::RepairSetting;
+    use crate::config::{Errors, RepairSetting};
     use crate::dialect::OPENAI_CHAT;
     use crate::format::{AWS_EVENTSTREAM, NDJSON, SSE};
+    use crate::stream::HeartbeatForm;
 
     fn settings() -> StreamSettings {
         StreamSettings {
@@ -265,6 +278,8 @@ mod tests {
             hold: None,
             early_head: None,
             heartbeat: None,
+            heartbeat_form: HeartbeatForm::Comment,
+            errors: Errors::Status,
             max_event_bytes: 1 << 20,
             literal_space: false,
             shapes: None,

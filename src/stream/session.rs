@@ -57,7 +57,7 @@ pub struct Session {
 #[derive(Debug)]
 enum State {
     Waiting(early::Waiting),
-    /// A response that can only be told of, in a stream that was opened before it.
+    /// A response that can only be told of, in a stream.
     Telling(early::Telling),
     Sniffing {
         gate: Gate,
@@ -89,11 +89,12 @@ impl Session {
         let mut writer = Writer::new(&plan, now);
         let until_the_end = writer.gathers().then_some(Hold { until: Until::End, within: Duration::ZERO });
         let hold = until_the_end.or(plan.hold);
-        let hold = hold.filter(|_| !matches!(plan.mode, Mode::PassThrough | Mode::Await));
+        let hold = hold.filter(|_| matches!(plan.mode, Mode::Reframe(_) | Mode::Sniff(..)));
         writer.first = hold.map(First::new);
         let state = match plan.mode {
             Mode::Await => State::Waiting(early::Waiting::default()),
             Mode::PassThrough => State::Passing,
+            Mode::Tell(status) => State::Telling(early::Telling::new(status)),
             Mode::Reframe(format) => reframing(format, options, plan.charset),
             Mode::Sniff(label, wanted) => {
                 let gate = Gate::new(label, wanted, Plain::of(writer.watch.dialect()));
@@ -388,7 +389,7 @@ impl Session {
 
     /// Whether heartbeats may be written: there is no place for them before a head.
     fn beats(&self) -> bool {
-        self.held.is_none() && self.is_reframed() && self.writer.bridge().heartbeat.is_some()
+        self.held.is_none() && self.is_reframed() && self.writer.beats()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::shape::Shapes;
 
 use super::hold::First;
 use super::watch::Watch;
-use super::{Failure, Out, Plan, Stats};
+use super::{Failure, HeartbeatForm, Out, Plan, Stats, told};
 
 /// What is written, and what was.
 #[derive(Debug)]
@@ -27,18 +27,25 @@ pub(super) struct Writer {
     shapes: Option<Box<Shapes>>,
     /// In what form it is written.
     encoder: Encoder,
+    form: HeartbeatForm,
 }
 
 impl Writer {
     pub(super) fn new(plan: &Plan, now: Instant) -> Self {
+        let form = plan.heartbeat_form;
+        let mut watch = Watch::new(plan.dialect, plan.is_set, plan.known_ai);
+        if form == HeartbeatForm::Delta {
+            watch.keep_heartbeat();
+        }
         Writer {
-            watch: Watch::new(plan.dialect, plan.is_set, plan.known_ai),
+            watch,
             stats: Stats::default(),
             repairs: plan.repairs,
             done: false,
             last_write: now,
             first: None,
             shapes: plan.shapes.as_deref().and_then(Shapes::new),
+            form,
             encoder: (plan.bridge.encoder)(plan.dialect).unwrap_or(Encoder::Sse),
         }
     }
@@ -53,18 +60,19 @@ impl Writer {
         matches!(self.encoder, Encoder::Json(_))
     }
 
+    /// Whether silence is filled: lines have nothing that says nothing, but in the words of a dialect.
+    pub(super) fn beats(&self) -> bool {
+        match self.encoder {
+            Encoder::Sse => true,
+            Encoder::Ndjson => self.watch.heartbeat().is_some(),
+            Encoder::Json(_) => false,
+        }
+    }
+
     pub(super) fn item(&mut self, item: Item<'_>, now: Instant, out: &mut Out) {
         match item {
             Item::Comment(text) => self.comment(text, now, out),
             Item::Event(event) => self.event(event, now, out),
-        }
-    }
-
-    /// Only Server-Sent Events have them.
-    fn comment(&mut self, text: &[u8], now: Instant, out: &mut Out) {
-        if let Encoder::Sse = self.encoder {
-            sse::comment(text, &mut out.bytes);
-            self.wrote(now, out);
         }
     }
 
@@ -101,6 +109,59 @@ impl Writer {
         } else {
             self.write(&event, now, out);
         }
+    }
+
+    /// A comment of the upstream's; only Server-Sent Events have them.
+    fn comment(&mut self, text: &[u8], now: Instant, out: &mut Out) {
+        match (&self.encoder, self.form) {
+            (Encoder::Ndjson | Encoder::Json(_), _) => return,
+            (_, HeartbeatForm::Comment) => sse::comment(text, &mut out.bytes),
+            (_, HeartbeatForm::Block) => sse::comment_block(text, &mut out.bytes),
+            (_, HeartbeatForm::Delta | HeartbeatForm::Off) => return,
+        }
+        self.wrote(now, out);
+    }
+
+    /// Something that says nothing, since nothing was written for a while.
+    pub(super) fn beat(&mut self, now: Instant, out: &mut Out) {
+        let (from, events) = (out.bytes.len(), self.stats.events);
+        if let Some((name, line)) = self.watch.heartbeat() {
+            let line = line.to_vec();
+            let name = name.map(str::as_bytes);
+            let event = Event { name, data: Data::Line(&line), closed: true, ..Event::default() };
+            let dialect = self.watch.dialect();
+            if self.shapes.is_some() {
+                self.reshape(now, out, |shapes, write| shapes.event(&event, dialect, now, write));
+            } else {
+                self.write(&event, now, out);
+            }
+            self.stats.events = events;
+        }
+        // Shapes may have left it out; then it is due again later.
+        self.last_write = now;
+        if out.bytes.len() == from && matches!(self.encoder, Encoder::Sse) {
+            match self.watch.dialect().and_then(Dialect::in_place_of_a_comment) {
+                Some(event) => out.bytes.extend_from_slice(event.as_bytes()),
+                None if self.form == HeartbeatForm::Block => sse::comment_block(b"", &mut out.bytes),
+                None => out.bytes.extend_from_slice(sse::HEARTBEAT),
+            }
+            self.wrote(now, out);
+        }
+    }
+
+    /// Tells the client of a failure, as its dialect does; `false` where that tells none in a stream.
+    pub(super) fn tell(&mut self, failure: &Failure, now: Instant, out: &mut Out) -> bool {
+        let dialect = self.watch.dialect().and_then(|dialect| dialect.told.map(|told| (dialect, told)));
+        let Some((dialect, told)) = dialect else { return false };
+        let own = self.shapes.as_ref().map(|shapes| shapes.own()).unwrap_or_default();
+        let told = match self.encoder {
+            Encoder::Sse => told,
+            Encoder::Ndjson => ndjson::TOLD,
+            Encoder::Json(_) => return false,
+        };
+        out.bytes.extend_from_slice(&told::event(dialect, told, failure, &own, None));
+        self.wrote(now, out);
+        true
     }
 
     fn write(&mut self, event: &Event<'_>, now: Instant, out: &mut Out) {
@@ -162,37 +223,13 @@ impl Writer {
     /// # Errors
     /// The answer cannot be put together.
     pub(super) fn finish(&mut self, now: Instant, out: &mut Out) -> Result<(), Failure> {
-        self.reshape(now, out, |shapes, write| shapes.finish(now, write));
+        let dialect = self.watch.dialect();
+        self.reshape(now, out, |shapes, write| shapes.finish(dialect, now, write));
         if let Encoder::Json(gathered) = &mut self.encoder {
             gathered.finish(self.watch.is_over(), &mut out.bytes)?;
             self.wrote(now, out);
         }
         Ok(())
-    }
-
-    /// Tells the client of a failure inside the stream. `false`: its dialect has no way to.
-    pub(super) fn tell(&mut self, failure: &Failure, now: Instant, out: &mut Out) -> bool {
-        let dialect = self.watch.dialect();
-        let told = match self.encoder {
-            Encoder::Sse => dialect.and_then(|dialect| dialect.told(failure)),
-            Encoder::Ndjson => {
-                let telling = dialect.filter(|dialect| dialect.told.is_some());
-                telling.map(|dialect| (dialect.error)(failure) + "\n")
-            }
-            Encoder::Json(_) => None,
-        };
-        let Some(told) = told else { return false };
-        out.bytes.extend_from_slice(told.as_bytes());
-        self.wrote(now, out);
-        true
-    }
-
-    /// Writes what shows that the stream lives.
-    pub(super) fn beat(&mut self, now: Instant, out: &mut Out) {
-        let Some(usual) = self.bridge().heartbeat else { return };
-        let own = self.watch.dialect().and_then(|dialect| dialect.heartbeat);
-        out.bytes.extend_from_slice(own.unwrap_or(usual).as_bytes());
-        self.wrote(now, out);
     }
 
     /// When shapes have something to hand out, or the stream is to be closed.

@@ -43,6 +43,12 @@ impl Session {
         {
             return self.refuse(failure, out);
         }
+        let failure = if self.early && self.writer.stats.events == 0 {
+            let status = failure.status();
+            failure.in_place_of(status)
+        } else {
+            failure
+        };
         let mut outcome = failure.outcome(self.phase());
         let end = match &self.state {
             State::Passing if !self.early => End::Abort,

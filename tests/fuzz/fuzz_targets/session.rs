@@ -12,7 +12,8 @@ use tidegate::dialect::{DIALECTS, Dialect, GEMINI};
 use tidegate::format::{AWS_EVENTSTREAM, FORMATS, Format, SSE, TEXT, TEXT_JSON};
 use tidegate::shape::{Encoding, Ending, Marker, Markers, Pick, Settings};
 use tidegate::stream::{
-    Budget, Cause, Commit, End, Failure, Hold, Label, Mode, Out, Outcome, Plan, Session, Until, Wanted,
+    Budget, Cause, Commit, End, Failure, HeartbeatForm, Hold, Label, Mode, Out, Outcome, Plan, Session, Until,
+    Wanted,
 };
 use tidegate_fuzz::{Owned, aws_message, cuts, events};
 
@@ -142,6 +143,7 @@ impl Choice {
             injects: false,
             hold: (self.policy & 16 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),
             heartbeat: beats.then_some(Duration::from_secs(15)),
+            heartbeat_form: HeartbeatForm::Comment,
             first_event: Some(Duration::from_secs(600)),
             first_content: Some(Duration::from_secs(900)),
             event_gap: Some(Duration::from_secs(300)),
