@@ -4,12 +4,14 @@
 // is missing is not run.
 //
 // No client may take a broken answer for a whole one. Those that cannot see errors by themselves:
+//   ollama, Python                      lines pass as they are, and the package does not look for the last one
 //   curl                                prints the error event like any other and ends with 0
 //   EventSource where "ends short"      a clean end without a finish is its sign to ask again: it does, with
 //                                       Last-Event-ID, and so gets the whole
 //   uni.connectEventSource, Android     tells neither a status nor an end: the program needs a timer of its own
 
 const TRUNCATED = "upstream_truncated";
+const SILENT = "SHORT without an error";
 
 // Code that parses for itself, with `Error` as its class.
 const PARSER = {
@@ -27,8 +29,8 @@ const PARSER = {
 const EVENT_SOURCE = {
   whole: "whole",
   "ends short": "whole, 2 requests",
-  breaks: `error ${TRUNCATED}`,
-  "error event": "error overloaded",
+  breaks: `Error ${TRUNCATED}`,
+  "error event": "Error overloaded",
   429: "closed",
   500: "closed",
   "HTML page": "closed",
@@ -83,6 +85,18 @@ export const EXPECTED = {
     "HTML page": "ResponseError 502",
     leaves: "left",
   },
+  "ollama, Python": {
+    whole: "whole",
+    "ends short": SILENT,
+    breaks: "RemoteProtocolError",
+    // It reads on behind the last line, and so finds the end missing.
+    "no last chunk": "RemoteProtocolError",
+    "error event": "ResponseError -1",
+    429: "ResponseError 429",
+    500: "ResponseError 500",
+    "HTML page": "ResponseError 502",
+    leaves: "left",
+  },
   "httpx-sse, Python": {
     whole: "whole",
     "ends short": `RuntimeError ${TRUNCATED}`,
@@ -110,6 +124,7 @@ export const EXPECTED = {
     "ends short": "whole, 2 requests",
     breaks: "whole, 2 requests",
   },
+  "EventSourcePolyfill, Chromium": EVENT_SOURCE,
   "eventsource, Node": EVENT_SOURCE,
   "fetch reader, Chromium": PARSER,
   "fetch reader, Chromium, HTTP/2": PARSER,
@@ -119,6 +134,13 @@ export const EXPECTED = {
   "wx.request, uni.request (emulated)": PARSER,
   // It sees nothing before the end, so there is nothing that could make it leave.
   "wx.request that reports at the end (emulated)": { ...PARSER, leaves: undefined },
+  "wx.request, new decoder per read (emulated)": {
+    ...PARSER,
+    // It knows no statuses.
+    429: undefined,
+    500: undefined,
+    "HTML page": undefined,
+  },
   "uni.connectEventSource, Android (emulated)": {
     ...EVENT_SOURCE,
     "ends short": "no callback",
@@ -137,8 +159,6 @@ export const EXPECTED = {
 
 // The same packages in front of the upstream itself: here a broken answer may look whole.
 export const DIRECT = ", without tidegate";
-
-const SILENT = "SHORT without an error";
 
 Object.assign(EXPECTED, {
   [`openai, Node${DIRECT}`]: { "ends short": SILENT, breaks: "TypeError", "HTML page": SILENT },

@@ -4,7 +4,8 @@ import { parseArgs } from "node:util";
 
 import { DIRECT, EXPECTED, expected } from "./expected.mjs";
 import { check } from "./harness/docs.mjs";
-import { print, runAll } from "./harness/matrix.mjs";
+import { cells, rows } from "./harness/grid.mjs";
+import { cases, print, runAll } from "./harness/matrix.mjs";
 import { CLIENT_KEY, Tidegate } from "./harness/tidegate.mjs";
 import { Upstream } from "./harness/upstream.mjs";
 
@@ -45,6 +46,7 @@ async function main() {
       python: { type: "string" },
       chromium: { type: "string" },
       seed: { type: "string", default: String(Date.now() % 1_000_000) },
+      streams: { type: "string", default: "1000" },
       write: { type: "boolean", default: false },
     },
     allowPositionals: true,
@@ -56,12 +58,13 @@ async function main() {
   const upstream = new Upstream();
   await upstream.start(CLIENT_KEY);
   const tidegate = await Tidegate.start(options.binary, upstream.port);
-  const context = { tidegate, upstream, seed: Number(options.seed) };
+  const context = { tidegate, upstream, seed: Number(options.seed), streams: Number(options.streams) };
   const once = (name) =>
     Promise.all([...new Set(clients.map((client) => client[name]))].map((work) => work?.(options)));
   await once("start");
-  const results = await runAll(clients, expected, context);
-  let failures = print(clients, results);
+  const results = await runAll([...cases(clients, expected), ...cells(clients)], context);
+  const grid = rows(clients, results);
+  let failures = print(clients, results, grid);
   const extras = families
     .filter((family) => family.clients.some((client) => clients.includes(client)))
     .flatMap(({ extras = [] }) => extras);
@@ -76,7 +79,7 @@ async function main() {
 
   const left = code === 0 ? [] : [`tidegate ended with ${code}`];
   // A matrix of some clients, or of failures, is not one for the documentation.
-  const documents = check({ clients, results: filter || failures ? undefined : results, write: options.write });
+  const documents = check({ clients, results: filter || failures ? undefined : results, grid, write: options.write });
   const wrong = [...left, ...complaints, ...documents];
   wrong.forEach((line) => console.log(`FAILED ${line}`));
   console.log(

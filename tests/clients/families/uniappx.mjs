@@ -3,7 +3,8 @@
 
 import http from "node:http";
 
-import { load } from "./miniprogram.mjs";
+import { DIALECTS } from "../snippets/answer.js";
+import { load } from "./miniprogram/emulated.mjs";
 
 // Android tells neither errors nor ends; this long without a word is taken for never.
 const PATIENCE_MS = 5000;
@@ -43,9 +44,12 @@ function dispatch(platform, block, listeners) {
   }
 }
 
-const client = (name, platform, route) => ({
+const client = (name, platform, unfinished, route) => ({
   name: `uni.connectEventSource, ${name} (emulated)`,
   dialect: "generic",
+  speaksAll: true,
+  unfinished,
+  method: "GET",
   route,
   run: (call) =>
     new Promise((resolve, reject) => {
@@ -57,22 +61,29 @@ const client = (name, platform, route) => ({
       };
       const end = (settle, value) => {
         clearTimeout(timer);
-        source.close();
+        if (settle === reject) source.close();
         settle(value);
       };
-      const source = load(["uni-app-x.js"], { uni })({
-        url: `${call.base}/events`,
+      const source = load(["answer.js", "uni-app-x.js"], { uni })({
+        url: `${call.base}${call.path}`,
         key: call.key,
-        show(data) {
+        dialect: DIALECTS[call.dialect],
+        show(data, name) {
           alive();
-          call.show(data);
+          call.show(data, name);
         },
         done: () => end(resolve),
-        fail: (error) => end(reject, error.errCode === undefined ? { kind: "error", ...error } : { kind: "onError" }),
+        fail: (error) => end(reject, error.errCode === undefined ? error : { kind: "onError" }),
       });
       alive();
-      call.signal.addEventListener("abort", () => end(resolve));
+      call.signal.addEventListener("abort", () => {
+        source.close();
+        end(resolve);
+      });
     }),
 });
 
-export const clients = [client("Android", "android", "/stream"), client("iOS", "ios", "/quiet")];
+export const clients = [
+  client("Android", "android", "no callback", "/stream"),
+  client("iOS", "ios", "onError", "/quiet"),
+];

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { DIRECT } from "../expected.mjs";
+import { COLUMNS } from "./grid.mjs";
 
 const file = (name) => fileURLToPath(new URL(`../../../${name}`, import.meta.url));
 const here = (name) => readFileSync(new URL(`../${name}`, import.meta.url), "utf8");
@@ -56,12 +57,12 @@ function versions({ version }) {
     `${name} (Python)`,
     version,
   ]);
-  const named = python.filter(([name]) => /^(openai|anthropic|httpx-sse) /.test(name));
+  const named = python.filter(([name]) => /^(openai|anthropic|httpx-sse|ollama) /.test(name));
   return table(version, [...node, ...named]);
 }
 
 // The text with its generated parts as they should be. Without results the matrix stays.
-function generated(text, edition, clients, results) {
+function generated(text, edition, { clients, results, grid }) {
   const between = (text, name, content) =>
     text.replace(new RegExp(`(<!-- ${name} -->\n)[^]*?(<!-- /${name} -->)`), (_, begin, end) => begin + content + end);
   const withVersions = between(text, "versions", versions(edition));
@@ -69,9 +70,12 @@ function generated(text, edition, clients, results) {
     matrix: [(client) => !client.isDirect, GROUPS],
     direct: [(client) => client.isDirect, DIRECT_GROUPS],
   };
+  const withGrid = results
+    ? between(withVersions, "grid", table([edition.client, ...COLUMNS.map((name) => `\`${name}\``)], grid))
+    : withVersions;
   const whole = Object.entries(results ? tables : {}).reduce(
     (text, [name, [isIn, groups]]) => between(text, name, matrix(clients.filter(isIn), results, groups, edition)),
-    withVersions,
+    withGrid,
   );
   return whole.replace(
     /(<!-- snippet (\S+) -->\n```\w+\n)[^]*?(```)/g,
@@ -80,10 +84,10 @@ function generated(text, edition, clients, results) {
 }
 
 // What is wrong with the documents; with `write`, sets it right.
-export function check({ clients, results, write }) {
+export function check({ write, ...seen }) {
   return Object.entries(EDITIONS).flatMap(([name, edition]) => {
     const text = readFileSync(file(name), "utf8");
-    const wanted = generated(text, edition, clients, results);
+    const wanted = generated(text, edition, seen);
     if (text === wanted) return [];
     if (write) writeFileSync(file(name), wanted);
     return write
