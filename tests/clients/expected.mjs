@@ -56,6 +56,8 @@ const SDK = {
 export const EXPECTED = {
   "openai, Node": SDK,
   "openai, Python": SDK,
+  "openai, Node, Responses": { ...SDK, "error event": "object overloaded" },
+  "openai, Python, Responses": { ...SDK, "error event": "RuntimeError overloaded" },
   "@anthropic-ai/sdk, Node": { ...SDK, "error event": "APIError overloaded_error" },
   "anthropic, Python": {
     ...SDK,
@@ -73,6 +75,16 @@ export const EXPECTED = {
     "HTML page": "AI_APICallError 502 upstream_html",
     leaves: "left",
     "asks again": "whole, 2 requests",
+  },
+  "Vercel ai, UI messages": {
+    whole: "whole",
+    "ends short": "Error",
+    breaks: "Error",
+    "error event": "Error",
+    429: "Error",
+    500: "Error",
+    "HTML page": "Error",
+    leaves: "left",
   },
   "ollama, Node": {
     whole: "whole",

@@ -36,6 +36,7 @@ export const clients = [
     name: "wx.request that reports at the end (emulated)",
     dialect: "openai-chat",
     speaksAll: true,
+    hearsAtEnd: true,
     run: (call) => run(chat, call, { isChunked: false }),
   },
   {

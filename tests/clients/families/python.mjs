@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-import { ANTHROPIC_REQUEST, OLLAMA_REQUEST, OPENAI_REQUEST } from "../harness/requests.mjs";
+import { ANTHROPIC_REQUEST, OLLAMA_REQUEST, OPENAI_REQUEST, RESPONSES_REQUEST } from "../harness/requests.mjs";
 
 const WORKER = fileURLToPath(new URL("python_worker.py", import.meta.url));
 
@@ -49,7 +49,7 @@ function showAndReply(id, call, shown) {
 
 const send = (message) => worker.stdin.write(`${JSON.stringify(message)}\n`);
 
-const client = (name, module, dialect, request, more) => ({
+const client = (name, snippet, dialect, request, more) => ({
   name,
   dialect,
   ...more,
@@ -60,12 +60,13 @@ const client = (name, module, dialect, request, more) => ({
       const id = ++lastId;
       calls.set(id, { call, resolve, reject });
       const { base, path, dialect, key, maxRetries } = call;
-      send({ id, module, base, url: base + path, dialect, key, request, max_retries: maxRetries });
+      send({ id, snippet, base, url: base + path, dialect, key, request, max_retries: maxRetries });
     }),
 });
 
 export const clients = [
   client("openai, Python", "openai_chat", "openai-chat", OPENAI_REQUEST),
+  client("openai, Python, Responses", "openai_chat.respond", "openai-responses", RESPONSES_REQUEST),
   client("anthropic, Python", "anthropic_messages", "anthropic", ANTHROPIC_REQUEST),
   client("httpx-sse, Python", "httpx_sse_chat", "openai-chat", OPENAI_REQUEST, { speaksAll: true }),
   client("ollama, Python", "ollama_chat", "ollama", OLLAMA_REQUEST),

@@ -16,6 +16,7 @@ sys.dont_write_bytecode = True
 # At once and here: threads that import at the same time may lock each other out.
 NAMES = ("openai_chat", "anthropic_messages", "httpx_sse_chat", "ollama_chat")
 chats = {name: importlib.import_module(name).chat for name in NAMES}
+chats["openai_chat.respond"] = importlib.import_module("openai_chat").respond
 words = {}
 out = threading.Lock()
 
@@ -45,14 +46,14 @@ def describe(error):
     }
 
 
-def run(id, module, **given):
+def run(id, snippet, **given):
     def show(chunk, name=None):
         tell(id=id, chunk=plain(chunk), name=name)
         if not words[id].get(timeout=10):
             raise Leave(time.time() * 1000)
 
     try:
-        chat = chats[module]
+        chat = chats[snippet]
         wanted = inspect.signature(chat).parameters
         chat(**{name: value for name, value in given.items() if name in wanted}, show=show)
         tell(id=id)

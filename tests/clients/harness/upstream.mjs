@@ -72,7 +72,7 @@ export class Upstream {
     const dialect = Object.values(DIALECTS).find((dialect) => dialect.path === rest);
     if (!record || !dialect) return plain(socket, { status: 404, body: `no case ${request.target}` });
     record.requests.push(request);
-    const problem = this.#problem(request, record);
+    const problem = this.#problem(request, dialect, record);
     if (problem) {
       record.problems.push(problem);
       return plain(socket, { status: 401, body: problem });
@@ -82,13 +82,13 @@ export class Upstream {
     return play(socket, record, dialect, { cors, from: Number(lastEventId) });
   }
 
-  #problem(request, { isDirect, method }) {
+  #problem(request, dialect, { isDirect, method }) {
     const { headers } = request;
     const keys = [headers.authorization === `Bearer ${UPSTREAM_KEY}`, headers["x-api-key"] === UPSTREAM_KEY];
     if (isDirect ? !keys.includes(true) : keys.includes(false)) return `the upstream's keys are not there: ${keys}`;
     if (JSON.stringify([request.target, headers]).includes(this.clientKey)) return "the client's key came through";
     if (request.method !== method) return `${request.method} instead of ${method}`;
-    if (method === "POST" && JSON.parse(request.body).stream !== true) return "the body asks for no stream";
+    if (method === "POST" && !dialect.isBare && JSON.parse(request.body).stream !== true) return "the body asks for no stream";
     return undefined;
   }
 }

@@ -135,6 +135,7 @@ export const VENDORS = {
       sequence_number: 7,
       response: { id: "resp_1", object: "response", status: "failed", error: { code, message } },
     }),
+    refusal: (error) => ({ error }),
     whole: whole("completed"),
   },
   gemini: {
@@ -193,8 +194,11 @@ export const VENDORS = {
     ...stream,
     path: "/api/ui",
     headers: { "x-vercel-ai-ui-message-stream": "v1" },
+    // Its own client does not say that it wants a stream: the server is one of streams alone.
+    isBare: true,
     events: vercelUi(),
     error: plain({ type: "error", errorText: message }),
+    refusal: (error) => ({ error }),
     whole: withoutUsage(whole("stop")),
   },
 };

@@ -63,7 +63,10 @@ export function emulated({ seed, isChunked = true, reads = "glued and cut", agen
           pour(true);
           success({ statusCode: response.statusCode, data: arrayBuffer(Buffer.concat(held)) });
         });
-        response.on("error", (error) => fail({ errMsg: `request:fail ${error.message}` }));
+        response.on("error", (error) => {
+          pour(true);
+          fail({ errMsg: `request:fail ${error.message}` });
+        });
       });
       request.on("error", (error) => fail({ errMsg: `request:fail ${error.message}` }));
       request.end(body);

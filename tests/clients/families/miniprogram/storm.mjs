@@ -15,7 +15,7 @@ import { READS, chat, emulated } from "./emulated.mjs";
 const DIALECT = ENDS["openai-chat"];
 const { path } = DIALECTS["openai-chat"];
 const CONNECTIONS = 64;
-const STREAM_MS = 30_000;
+const STREAM_MS = 60_000;
 
 // What a program put together of one stream, to be compared with what the upstream said.
 class Heard {
