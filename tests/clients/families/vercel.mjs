@@ -23,6 +23,7 @@ export const clients = [
   {
     name: "Vercel ai, UI messages",
     dialect: "vercel-ui",
+    route: "/stream",
     run: (call) => chatUi(Object.assign(call, { url: call.base + call.path, messages: MESSAGES })),
   },
 ];
