@@ -23,7 +23,7 @@
 //! 6. **Flush.** One event is one chunk or DATA frame; all that is ready leaves in one write.
 //! 7. **Outcome.** However it ends, there is exactly one [`stream::Outcome`], and one [access line](log::Access).
 //!
-//! Beside the path stand [`config`], [`cli`], and [`demo`], which shows all of this against a messy upstream.
+//! Beside the path stand [`profile`], what kinds of clients there are and what each needs, [`config`], [`cli`], and [`demo`], which shows all of this against a messy upstream.
 //!
 //! A client that leaves drops its connection's task, and with it everything above: the upstream's socket is
 //! closed at once.
@@ -51,6 +51,8 @@ pub mod dialect;
 pub mod shape;
 
 pub mod bridge;
+
+pub mod profile;
 
 pub mod config;
 

@@ -64,8 +64,12 @@ pub struct Access {
     pub route: Option<usize>,
     /// Index into [`Config::upstreams`].
     pub upstream: Option<usize>,
+    /// Index into the route's profiles.
+    pub profile: Option<usize>,
     /// What the client was answered.
     pub status: Option<StatusCode>,
+    /// The status that it was told of inside a stream, in the place of that one.
+    pub told: Option<StatusCode>,
     /// The format of the upstream's stream.
     pub format: Option<&'static str>,
     /// What its media type said it was, if that is not so.
@@ -112,7 +116,9 @@ impl Access {
             id,
             route: None,
             upstream: None,
+            profile: None,
             status: None,
+            told: None,
             format: None,
             label: None,
             dialect: None,
@@ -169,6 +175,7 @@ impl Access {
         }
         let route = self.route.and_then(|index| self.config.routes.get(index));
         let upstream = self.upstream.and_then(|index| self.config.upstreams.get(index));
+        let profile = route.zip(self.profile).and_then(|(route, index)| route.profiles.choices.get(index));
         let repaired =
             (self.repaired.count > 0).then(|| self.repaired.kinds.names().collect::<Vec<_>>().join(","));
         tracing::info!(
@@ -176,11 +183,13 @@ impl Access {
             id = self.id,
             route = route.map(|route| route.name.as_str()),
             upstream = upstream.map(|upstream| upstream.name.as_str()),
+            profile = profile.map(|profile| profile.name.as_str()),
             client = %ClientAddress(&self.client),
             method = self.method.as_str(),
             path = self.path,
             version = ?self.version,
             status = self.status.map(|status| status.as_u16()),
+            told = self.told.map(|status| status.as_u16()),
             format = self.format,
             label = self.label,
             dialect = self.dialect,
@@ -273,11 +282,16 @@ pub const FIELDS: &[(&str, &str)] = &[
     ),
     ("route", "The name of the route."),
     ("upstream", "The name of the upstream."),
+    ("profile", "The profile of the client, named or found (`stream.profile`)."),
     ("client", "Address and port of the peer, or `unix`."),
     ("method", "The method; `-` if the head was not complete."),
     ("path", "The path that the client asked for, without its query."),
     ("version", "The HTTP version that the client speaks."),
     ("status", "The status that the client got."),
+    (
+        "told",
+        "The status that it would have got, where it was told of it inside a stream (`stream.errors`, `stream.early_head`).",
+    ),
     ("format", "The format of the upstream's stream, if tidegate read it."),
     ("dialect", "Its dialect, as far as the events confirmed it."),
     ("ttfb_ms", "From the request head to the upstream's response head, in milliseconds."),

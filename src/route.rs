@@ -182,8 +182,8 @@ pub(crate) mod fixture {
     use std::time::Duration;
 
     use crate::config::{
-        ClientAuth, Config, Endpoint, FormatSetting, HttpVersion, Limits, LogFormat, PathMatch, Rewrite,
-        Route, RouteTimeouts, ServerTimeouts, StreamSettings, Upstream,
+        ClientAuth, Config, Endpoint, FormatSetting, HttpVersion, Limits, LogFormat, PathMatch, Profile,
+        Profiles, Rewrite, Route, RouteTimeouts, ServerTimeouts, StreamSettings, Upstream,
     };
 
     pub(crate) fn config(routes: Vec<Route>) -> Config {
@@ -224,6 +224,24 @@ pub(crate) mod fixture {
         }
     }
 
+    pub(crate) fn stream() -> StreamSettings {
+        StreamSettings {
+            format: FormatSetting::Auto,
+            dialect: None,
+            intent: None,
+            hold: None,
+            early_head: None,
+            heartbeat: None,
+            heartbeat_form: crate::stream::HeartbeatForm::Comment,
+            errors: crate::config::Errors::Status,
+            transcode: true,
+            repair: crate::config::RepairSetting { auto: true, named: crate::codec::repair::Repairs::NONE },
+            max_event_bytes: 1,
+            literal_space: false,
+            shapes: None,
+        }
+    }
+
     pub(crate) fn route(path: PathMatch) -> Route {
         Route {
             name: format!("{path:?}"),
@@ -236,21 +254,10 @@ pub(crate) mod fixture {
             injectors: Vec::new(),
             client_auth: ClientAuth::None,
             strip_client_credentials: false,
-            stream: StreamSettings {
-                format: FormatSetting::Auto,
-                dialect: None,
-                intent: None,
-                hold: None,
-                early_head: None,
-                heartbeat: None,
-                transcode: true,
-                repair: crate::config::RepairSetting {
-                    auto: true,
-                    named: crate::codec::repair::Repairs::NONE,
-                },
-                max_event_bytes: 1,
-                literal_space: false,
-                shapes: None,
+            profiles: Profiles {
+                by_header: false,
+                detect: false,
+                choices: vec![Profile { name: "auto".to_owned(), stream: stream() }],
             },
             timeouts: RouteTimeouts {
                 response_head: None,

@@ -26,7 +26,7 @@ use tidegate::codec::repair::Repairs;
 use tidegate::config::{self, Config};
 use tidegate::format::{Format, NDJSON, SSE};
 use tidegate::server::{Server, Stopper};
-use tidegate::stream::{Budget, Mode, Out, Plan, Session};
+use tidegate::stream::{Budget, HeartbeatForm, Mode, Out, Plan, Session};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -73,6 +73,7 @@ fn session_allocations(format: &'static Format, inputs: &[&[u8]]) -> usize {
         injects: false,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
+        heartbeat_form: HeartbeatForm::Comment,
         first_event: None,
         first_content: None,
         event_gap: None,

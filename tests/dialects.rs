@@ -7,11 +7,13 @@ mod page;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use tidegate::config::StreamSettings;
 use tidegate::dialect::{DIALECTS, Dialect};
-use tidegate::stream::{Cause, End, Failure, Out, Session};
+use tidegate::profile::PROFILES;
+use tidegate::stream::{Cause, End, Failure, Out, Plan, Session};
 
 use crate::support::client::{Call, Request, Rest};
-use crate::support::session::{Ending, Said};
+use crate::support::session::{self, Ending, Said};
 use crate::support::sse;
 use crate::support::tidegate::Tidegate;
 use crate::support::upstream::{Exchange, Upstream};
@@ -65,6 +67,47 @@ fn faults(capture: &Capture, said: &Said, want: (&str, bool)) -> Vec<String> {
     }
     faults.extend(sse::faults(said.theirs().iter().map(Vec::as_slice)));
     faults
+}
+
+/// How a route treats clients of this profile.
+fn settings_for(profile: &str) -> StreamSettings {
+    let text = format!(
+        "upstream.a.url = 'http://127.0.0.1:1'\n[[route]]\nupstream = 'a'\nstream = {{ profile = '{profile}' }}"
+    );
+    let config = tidegate::config::parse(&text, "config.toml").expect("a configuration");
+    config.routes[0].stream(0).clone()
+}
+
+#[test]
+fn stream_of_every_dialect_stays_what_it_is_in_every_profile() {
+    let mut played = 0;
+    for profile in PROFILES {
+        let settings = settings_for(profile.name);
+        let shapes = settings.shapes.clone();
+        let (is_ascii, largest) =
+            shapes.as_deref().map_or((false, None), |shapes| (shapes.ascii, shapes.split));
+        for mut capture in capture::load() {
+            let plan =
+                Plan { shapes: shapes.clone(), heartbeat_form: settings.heartbeat_form, ..capture.plan() };
+            let said = session::said(plan, [capture.body.as_slice()]);
+            assert_eq!((said.outcome.as_str(), said.end), ("done", Some(End::Clean)), "{}", capture.name);
+            assert!(!is_ascii || said.body().is_ascii(), "{}", capture.name);
+            assert!(said.units.iter().all(|unit| largest.is_none_or(|largest| unit.len() <= largest)));
+            let is_json = |event: &sse::Event| serde_json::from_str::<serde_json::Value>(&event.data).is_ok();
+            let events = sse::parse(&said.body());
+            let (json, others): (Vec<_>, Vec<_>) = events.into_iter().partition(is_json);
+            // An end marker, and an id to resume at.
+            let is_known = |event: &sse::Event| matches!(event.data.as_str(), "[DONE]" | "");
+            assert!(others.iter().all(is_known), "{}: {others:?}", capture.name);
+            capture.events = json;
+            // Names tell what an event is in some dialects, and naive readers have none.
+            if profile.name != "naive" {
+                assert_eq!(capture.text(), capture.said, "{} for {}", capture.name, profile.name);
+            }
+            played += 1;
+        }
+    }
+    assert!(played >= 6 * 20, "{played}");
 }
 
 #[test]
@@ -169,12 +212,7 @@ fn the_first_content_is_the_first_text_and_not_a_comment_role_or_ping() {
 fn text_reasons_and_usage_stand_where_the_table_says() {
     let captures = capture::load();
     for capture in &captures {
-        let text: String = capture
-            .at(capture.dialect.places.text)
-            .iter()
-            .map(|value| serde_json::from_str::<String>(value).unwrap_or_default())
-            .collect();
-        assert_eq!(text, capture.said, "{}", capture.name);
+        assert_eq!(capture.text(), capture.said, "{}", capture.name);
     }
     for dialect in DIALECTS {
         for places in [dialect.places.finish, dialect.places.usage] {

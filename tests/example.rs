@@ -42,7 +42,7 @@ fn example_means_the_same_when_every_default_is_uncommented() {
         .collect();
     let defaults = table::KEYS.iter().filter(|key| {
         let is_line = !matches!(key.kind, table::Kind::Own(_)) && !key.section().is_empty();
-        is_line && matches!(key.presence, table::Presence::Default(_))
+        is_line && matches!(key.presence, table::Presence::Default(_) | table::Presence::Profile(_))
     });
     assert_eq!(uncommented, defaults.count());
     assert!(uncommented > 30, "{uncommented}");

@@ -23,6 +23,8 @@ mod formats;
 mod dialects;
 // What a route changes in events: end markers, cumulative text, size, pace.
 mod shapes;
+// What each kind of client gets: profiles, forms of heartbeats, errors inside a stream.
+mod profiles;
 // What is no stream: byte for byte, in constant memory, at the pace of the slower side.
 mod passthrough;
 // Heads both ways: hop-by-hop fields, who is told what, routes and paths.

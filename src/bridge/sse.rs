@@ -50,6 +50,12 @@ pub fn comment(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
+/// Writes a comment in a block of its own. Most libraries do not bear it: to some it is an empty message.
+pub fn comment_block(text: &[u8], out: &mut Vec<u8>) {
+    comment(text, out);
+    out.push(b'\n');
+}
+
 fn field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");

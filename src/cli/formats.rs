@@ -7,9 +7,10 @@ use crate::bridge::BRIDGES;
 use crate::codec::repair::{Auto, REPAIRS};
 use crate::dialect::DIALECTS;
 use crate::format::FORMATS;
+use crate::profile::PROFILES;
 use crate::shape::SHAPES;
 
-/// Every format, dialect, shape, bridge and injector with its line of explanation.
+/// Every format, dialect, shape, profile, bridge and injector with its line of explanation.
 pub fn formats() -> String {
     let mut out = String::new();
     let formats = FORMATS.iter().map(|format| (format.name, format.doc));
@@ -29,6 +30,8 @@ pub fn formats() -> String {
     list(&mut out, "dialects: what the events mean (stream.dialect)", dialects);
     let shapes = SHAPES.iter().map(|shape| (shape.name, shape.doc));
     list(&mut out, "shapes: what is changed in the events, in this order (keys in [stream])", shapes);
+    let profiles = PROFILES.iter().map(|profile| (profile.name, profile.doc));
+    list(&mut out, "profiles: kinds of clients, and what each needs (stream.profile)", profiles);
     let bridges = BRIDGES.iter().map(|bridge| (bridge.name, bridge.doc));
     list(&mut out, "bridges: what a client is sent", bridges);
     let injectors = INJECTORS.iter().map(|injector| (injector.name, injector.doc));
@@ -56,6 +59,7 @@ mod tests {
         let names = names.chain(REPAIRS.iter().map(|entry| (entry.name, entry.doc)));
         let names = names.chain(DIALECTS.iter().map(|entry| (entry.name, entry.doc)));
         let names = names.chain(SHAPES.iter().map(|entry| (entry.name, entry.doc)));
+        let names = names.chain(PROFILES.iter().map(|entry| (entry.name, entry.doc)));
         let names = names.chain(BRIDGES.iter().map(|entry| (entry.name, entry.doc)));
         let names = names.chain(INJECTORS.iter().map(|entry| (entry.name, entry.doc)));
         let mut count = 0;

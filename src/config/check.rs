@@ -50,7 +50,8 @@ fn section(
             // The keys of `[route.stream]` and `[route.timeouts]`: their defaults are in the top-level table.
             _ if key.section() != section => {}
             Presence::Default(_) => put(table, key, span.clone(), section, &shown, found),
-            Presence::Optional(_) => {}
+            // Profiles stand between what is written and the defaults.
+            Presence::Optional(_) | Presence::Profile(_) => {}
             Presence::Required(example) => {
                 if !meant.contains(&key.name()) {
                     found.add(
@@ -88,10 +89,13 @@ fn check(
                 }
             }
         }
-        (Kind::Named, DeValue::Table(named)) => {
+        (Kind::Named | Kind::Profiles(_), DeValue::Table(named)) => {
             let path = format!("{path}.*");
             for (name, item) in named.iter_mut() {
                 let (span, shown) = (item.span(), join(shown, name.get_ref()));
+                if let (Kind::Profiles(_), Err(what)) = (&key.kind, super::forms::profile(name.get_ref())) {
+                    found.add(name.span(), &shown, what);
+                }
                 if let DeValue::Table(inner) = item.get_mut() {
                     section(inner, span, &path, &shown, found);
                     continue;
@@ -101,7 +105,7 @@ fn check(
                 section(&mut inner, Source::NOWHERE, &path, &shown, found);
                 *item = Spanned::new(Source::NOWHERE, DeValue::Table(inner));
             }
-            if named.is_empty() {
+            if named.is_empty() && matches!(key.kind, Kind::Named) {
                 found.add(span, shown, format_args!("is empty ({})", how_to_write(key, key.sample())));
             }
         }

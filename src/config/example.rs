@@ -5,6 +5,7 @@
 //! file is compared with [`text`] by a test, so it is never edited by hand.
 
 use super::table::{self, KEYS, Key, Kind, Presence};
+use crate::profile::AUTO;
 
 /// The whole file.
 pub fn text() -> String {
@@ -25,12 +26,21 @@ impl Example {
         self.prose("", &join(key.meaning, key.edges));
         let (path, header) = match key.kind {
             Kind::Named => (format!("{}.*", key.path), format!("[{}.ollama]", key.path)),
+            Kind::Profiles(_) => return self.profile(key),
             _ => (key.path.to_owned(), table::written(key.path)),
         };
         self.0.push_str(&header);
         self.0.push('\n');
         for key in table::keys_of(&path) {
             self.key(key);
+        }
+    }
+
+    /// The profile that the others stand on, which has the defaults of its keys.
+    fn profile(&mut self, key: &Key) {
+        self.line(&format!("[{}.{}]", key.path, AUTO.name));
+        for key in table::keys_of(&format!("{}.*", key.path)) {
+            self.line(&format!("#{} = {}", key.name(), key.sample()));
         }
     }
 
@@ -48,6 +58,10 @@ impl Example {
                 let about = format!("{} [{}]", join(key.meaning, key.edges), key.kind.describe());
                 format!("{name}: {about}\nExample: {name} = {example}")
             }
+            Presence::Profile(usual) => {
+                let about = format!("{} [{}]", join(key.meaning, key.edges), key.kind.describe());
+                format!("{name}: {about}\nBy the profile; without one: {name} = {usual}")
+            }
         };
         self.prose("", &about);
         for key in table::keys_of(key.path).into_iter().filter(|below| below.path.starts_with(key.path)) {
@@ -57,7 +71,7 @@ impl Example {
             Presence::Default(_) if matches!(key.kind, Kind::Own(_)) => {}
             Presence::Default(_) => self.line(&format!("#{name} = {sample}")),
             Presence::Required(_) => self.line(&format!("{name} = {sample}")),
-            Presence::Optional(_) => {}
+            Presence::Optional(_) | Presence::Profile(_) => {}
         }
     }
 

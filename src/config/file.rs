@@ -14,6 +14,7 @@ use toml::de::DeTable;
 
 use super::forms::{self, Content};
 use super::mistake::{Collector, Mistakes, Source};
+use super::switches::Switches;
 use super::units::{CountOrAuto, Size, Time, TimeOrOff};
 use super::{LogFormat, PathMatch, Secret, check};
 
@@ -23,6 +24,8 @@ pub struct File {
     pub(super) listener: Vec<Listener>,
     pub(super) upstream: BTreeMap<String, Upstream>,
     pub(super) route: Vec<Spanned<Route>>,
+    /// Those of the operator; once the document is resolved, what is to be shown of all that requests may choose.
+    pub(super) profile: BTreeMap<String, Switches>,
     pub(super) stream: Stream,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
@@ -150,25 +153,15 @@ pub(super) struct Stream {
     pub(super) repair: Vec<String>,
     pub(super) dialect: String,
     pub(super) intent: Intent,
-    pub(super) commit: Commit,
-    pub(super) commit_within: Time,
-    pub(super) early_head: TimeOrOff,
-    pub(super) heartbeat: TimeOrOff,
     pub(super) max_event_bytes: Size,
     pub(super) data_space: DataSpace,
-    pub(super) done: Ending,
     pub(super) done_from: Vec<String>,
-    pub(super) done_to: String,
-    pub(super) done_close: String,
     pub(super) to_delta: String,
-    pub(super) merge: TimeOrOff,
-    pub(super) split: String,
-    pub(super) to_full: String,
-    pub(super) pick: String,
-    pub(super) pick_as: PickAs,
-    pub(super) ascii: bool,
-    pub(super) encode: Encoding,
-    pub(super) fields: Fields,
+    pub(super) profile: Spanned<String>,
+    pub(super) profile_header: bool,
+    /// Where nothing is written, a profile decides.
+    #[serde(flatten)]
+    pub(super) switches: Switches,
 }
 
 /// `stream.data_space`
@@ -180,10 +173,11 @@ pub(super) enum DataSpace {
 }
 
 /// `stream.done`
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Ending {
     Keep,
+    Auto,
     Ensure,
     Strip,
 }
@@ -197,7 +191,7 @@ pub(super) enum PickAs {
 }
 
 /// `stream.encode`
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Encoding {
     Off,
@@ -232,8 +226,27 @@ pub(super) enum Intent {
     Plain,
 }
 
+/// `stream.heartbeat_form`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum HeartbeatForm {
+    Comment,
+    Block,
+    Delta,
+    Off,
+}
+
+/// `stream.errors`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Errors {
+    Status,
+    InBand,
+    EventSource,
+}
+
 /// `stream.commit`
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Commit {
     Head,
@@ -322,7 +335,8 @@ impl File {
         Ok(file)
     }
 
-    /// The document as TOML: every key that has a value, secrets by reference.
+    /// The document as TOML: every key that has a value, secrets by reference. What a route leaves to profiles stands in
+    /// these.
     ///
     /// # Errors
     /// It cannot be written as TOML, which does not happen to a `File` that was read.

@@ -201,6 +201,15 @@ pub(super) fn something(text: &str) -> Result<(), String> {
     if text.is_empty() { Err("is empty".to_owned()) } else { Ok(()) }
 }
 
+/// The name of a profile: it may be the value of a field.
+pub(super) fn profile(text: &str) -> Result<(), String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return Ok(());
+    }
+    Err(format!("{text:?} is no name of a profile (write letters, digits, - and _)"))
+}
+
 /// The data of an event that marks an end, or `event:NAME`.
 pub(super) fn marker(text: &str) -> Result<(), String> {
     let inside = text.strip_prefix("event:").unwrap_or(text);

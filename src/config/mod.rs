@@ -11,6 +11,7 @@ mod forms;
 mod mistake;
 mod resolve;
 mod secret;
+mod switches;
 pub mod table;
 mod tls;
 pub mod units;
@@ -32,7 +33,7 @@ use crate::codec::repair::Repairs;
 use crate::dialect::Dialect;
 use crate::format::Format;
 use crate::shape;
-use crate::stream::Hold;
+use crate::stream::{HeartbeatForm, Hold};
 
 /// Reads and resolves a configuration file.
 ///
@@ -184,8 +185,8 @@ pub struct Route {
     pub client_auth: ClientAuth,
     /// Whether the client's own credentials are removed: default `true` exactly where `injectors` is not empty.
     pub strip_client_credentials: bool,
-    /// How responses are turned into streams.
-    pub stream: StreamSettings,
+    /// How responses are turned into streams, for each profile that a request may choose.
+    pub profiles: Profiles,
     /// Timeouts of a request on this route.
     pub timeouts: RouteTimeouts,
     /// Largest request body in bytes; a longer one is 413. Default 64 MiB.
@@ -221,7 +222,27 @@ pub enum ClientAuth {
     Key(Secret),
 }
 
-/// How responses on a route are turned into streams.
+/// The profiles that a request on a route may choose.
+#[derive(Debug, Clone)]
+pub struct Profiles {
+    /// Whether a request may name one itself (`Tidegate-Profile`). Default no.
+    pub by_header: bool,
+    /// Whether a request that names none is taken for what it shows to be. Default yes.
+    pub detect: bool,
+    /// At least one: where nothing chooses another, the first.
+    pub choices: Vec<Profile>,
+}
+
+/// One of them.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// Its name in the config and in the log.
+    pub name: String,
+    /// How responses to its clients are turned into streams.
+    pub stream: StreamSettings,
+}
+
+/// How responses on a route are turned into streams, for clients of one profile.
 #[derive(Debug, Clone)]
 pub struct StreamSettings {
     /// What the upstream sends.
@@ -245,6 +266,10 @@ pub struct StreamSettings {
     pub early_head: Option<Duration>,
     /// Silence after which a heartbeat is written; `None` = never. Default 15 s.
     pub heartbeat: Option<Duration>,
+    /// What it looks like, and comments with it. Default: a comment line.
+    pub heartbeat_form: HeartbeatForm,
+    /// How a client is told that there is no stream. Default: by a status.
+    pub errors: Errors,
     /// Longest event in bytes; past it the stream ends with an error. Default 64 MiB.
     pub max_event_bytes: usize,
 }
@@ -258,6 +283,17 @@ pub enum FormatSetting {
     Off,
     /// Always this one.
     Fixed(&'static Format),
+}
+
+/// How a client is told that there is no stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errors {
+    /// By a 4xx or 5xx.
+    Status,
+    /// By an error event in a stream of its own.
+    InBand,
+    /// By an error event where a native `EventSource` asks, else by a status.
+    EventSource,
 }
 
 /// Which repairs are made.
@@ -329,6 +365,13 @@ pub enum LogFormat {
     Logfmt,
     /// One JSON object per line.
     Json,
+}
+
+impl Route {
+    /// How responses are turned into streams for clients of this profile, an index into [`Profiles::choices`].
+    pub fn stream(&self, profile: usize) -> &StreamSettings {
+        &self.profiles.choices[profile].stream
+    }
 }
 
 impl Config {

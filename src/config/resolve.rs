@@ -5,6 +5,7 @@
 //! returned at the first; a part that could not be resolved is `None`, and a [`Config`] comes out only if
 //! there is none of these. Form and range of single values are checked before, by [`super::check`].
 
+mod profiles;
 mod route;
 mod shapes;
 
@@ -33,8 +34,11 @@ use super::{
 /// Every mistake that was found.
 pub fn read(source: &Source) -> Result<(File, Config), Mistakes> {
     let mut found = Collector::new(source);
-    let file = File::read(source, &mut found)?;
+    let mut file = File::read(source, &mut found)?;
     let config = resolve(&file, &mut found);
+    if let Some(shown) = config.as_ref().and_then(|config| profiles::shown(&file, &config.routes)) {
+        file.profile = shown;
+    }
     found.finish()?;
     match config {
         Some(config) => Ok((file, config)),

@@ -39,6 +39,8 @@ pub enum Presence {
     Required(&'static str),
     /// It has no value; an example.
     Optional(&'static str),
+    /// What the client's profile says; this value where it says nothing.
+    Profile(&'static str),
 }
 
 /// What a key takes.
@@ -52,6 +54,8 @@ pub enum Kind {
     Named,
     /// These keys of the top-level table of the same name, for one route alone. Defaults come from there.
     Own(&'static [&'static str]),
+    /// Tables with names of the user's choice, of these keys of `[stream]`: `[profile.NAME]`.
+    Profiles(&'static [&'static str]),
     /// Text in a form; the function says what is wrong and what to write.
     Text(&'static str, fn(&str) -> Result<(), String>),
     /// A list of such texts.
@@ -125,7 +129,10 @@ impl Key {
     /// Valid TOML for the value: the default, or an example.
     pub fn sample(&self) -> &'static str {
         match self.presence {
-            Presence::Default(text) | Presence::Required(text) | Presence::Optional(text) => text,
+            Presence::Default(text)
+            | Presence::Required(text)
+            | Presence::Optional(text)
+            | Presence::Profile(text) => text,
         }
     }
 }
@@ -137,7 +144,7 @@ impl Kind {
         match self {
             Kind::Table | Kind::Own(_) => "table".to_owned(),
             Kind::Tables => "list of tables".to_owned(),
-            Kind::Named => "tables with names".to_owned(),
+            Kind::Named | Kind::Profiles(_) => "tables with names".to_owned(),
             Kind::Text(form, _) => (*form).to_owned(),
             Kind::Texts(form, _) => format!("list of: {form}"),
             Kind::Word(words) => super::mistake::quoted(&words()).replace(", ", " | "),
@@ -151,8 +158,13 @@ impl Kind {
 
 /// The keys that may stand in a section, in the order of the table.
 pub fn keys_of(section: &str) -> Vec<&'static Key> {
+    let named = |top: &str, names: &[&str]| names.iter().filter_map(|name| find(top, name)).collect();
     let own = section.strip_prefix("route.").and_then(|top| match find("route", top)?.kind {
-        Kind::Own(names) => Some(names.iter().filter_map(|name| find(top, name)).collect()),
+        Kind::Own(names) => Some(named(top, names)),
+        _ => None,
+    });
+    let own = own.or_else(|| match find("", section.strip_suffix(".*")?)?.kind {
+        Kind::Profiles(names) => Some(named("stream", names)),
         _ => None,
     });
     own.unwrap_or_else(|| KEYS.iter().filter(|key| key.section() == section).collect())
@@ -200,7 +212,7 @@ const FILE: Kind = Kind::Text("path of a file", forms::something);
 const POINTER: Kind = Kind::Text("JSON pointer, or \"off\"", |text| forms::pointer(text).map(drop));
 const SECRET: Kind = Kind::Text("reference to a secret", |text| super::Secret::parse(text).map(drop));
 
-use Presence::{Default, Optional, Required};
+use Presence::{Default, Optional, Profile, Required};
 
 /// The table.
 pub static KEYS: &[Key] = &[
@@ -521,6 +533,8 @@ pub static KEYS: &[Key] = &[
             "commit_within",
             "early_head",
             "heartbeat",
+            "heartbeat_form",
+            "errors",
             "max_event_bytes",
             "data_space",
             "done",
@@ -536,6 +550,8 @@ pub static KEYS: &[Key] = &[
             "ascii",
             "encode",
             "fields",
+            "profile",
+            "profile_header",
         ]),
         Default("{}"),
         "Keys of [stream] for this route alone, such as { heartbeat = \"5s\" }.",
@@ -614,7 +630,7 @@ pub static KEYS: &[Key] = &[
     key(
         "stream.commit",
         Kind::Word(|| vec!["head", "first-event", "first-content"]),
-        Default(r#""head""#),
+        Profile(r#""head""#),
         "What must have come of a stream before the client is given the response head. While it is held, an error event \
          or an empty stream that came with status 200 becomes a true status: the 4xx or 5xx that the error names, else 502. \
          An error in JSON, a page or nothing in place of a stream, and labelled as what it is, becomes one always.",
@@ -627,7 +643,7 @@ pub static KEYS: &[Key] = &[
     key(
         "stream.commit_within",
         time("1ms", "24h"),
-        Default(r#""20s""#),
+        Profile(r#""20s""#),
         "How long commit may hold the head back, from the upstream's response head on.",
         "Then the head and what was held leave, and heartbeats begin.",
     )
@@ -636,7 +652,7 @@ pub static KEYS: &[Key] = &[
     key(
         "stream.early_head",
         time_or_off("1ms", "24h"),
-        Default(r#""off""#),
+        Profile(r#""off""#),
         "How long the upstream may take to answer before the client's stream is opened without it: status 200 and \
          heartbeats, for proxies in between that cut a silent request after 60 s or 100 s. For requests that want a stream \
          and are known to get events; never for others.",
@@ -650,12 +666,41 @@ pub static KEYS: &[Key] = &[
     key(
         "stream.heartbeat",
         time_or_off("1ms", "24h"),
-        Default(r#""15s""#),
+        Profile(r#""15s""#),
         "Silence after which a comment is sent to the client, so that nothing on the way gives the stream \
          up.",
         "\"off\" sends none. Bodies that pass get none.",
     )
-    .example(r#""5s""#),
+    .example(r#""5s""#)
+    .see(&["stream.heartbeat_form"]),
+    key(
+        "stream.heartbeat_form",
+        Kind::Word(|| vec!["comment", "block", "delta", "off"]),
+        Profile(r#""comment""#),
+        "What a heartbeat looks like. \"comment\" is a line `:` and no blank line, which every parser of the standard bears; \
+         \"block\" a blank line behind it; \"delta\" an event of the dialect that says nothing, once the dialect is known and \
+         until the answer is finished, and a comment before that and where a dialect has none; \"off\" is none.",
+        "Comments of the upstream's go the same way: as lines, as blocks, or with \"delta\" and \"off\" not at all. A \"block\" \
+         is an empty message to some libraries (fetch-event-source, openai-python behind an id): only for clients that drop \
+         a whole block that begins with a colon.",
+    )
+    .example(r#""delta""#)
+    .see(&["stream.heartbeat", "stream.profile"]),
+    key(
+        "stream.errors",
+        Kind::Word(|| vec!["status", "in-band", "event-source"]),
+        Profile(r#""status""#),
+        "How a client is told that there is no stream. \"status\" is a 4xx or 5xx with a body; \"in-band\" is 200 and a \
+         stream of one error event, which names the status, for clients that lose other answers; \"event-source\" is that \
+         for a browser's EventSource alone (GET, and `Accept: text/event-stream`), which can read nothing else.",
+        "Only where a stream was asked for and the client is known to get events; never for OPTIONS, HEAD, an upgrade or a \
+         dialect that tells no errors in streams (mcp). An EventSource is told when to ask again, too: after the upstream's \
+         Retry-After, else after a day. Of an upstream's error, 64 KiB are read for its words. The access line has the \
+         status that was told as `told`.",
+    )
+    .example(r#""in-band""#)
+    .see(&["stream.profile", "stream.early_head"])
+    .causes(&[Cause::UpstreamStatus]),
     key(
         "stream.max_event_bytes",
         Kind::Size { min: "64B", max: "1GiB" },
@@ -677,12 +722,13 @@ pub static KEYS: &[Key] = &[
     .example(r#""literal""#),
     key(
         "stream.done",
-        Kind::Word(|| vec!["keep", "ensure", "strip"]),
-        Default(r#""keep""#),
+        Kind::Word(|| vec!["keep", "auto", "ensure", "strip"]),
+        Profile(r#""keep""#),
         "What becomes of the end marker, the event that says in so many words that the answer is over. \"ensure\" adds one \
-         where an answer is complete without it, \"strip\" takes it out.",
+         where an answer is complete without it, \"auto\" does so where streams of the dialect end with one (openai-chat, \
+         vercel-ui), \"strip\" takes it out.",
         "Complete is what shows the end that its dialect has, or, in a dialect without one, what ends cleanly. None is added to \
-         a stream that broke or told an error.",
+         a stream that broke or told an error; but one that consists of an error alone (`errors`) has it.",
     )
     .example(r#""ensure""#)
     .see(&["stream.dialect"]),
@@ -697,7 +743,7 @@ pub static KEYS: &[Key] = &[
     key(
         "stream.done_to",
         Kind::Text("data of an event, or \"event:NAME\"", forms::marker),
-        Default(r#""[DONE]""#),
+        Profile(r#""[DONE]""#),
         "What clients are sent as the end marker.",
         "\"event:NAME\" is an event of that name, with the upstream's data or `[DONE]`.",
     )
@@ -705,7 +751,7 @@ pub static KEYS: &[Key] = &[
     key(
         "stream.done_close",
         Kind::Text("\"auto\", \"off\", or a time up to 1m", |text| forms::closing(text).map(drop)),
-        Default(r#""auto""#),
+        Profile(r#""auto""#),
         "How long after the end marker the stream is closed, if the upstream does not end it before. \"auto\" is 50 ms where \
          `done_from` or `done_to` is set, and \"off\" otherwise.",
         "What the upstream sends after that is not read; it is left.",
@@ -726,7 +772,7 @@ pub static KEYS: &[Key] = &[
     key(
         "stream.merge",
         time_or_off("1ms", "10s"),
-        Default(r#""off""#),
+        Profile(r#""off""#),
         "The least time between two events with text: what comes meanwhile is joined to one. The first leaves at once.",
         "Events that differ in more than their text are not joined, and nothing else is late. Where the text stands is known \
          by the dialect, or by `to_delta` or `to_full`.",
@@ -736,7 +782,7 @@ pub static KEYS: &[Key] = &[
     key(
         "stream.split",
         Kind::Text("size from 256B to 1MiB, or \"off\"", |text| forms::largest(text).map(drop)),
-        Default(r#""off""#),
+        Profile(r#""off""#),
         "The largest event with text in it, as it is written: a larger one is sent as several, each whole.",
         "Why the answer ended, its usage and the id stand in the last. Events without text are not divided. Where the text \
          stands is known by the dialect, or by `to_delta` or `to_full`.",
@@ -746,7 +792,7 @@ pub static KEYS: &[Key] = &[
     key(
         "stream.to_full",
         POINTER,
-        Default(r#""off""#),
+        Profile(r#""off""#),
         "Where a text stands that grows, and is to be sent whole in every event, for clients that show the last one alone.",
         "What is sent grows with the square of the answer: set `merge` beside it.",
     )
@@ -757,7 +803,7 @@ pub static KEYS: &[Key] = &[
     key(
         "stream.pick",
         POINTER,
-        Default(r#""off""#),
+        Profile(r#""off""#),
         "Where the text stands that alone is sent of each event. Events without one are left out; those that are no JSON \
          object, and errors, pass.",
         "Roles, finish reasons and usage are lost.",
@@ -767,7 +813,7 @@ pub static KEYS: &[Key] = &[
     key(
         "stream.pick_as",
         Kind::Word(|| vec!["json", "text"]),
-        Default(r#""json""#),
+        Profile(r#""json""#),
         "How what `pick` finds is sent: as a JSON string, or as the text that it means.",
         "Clients that trim data lose spaces of plain text.",
     )
@@ -776,7 +822,7 @@ pub static KEYS: &[Key] = &[
     key(
         "stream.ascii",
         Kind::Switch,
-        Default("false"),
+        Profile("false"),
         "Characters beyond ASCII in JSON are written as `\\uXXXX`, so that no cut of the bytes can split one: for clients that \
          decode each read by itself, such as WeChat mini-programs.",
         "The value stays the same. Data that is no JSON stays as it is.",
@@ -785,7 +831,7 @@ pub static KEYS: &[Key] = &[
     key(
         "stream.encode",
         Kind::Word(|| vec!["off", "percent", "base64"]),
-        Default(r#""off""#),
+        Profile(r#""off""#),
         "An encoding of the data, for legacy front ends that decode it: `decodeURIComponent`, `atob`.",
         "End markers and tidegate's own error events are not encoded.",
     )
@@ -793,12 +839,61 @@ pub static KEYS: &[Key] = &[
     key(
         "stream.fields",
         Kind::Word(|| vec!["all", "data-only"]),
-        Default(r#""all""#),
+        Profile(r#""all""#),
         "Which fields events are sent with. \"data-only\" leaves out names, ids, retry times and unknown fields, and events \
          without data.",
-        "tidegate's own error events keep their name.",
+        "tidegate's own error events have no name then, either.",
     )
     .example(r#""data-only""#),
+    key(
+        "stream.profile",
+        Kind::Text("name of a profile", forms::something),
+        Default(r#""auto""#),
+        "What kind of client this is for, and so the defaults of the keys that suit one: a name that `tidegate formats` lists, or of \
+         a [profile.NAME]. \"auto\" takes a client for what it shows to be: miniprogram by the Referer or the User-Agent \
+         of WeChat, sdk and browser by their fields; others get what [profile.auto] says.",
+        "A key that stands in [stream] or in [route.stream] wins over the profile. The access line has the profile as `profile`.",
+    )
+    .example(r#""miniprogram""#)
+    .see(&["stream.profile_header", "profile"]),
+    key(
+        "stream.profile_header",
+        Kind::Switch,
+        Default("false"),
+        "Whether a request may choose its profile itself, by a field `Tidegate-Profile: NAME`.",
+        "A name that does not exist gets 400. The field never goes up. In a browser, a page of another origin may send it only \
+         if the upstream's answer to the preflight allows `Tidegate-Profile`.",
+    )
+    .example("true")
+    .see(&["stream.profile"])
+    .causes(&[Cause::ClientUnknownProfile]),
+    key(
+        "profile",
+        Kind::Profiles(&[
+            "commit",
+            "commit_within",
+            "early_head",
+            "heartbeat",
+            "heartbeat_form",
+            "errors",
+            "done",
+            "done_to",
+            "done_close",
+            "merge",
+            "split",
+            "to_full",
+            "pick",
+            "pick_as",
+            "ascii",
+            "encode",
+            "fields",
+        ]),
+        Default("{}"),
+        "What a kind of client needs, under a name for stream.profile: keys of [stream]. [profile.auto] is what clients get that \
+         are not known, and what the other profiles stand on.",
+        "The name of a profile that is built in changes these keys of it; docs/profiles.md has them.",
+    )
+    .see(&["stream.profile"]),
     key("timeouts", Kind::Table, Default("{}"), "Timeouts, in the order in which they can run out.", ""),
     key(
         "timeouts.tls_handshake",

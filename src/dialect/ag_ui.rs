@@ -6,7 +6,7 @@
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{Dialect, Manual, Place, Places, Sign, Told, by_type, object, pointer};
+use super::{Dialect, Manual, Place, Places, Sign, Told, add_status, by_type, object, pointer};
 
 /// Ends with `RUN_FINISHED` or `RUN_ERROR`.
 pub static AG_UI: Dialect = Dialect {
@@ -53,8 +53,10 @@ fn sign(event: &Event<'_>) -> Sign {
 }
 
 fn error(failure: &Failure) -> String {
-    serde_json::json!({ "type": "RUN_ERROR", "message": failure.message(), "code": failure.code() })
-        .to_string()
+    let mut error =
+        serde_json::json!({ "type": "RUN_ERROR", "message": failure.message(), "code": failure.code() });
+    add_status(&mut error, failure);
+    error.to_string()
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use crate::codec::Event;
 
-use super::{Dialect, Manual, Place, Places, Sign, Told, by_name, common_error, holds, object, pointer};
+use super::{
+    Beat, Dialect, Manual, Place, Places, Sign, Told, by_name, common_error, holds, object, pointer,
+};
 
 /// Ends with a `stop_reason`, then `message_stop`; an `error` event ends it too.
 pub static ANTHROPIC: Dialect = Dialect {
@@ -32,7 +34,8 @@ pub static ANTHROPIC: Dialect = Dialect {
     },
     error: common_error,
     told: Some(Told::NAMED),
-    heartbeat: None,
+    // The reference has any number of them in a stream ("Ping events", seen 2026-11).
+    heartbeat: Some(Beat { name: Some("ping"), repeated: &[], members: r#""type":"ping""#, instead: None }),
     manual: Manual {
         first: "`message_start`, or `ping`",
         ends: "a `stop_reason`, or `message_stop`",

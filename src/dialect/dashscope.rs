@@ -11,7 +11,9 @@ use memchr::memmem::Finder;
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{Dialect, Manual, Place, Places, Sign, Told, has, no_kind, object, pointer, value_of};
+use super::{
+    Dialect, Manual, Place, Places, Sign, Told, add_status, has, no_kind, object, pointer, value_of,
+};
 
 /// Ends with a `finish_reason`; a running answer has the string `"null"` there.
 pub static DASHSCOPE: Dialect = Dialect {
@@ -67,7 +69,10 @@ fn sign(event: &Event<'_>) -> Sign {
 }
 
 fn error(failure: &Failure) -> String {
-    serde_json::json!({ "code": failure.code(), "message": failure.message(), "request_id": "" }).to_string()
+    let mut error =
+        serde_json::json!({ "code": failure.code(), "message": failure.message(), "request_id": "" });
+    add_status(&mut error, failure);
+    error.to_string()
 }
 
 #[cfg(test)]

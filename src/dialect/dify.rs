@@ -6,7 +6,7 @@
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{Dialect, Manual, Place, Places, Sign, Told, object, pointer};
+use super::{Beat, Dialect, Manual, Place, Places, Sign, Told, object, pointer};
 
 /// Ends with `message_end` or `workflow_finished`, after which sound may follow.
 pub static DIFY: Dialect = Dialect {
@@ -44,7 +44,8 @@ pub static DIFY: Dialect = Dialect {
     },
     error,
     told: Some(Told::UNNAMED),
-    heartbeat: None,
+    // Its own are the name alone; a block without data is none to most clients.
+    heartbeat: Some(Beat { name: Some("ping"), repeated: &[], members: r#""event":"ping""#, instead: None }),
     manual: Manual {
         first: "`event` in the data",
         ends: "`message_end`, `workflow_finished`, `workflow_paused` or `tts_message_end`",

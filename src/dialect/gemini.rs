@@ -14,7 +14,7 @@ use crate::codec::Event;
 use crate::stream::Failure;
 
 use super::{
-    Dialect, Manual, Place, Places, Sign, Told, begins_with_key, has, holds, no_kind, object, pointer,
+    Beat, Dialect, Manual, Place, Places, Sign, Told, begins_with_key, has, holds, no_kind, object, pointer,
     value_of,
 };
 
@@ -55,7 +55,7 @@ pub static GEMINI: Dialect = Dialect {
     },
     error,
     told: Some(Told { before: "", after: "\n" }),
-    heartbeat: Some("data: {}\n\n"),
+    heartbeat: Some(Beat { name: None, repeated: &[], members: "", instead: Some("data: {}\n\n") }),
     manual: Manual {
         first: "`candidates`, `promptFeedback` or `usageMetadata` in the data",
         ends: "a `finishReason`, or a `blockReason` of the prompt; the end itself, if the first event has no `usageMetadata`",

@@ -70,8 +70,8 @@ pub struct Dialect {
     pub error: fn(&Failure) -> String,
     /// How that line is written into a stream that breaks; `None`: it is cut instead.
     pub told: Option<Told>,
-    /// What is written in silence where its clients cannot bear a comment line: an event that says nothing to them.
-    pub heartbeat: Option<&'static str>,
+    /// An event that says nothing to its clients, if it has one: a heartbeat in its words.
+    pub heartbeat: Option<Beat>,
     /// What the manual says of it.
     pub manual: Manual,
 }
@@ -118,6 +118,43 @@ pub struct Told {
     pub before: &'static str,
     /// After it.
     pub after: &'static str,
+}
+
+/// An event that says nothing: data of one JSON object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beat {
+    /// Its name, if it has one.
+    pub name: Option<&'static str>,
+    /// Members that are repeated from an event of the stream: some clients take the last ones that they got for those of the
+    /// answer (openai-node assigns them to what it gathers).
+    pub repeated: &'static [&'static str],
+    /// The other members, as JSON without braces.
+    pub members: &'static str,
+    /// The whole event, where clients of the dialect cannot bear a comment line: it is written in the place of one.
+    pub instead: Option<&'static str>,
+}
+
+impl Beat {
+    /// The data, after this event of the stream.
+    pub fn line(&self, event: &Event<'_>) -> Vec<u8> {
+        let mut line = b"{".to_vec();
+        let mut add = |parts: &[&[u8]]| {
+            if line.len() > 1 {
+                line.push(b',');
+            }
+            parts.iter().for_each(|part| line.extend_from_slice(part));
+        };
+        for key in self.repeated {
+            if let Some(value) = object(event).and_then(|json| pointer::member(json, key)) {
+                add(&[b"\"", key.as_bytes(), b"\":", value]);
+            }
+        }
+        if !self.members.is_empty() {
+            add(&[self.members.as_bytes()]);
+        }
+        line.push(b'}');
+        line
+    }
 }
 
 /// What the manual says of a dialect, besides what its other fields say.
@@ -177,6 +214,16 @@ impl Dialect {
         Some([before, &(self.error)(failure), after].concat())
     }
 
+    /// Whether its streams end with `[DONE]`, by its own reference.
+    pub fn ends_with_done(&self) -> bool {
+        [&OPENAI_CHAT, &VERCEL_UI].contains(&self)
+    }
+
+    /// What is written where its clients cannot bear a comment line.
+    pub fn in_place_of_a_comment(&self) -> Option<&'static str> {
+        self.heartbeat?.instead
+    }
+
     /// Whether its clients see an error only where no space stands before its name.
     pub fn tells_without_a_space(&self) -> bool {
         self.told.is_some_and(|told| told.before.starts_with("event:error"))
@@ -207,9 +254,14 @@ impl Place {
 
 impl Told {
     /// An event named `error`.
-    const NAMED: Told = Told { before: "event: error\ndata: ", after: "\n\n" };
+    pub const NAMED: Told = Told { before: "event: error\ndata: ", after: "\n\n" };
     /// An event without a name: its data tells what it is.
-    const UNNAMED: Told = Told { before: "data: ", after: "\n\n" };
+    pub const UNNAMED: Told = Told { before: "data: ", after: "\n\n" };
+
+    /// Whether it makes an event of the line.
+    pub fn is_event(self) -> bool {
+        self.before.contains("data:")
+    }
 }
 
 /// Whether an event has no data, or only an empty line: a ping, an id to resume at.
@@ -281,11 +333,17 @@ fn begins_with_key(json: &[u8], key: &[u8]) -> bool {
 /// The error form that OpenAI's and Anthropic's SDKs, Vercel's and plain readers all understand: the named event
 /// stops the ones, `type` and `error` the others.
 fn common_error(failure: &Failure) -> String {
-    serde_json::json!({
-        "type": "error",
-        "error": { "message": failure.message(), "type": failure.kind(), "code": failure.code() },
-    })
-    .to_string()
+    let mut error =
+        serde_json::json!({ "message": failure.message(), "type": failure.kind(), "code": failure.code() });
+    add_status(&mut error, failure);
+    serde_json::json!({ "type": "error", "error": error }).to_string()
+}
+
+/// Names the status in an object about a failure, if the client was not given it.
+fn add_status(object: &mut serde_json::Value, failure: &Failure) {
+    if let Some(status) = failure.told_status() {
+        object["status"] = status.as_u16().into();
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use crate::codec::Event;
 use crate::stream::Failure;
 
 use super::{
-    Dialect, Manual, Place, Places, Sign, Told, begins_with_key, has, no_kind, object, pointer, value_of,
+    Beat, Dialect, Manual, Place, Places, Sign, Told, add_status, begins_with_key, has, no_kind, object,
+    pointer, value_of,
 };
 
 /// Ends with `"done":true`; an object with `error` ends it too.
@@ -35,7 +36,13 @@ pub static OLLAMA: Dialect = Dialect {
     },
     error,
     told: Some(Told::NAMED),
-    heartbeat: None,
+    // Chats have a message, completions a response.
+    heartbeat: Some(Beat {
+        name: None,
+        repeated: &["model", "created_at"],
+        members: r#""message":{"role":"assistant","content":""},"response":"","done":false"#,
+        instead: None,
+    }),
     manual: Manual {
         first: "`done` in the data",
         ends: "`\"done\": true`",
@@ -61,7 +68,9 @@ fn sign(event: &Event<'_>) -> Sign {
 
 /// Ollama's clients expect `error` to be a string.
 fn error(failure: &Failure) -> String {
-    serde_json::json!({ "error": failure.message(), "code": failure.code() }).to_string()
+    let mut error = serde_json::json!({ "error": failure.message(), "code": failure.code() });
+    add_status(&mut error, failure);
+    error.to_string()
 }
 
 #[cfg(test)]

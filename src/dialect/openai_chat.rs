@@ -7,8 +7,8 @@ use memchr::memmem::Finder;
 use crate::codec::Event;
 
 use super::{
-    Dialect, Manual, Place, Places, Sign, Told, begins_with_key, common_error, has, no_kind, object, pointer,
-    value_of,
+    Beat, Dialect, Manual, Place, Places, Sign, Told, begins_with_key, common_error, has, no_kind, object,
+    pointer, value_of,
 };
 
 /// Ends with a `finish_reason`, then `[DONE]`; servers exist that forget the latter.
@@ -42,7 +42,12 @@ pub static OPENAI_CHAT: Dialect = Dialect {
     },
     error: common_error,
     told: Some(Told::NAMED),
-    heartbeat: None,
+    heartbeat: Some(Beat {
+        name: None,
+        repeated: &["id", "object", "created", "model"],
+        members: r#""choices":[{"index":0,"delta":{},"finish_reason":null}]"#,
+        instead: None,
+    }),
     manual: Manual {
         first: "`choices` in the data",
         ends: "a `finish_reason`, or `[DONE]`",

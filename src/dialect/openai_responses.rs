@@ -7,7 +7,7 @@
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{Dialect, Manual, Place, Places, Sign, Told, by_type, object, pointer};
+use super::{Dialect, Manual, Place, Places, Sign, Told, add_status, by_type, object, pointer};
 
 /// Ends with `response.completed` or `response.incomplete`; `response.failed` and `error` end it, too.
 pub static OPENAI_RESPONSES: Dialect = Dialect {
@@ -74,9 +74,11 @@ fn sign(event: &Event<'_>) -> Sign {
 /// client compares: what the last one was is not kept.
 fn error(failure: &Failure) -> String {
     let (message, code) = (failure.message(), failure.code());
+    let mut nested =
+        serde_json::json!({ "type": failure.kind(), "code": code, "message": message, "param": null });
+    add_status(&mut nested, failure);
     serde_json::json!({
-        "type": "error", "sequence_number": 0, "code": code, "message": message, "param": null,
-        "error": { "type": failure.kind(), "code": code, "message": message, "param": null },
+        "type": "error", "sequence_number": 0, "code": code, "message": message, "param": null, "error": nested,
     })
     .to_string()
 }

@@ -52,7 +52,8 @@ fn sign(event: &Event<'_>) -> Sign {
 }
 
 fn error(failure: &Failure) -> String {
-    let text = format!("{} ({})", failure.message(), failure.code());
+    let status = failure.told_status().map(|status| format!("{} ", status.as_u16())).unwrap_or_default();
+    let text = format!("{} ({status}{})", failure.message(), failure.code());
     serde_json::json!({ "type": "error", "errorText": text }).to_string()
 }
 

@@ -124,7 +124,7 @@ fn heading_of(key: &Key) -> String {
 /// How a top-level table is written, in general: `[upstream.NAME]`.
 fn written(top: &Key) -> String {
     match top.kind {
-        Kind::Named => table::written(&format!("{}.*", top.path)),
+        Kind::Named | Kind::Profiles(_) => table::written(&format!("{}.*", top.path)),
         _ => table::written(top.path),
     }
 }
@@ -135,7 +135,7 @@ fn takes(kind: &Kind) -> String {
             words().iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(" or ")
         }
         Kind::Switch => "`true` or `false`".to_owned(),
-        Kind::Own(names) => {
+        Kind::Own(names) | Kind::Profiles(names) => {
             let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
             format!("table with {}", names.join(", "))
         }
@@ -145,12 +145,17 @@ fn takes(kind: &Kind) -> String {
 
 fn default(key: &Key) -> String {
     match key.presence {
-        Presence::Default(_) if matches!(key.kind, Kind::Table | Kind::Own(_)) => String::new(),
+        Presence::Default(_) if matches!(key.kind, Kind::Table | Kind::Own(_) | Kind::Profiles(_)) => {
+            String::new()
+        }
         Presence::Default("[{}]") => "one with the defaults of its keys".to_owned(),
         Presence::Default(value) => format!("`{value}`"),
         Presence::Required(_) if key.section().is_empty() => "none; at least one is required".to_owned(),
         Presence::Required(_) => "none; it is required".to_owned(),
         Presence::Optional(_) => "not set".to_owned(),
+        Presence::Profile(value) => {
+            format!("`{value}`, unless the client's [profile](#profilename) says otherwise")
+        }
     }
 }
 
@@ -165,8 +170,10 @@ fn place(key: &Key) -> String {
         [top] => format!("`{}`", written(top)),
         _ => format!("`{}`", title(within)),
     };
+    let profile =
+        if matches!(key.presence, Presence::Profile(_)) { ", or for a profile `[profile.NAME]`" } else { "" };
     match own {
-        Some(own) => format!("{place}, and for one route alone `[{}]`", own.path),
+        Some(own) => format!("{place}, and for one route alone `[{}]`{profile}", own.path),
         None => place,
     }
 }

@@ -15,7 +15,6 @@ use tokio::time::{Instant, sleep_until};
 use super::error::ProxyError;
 use super::headers::RequestId;
 use super::{Answer, Asked, Deadline, Terms, exchange, failed, guard_credential, plan, planned, response};
-use crate::codec::mask::Mask;
 use crate::log::Access;
 use crate::relay::{Arrival, Body, Coming, Relay, Source};
 use crate::server::client::Client;
@@ -43,14 +42,14 @@ type Exchange = Pin<Box<dyn Future<Output = Result<Answer, upstream::Error>>>>;
 
 /// When the stream is opened at the latest, if the route says so and the request may be one that wants that.
 pub(super) fn bound(terms: &Terms) -> Option<Instant> {
-    let early = terms.route().stream.early_head.filter(|_| terms.upgrade.is_none())?;
+    let early = terms.stream().early_head.filter(|_| terms.upgrade.is_none())?;
     Some(terms.started + early)
 }
 
 /// Waits for the response until `bound`, and beyond if the stream cannot be opened without it.
 pub(super) async fn wait(asked: Asked, bound: Instant, total: Deadline, access: &Access) -> Waited {
-    let Terms { worker, route, ask, scanner, .. } = &asked.terms;
-    let (worker, route, ask, scanner) = (Rc::clone(worker), *route, *ask, scanner.clone());
+    let Terms { chosen, ask, scanner, .. } = &asked.terms;
+    let (chosen, ask, scanner) = (chosen.clone(), *ask, scanner.clone());
     let waiting = planned(&asked.terms, super::plan::early(&ask));
     let trailers = asked.terms.trailers.clone();
     let phase = Rc::new(Cell::new(access.phase.get()));
@@ -66,9 +65,9 @@ pub(super) async fn wait(asked: Asked, bound: Instant, total: Deadline, access: 
     let may_open = async {
         sleep_until(bound).await;
         let says = scanner.and_then(|scanner| scanner.borrow().verdict());
-        ask.can_be_promised_events(&worker.config.routes[route].stream, says)
+        ask.can_be_promised_events(chosen.stream(), says)
     };
-    let mut ended = std::pin::pin!(total.or_drain(&worker, access));
+    let mut ended = std::pin::pin!(total.or_drain(&chosen.worker, access));
     let opens = tokio::select! {
         biased;
         error = &mut ended => return Waited::Answer(Err(error)),
@@ -116,14 +115,8 @@ async fn arrival(exchange: Exchange, phase: Rc<Cell<Phase>>) -> Result<Arrival, 
     };
     match arrived {
         Ok(answer) => {
-            let mut plan = plan(&answer);
+            let plan = super::readable(plan(&answer), &answer);
             let upstream::Response { head, body } = answer.response;
-            // Its words may go into an event.
-            let secrets = answer.terms.secrets;
-            plan.mask = (!secrets.is_empty()).then(|| Mask::new(secrets));
-            if !head.status.is_success() {
-                plan.coding = super::plan::coding_of_error(&head.headers);
-            }
             Ok(Arrival { plan, status: head.status, body })
         }
         Err(error) => {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
+use super::chosen::Unknown;
 use super::{request, response};
 use crate::auth::client::Refused;
 use crate::dialect::{Dialect, GENERIC};
@@ -58,6 +59,11 @@ impl ProxyError {
         self.detail.as_deref().unwrap_or(self.failure.for_the_log())
     }
 
+    /// Fields that go with the answer.
+    pub(super) fn into_headers(self) -> Vec<(HeaderName, HeaderValue)> {
+        self.headers
+    }
+
     pub(super) fn phase(&self) -> Phase {
         self.phase
     }
@@ -109,6 +115,12 @@ impl From<request::Refusal> for ProxyError {
         }
         let error = ProxyError::refused(refusal.cause(), refusal.to_string());
         if refusal.closes() { error.closing() } else { error }
+    }
+}
+
+impl From<Unknown> for ProxyError {
+    fn from(unknown: Unknown) -> Self {
+        ProxyError::refused(Cause::ClientUnknownProfile, unknown.to_string())
     }
 }
 

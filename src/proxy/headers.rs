@@ -106,7 +106,16 @@ fn is_ours(name: &HeaderName) -> bool {
     is_hop_by_hop(name)
         || text.starts_with("x-forwarded-")
         || text.starts_with("x-accel-")
-        || matches!(text, "content-length" | "forwarded" | "host" | "via" | "x-real-ip" | "x-request-id")
+        || matches!(
+            text,
+            "content-length"
+                | "forwarded"
+                | "host"
+                | "tidegate-profile"
+                | "via"
+                | "x-real-ip"
+                | "x-request-id"
+        )
 }
 
 /// Removes `X-Accel-*`: of a request, since only a server in front of tidegate may steer nginx; of a response, since an
@@ -266,6 +275,9 @@ fn seed() -> u64 {
 
 /// What this process calls itself upstream: no other has this name, so whoever sees it in `Via` knows of a loop.
 static PSEUDONYM: LazyLock<String> = LazyLock::new(|| format!("tidegate-{:016x}", seed()));
+
+/// By which a request names its profile, where its route allows that; for tidegate alone.
+pub(super) const TIDEGATE_PROFILE: HeaderName = HeaderName::from_static("tidegate-profile");
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -4,11 +4,13 @@
 //! an error body, never an error of the connection. What happens to the response body afterwards is
 //! [`crate::relay`]'s business.
 
+mod chosen;
 mod deadline;
 mod early;
 mod error;
 mod headers;
 pub mod intent;
+mod manner;
 mod plan;
 mod request;
 mod response;
@@ -20,23 +22,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::CONTENT_ENCODING;
+use http::request::Parts;
 use http::uri::Authority;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::auth;
 use crate::codec::mask::Mask;
-use crate::config::{self, FormatSetting, HttpVersion, Route};
-use crate::dialect::Dialect;
+use crate::config::{self, FormatSetting, HttpVersion, Route, StreamSettings};
 use crate::log::Access;
 use crate::relay::{Body, Relay, Source, Tunnel};
 use crate::server::client::Client;
 use crate::server::stall;
 use crate::server::worker::Worker;
-use crate::stream::{Cause, Commit, Failure, Phase, Plan, Session};
+use crate::stream::{Cause, Commit, Failure, Mode, Phase, Plan, Session};
 use crate::upstream::{self, RequestBody, Switched, Upload};
-use crate::{auth, route};
 
+use chosen::Chosen;
 use deadline::Deadline;
 use early::Waited;
 use error::ProxyError;
@@ -44,6 +47,7 @@ pub(crate) use error::failure;
 use headers::RequestId;
 pub(crate) use headers::is_hop_by_hop;
 use intent::Scanner;
+use manner::{Manner, Told};
 use plan::{Ask, Decision};
 pub(crate) use trailers::Trailers;
 use upgrade::Upgrade;
@@ -55,31 +59,48 @@ use upgrade::Upgrade;
 pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<Worker>) -> Response<Body> {
     let trusted = headers::is_trusted(&worker.config, &client);
     let id = RequestId::of(request.headers(), trusted);
-    let (head, incoming) = request.into_parts();
-    let dialect = Dialect::announced(&head.headers).or_else(|| Dialect::hinted(head.uri.path()));
+    let (mut head, incoming) = request.into_parts();
     let body = RequestBody::new(incoming, stall::leave_unread());
     let mut access =
         Access::new(Arc::clone(&worker.config), Rc::clone(&client), &head, id.as_str().to_owned());
-    let mut response = match admit((head, body), (&id, trusted), &client, &worker, &mut access) {
-        Ok(asked) => forward(asked, &id, client, worker, access).await,
-        Err(error) => refuse(error, dialect, access),
+    let upgrade = Upgrade::asked(&mut head, !body.is_end());
+    let mut response = match Chosen::by(&head, &worker, &mut access) {
+        Ok((chosen, host)) => {
+            let wish = Wish::new(chosen, upgrade, host, &head);
+            let manner = wish.manner.clone();
+            match admit(wish, (head, body), (&id, trusted), &client) {
+                Ok(asked) => forward(asked, &id, client, worker, access).await,
+                Err(error) => refuse(error, &manner, &id, access).await,
+            }
+        }
+        Err(error) => refuse(error, &Manner::by_status(&head), &id, access).await,
     };
     response.headers_mut().insert(headers::X_REQUEST_ID, id.value().clone());
     response
 }
 
+/// What is known of a request once it has a route.
+struct Wish {
+    chosen: Chosen,
+    upgrade: Option<Upgrade>,
+    host: Option<Authority>,
+    /// Reads what the request body says about streaming.
+    scanner: Option<Rc<RefCell<Scanner>>>,
+    manner: Manner,
+}
+
 /// A request that is to go up.
 struct Asked {
-    head: http::request::Parts,
+    head: Parts,
     upload: Upload,
     terms: Terms,
 }
 
 /// What a response to it is judged by.
 struct Terms {
-    worker: Rc<Worker>,
-    /// Index into the routes of the worker's configuration.
-    route: usize,
+    chosen: Chosen,
+    /// How the client is told that there is no response.
+    manner: Manner,
     ask: Ask,
     /// Reads what the request body says about streaming.
     scanner: Option<Rc<RefCell<Scanner>>>,
@@ -98,9 +119,24 @@ struct Answer {
     response: upstream::Response,
 }
 
+impl Wish {
+    fn new(chosen: Chosen, upgrade: Option<Upgrade>, host: Option<Authority>, head: &Parts) -> Self {
+        let scanner = watches_body(chosen.stream(), head).then(|| Rc::new(RefCell::new(Scanner::new())));
+        let manner = match &upgrade {
+            Some(_) => Manner::by_status(head),
+            None => Manner::new(&chosen, head, scanner.clone()),
+        };
+        Wish { chosen, upgrade, host, scanner, manner }
+    }
+}
+
 impl Terms {
     fn route(&self) -> &Route {
-        &self.worker.config.routes[self.route]
+        self.chosen.route()
+    }
+
+    fn stream(&self) -> &StreamSettings {
+        self.chosen.stream()
     }
 
     /// What the request body says about streaming, as far as it was read.
@@ -109,36 +145,31 @@ impl Terms {
     }
 }
 
-/// Client head → route → client auth → upstream head.
+/// Client auth → upstream head.
 fn admit(
-    (mut head, body): (http::request::Parts, RequestBody),
+    wish: Wish,
+    (mut head, body): (Parts, RequestBody),
     (id, trusted): (&RequestId, bool),
     client: &Rc<Client>,
-    worker: &Rc<Worker>,
-    access: &mut Access,
 ) -> Result<Asked, ProxyError> {
     let started = Instant::now();
-    let config = &*worker.config;
-    let wish = Upgrade::asked(&mut head, !body.is_end());
-    let host = request::admit(&head, config.limits.max_headers)?;
-    let index = route::find(config, host.as_ref().map(Authority::as_str), &head.method, head.uri.path())?;
-    let route = &config.routes[index];
-    (access.route, access.upstream) = (Some(index), Some(route.upstream));
+    let Wish { chosen, upgrade, host, scanner, manner } = wish;
+    let body = manner.watch(body);
+    let (config, route, stream) = (&*chosen.worker.config, chosen.route(), chosen.stream());
     auth::client::check(&route.client_auth, &mut head)?;
+    chosen.check(&head.headers)?;
 
-    let upgrade = possible(wish, &config.upstreams[route.upstream])?;
-    let context = request::Context { config, route, client, trusted, host: host.as_ref(), id };
+    let upgrade = possible(upgrade, &config.upstreams[route.upstream])?;
+    let context = request::Context { config, route, stream, client, trusted, host: host.as_ref(), id };
     let mut head = request::build(context, head)?;
     if let Some(upgrade) = &upgrade {
         upgrade.ask(&mut head.headers);
     }
-    let ask = Ask::new(&route.stream, &head.method, head.uri.path(), &head.headers);
-    let scanner = watches_body(route, &head).then(|| Rc::new(RefCell::new(Scanner::new())));
+    let ask = Ask::new(stream, &head.method, head.uri.path(), &head.headers);
     let upload = upload(body, route, client, scanner.clone()).at_least(config.limits.min_body_rate);
     let secrets: Vec<Vec<u8>> = route.injectors.iter().flat_map(|injector| injector.secrets()).collect();
     let trailers = Trailers::new(&head.headers, secrets.clone());
-    let worker = Rc::clone(worker);
-    let terms = Terms { worker, route: index, ask, scanner, secrets, trailers, upgrade, started };
+    let terms = Terms { chosen, manner, ask, scanner, secrets, trailers, upgrade, started };
     Ok(Asked { head, upload, terms })
 }
 
@@ -150,7 +181,7 @@ async fn forward(
     worker: Rc<Worker>,
     mut access: Access,
 ) -> Response<Body> {
-    let dialect = asked.terms.ask.dialect;
+    let manner = asked.terms.manner.clone();
     let total = Deadline::of(&asked.terms);
     let answer = match early::bound(&asked.terms) {
         Some(bound) => match early::wait(asked, bound, total, &access).await {
@@ -171,7 +202,7 @@ async fn forward(
             access.ttfb = Some(access.elapsed());
             respond(answer, id, client, worker, access).await
         }
-        Err(error) => refuse(error, dialect, access),
+        Err(error) => refuse(error, &manner, id, access).await,
     }
 }
 
@@ -183,7 +214,7 @@ async fn exchange(asked: Asked, phase: &Cell<Phase>) -> Result<Answer, upstream:
     let Asked { head, upload, terms } = asked;
     let progress = |reached| phase.set(reached);
     let (upstream, bound) = (terms.route().upstream, terms.route().timeouts.response_head);
-    let response = terms.worker.upstreams.send(upstream, head, upload, bound, &progress).await?;
+    let response = terms.chosen.worker.upstreams.send(upstream, head, upload, bound, &progress).await?;
     phase.set(Phase::FirstEvent);
     Ok(Answer { terms, response })
 }
@@ -196,9 +227,9 @@ async fn respond(
     worker: Rc<Worker>,
     mut access: Access,
 ) -> Response<Body> {
-    let dialect = answer.terms.ask.dialect;
+    let manner = answer.terms.manner.clone();
     if let Err(error) = guard_credential(&answer) {
-        return refuse(error, dialect, access);
+        return refuse(error, &manner, id, access).await;
     }
     if answer.terms.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_over(&answer.response.head)) {
         let switched = switch(answer, id);
@@ -208,10 +239,14 @@ async fn respond(
                 let tunnel = Tunnel::new(switched, &terms.route().timeouts, worker, access);
                 Response::from_parts(head, Body::tunnel(tunnel))
             }
-            Err(error) => refuse(error, dialect, access),
+            Err(error) => refuse(error, &manner, id, access).await,
         };
     }
-    let plan = plan(&answer);
+    let mut plan = plan(&answer);
+    if plan.is_error && manner.is_in_band().await {
+        let mode = Mode::Tell(answer.response.head.status);
+        plan = readable(Plan { mode, ..plan }, &answer);
+    }
     let decoded = plan.coding.is_some();
     let Answer { terms, response: upstream::Response { mut head, body } } = answer;
     let session = Session::new(plan, Instant::now().into_std());
@@ -226,10 +261,9 @@ async fn respond(
         Commit::Reframe(_) => response::stream(head, id, &terms.secrets),
         Commit::Refuse(failure) => {
             let error = ProxyError::new(Phase::FirstEvent, failure);
-            relay.access().status = Some(error.status());
-            let response = error.into_response(dialect, &terms.secrets);
-            relay.access().bytes = response.body().len() as u64;
-            return response.map(Body::full);
+            let told = manner.tell(error, Some(head), id, &terms.secrets).await;
+            note(&told, relay.access());
+            return told.response;
         }
     };
     relay.access().status = Some(head.status);
@@ -253,38 +287,48 @@ fn switch(answer: Answer, id: &RequestId) -> Result<(http::response::Parts, Swit
 /// The one place where settings, request and response head become a plan.
 fn plan(answer: &Answer) -> Plan {
     let Answer { terms, response } = answer;
-    let decision = plan::decide(&terms.route().stream, &terms.ask, terms.body_says(), &response.head);
+    let decision = plan::decide(terms.stream(), &terms.ask, terms.body_says(), &response.head);
     let is_error = response.head.status.as_u16() >= 400;
     let may_echo = is_error && !terms.secrets.is_empty();
     let mask = may_echo.then(|| Mask::new(terms.secrets.clone()));
     Plan { is_error, mask, ..planned(terms, decision) }
 }
 
+/// The same for a response whose words, if it is an error, are read and told.
+fn readable(plan: Plan, answer: &Answer) -> Plan {
+    let Answer { terms, response } = answer;
+    let is_error = !response.head.status.is_success();
+    let coding = if is_error { plan::coding_of_error(&response.head.headers) } else { plan.coding };
+    let mask = (!terms.secrets.is_empty()).then(|| Mask::new(terms.secrets.clone()));
+    Plan { coding, mask, ..plan }
+}
+
 /// The part of a plan that needs no response.
 fn planned(terms: &Terms, decision: Decision) -> Plan {
-    let route = terms.route();
+    let (route, stream) = (terms.route(), terms.stream());
     let total = route.timeouts.total;
     Plan {
         mode: decision.mode,
         is_error: false,
         dialect: decision.dialect,
-        is_set: route.stream.dialect.is_some(),
+        is_set: stream.dialect.is_some(),
         known_ai: decision.known_ai,
         coding: decision.coding,
         charset: decision.charset,
-        repairs: plan::repairs(&route.stream, decision.dialect),
-        literal: route.stream.literal_space,
-        shapes: route.stream.shapes.clone(),
+        repairs: plan::repairs(stream, decision.dialect),
+        literal: stream.literal_space,
+        shapes: stream.shapes.clone(),
         mask: None,
         injects: !route.injectors.is_empty(),
-        hold: route.stream.hold,
-        heartbeat: route.stream.heartbeat,
+        hold: stream.hold,
+        heartbeat: stream.heartbeat,
+        heartbeat_form: stream.heartbeat_form,
         first_event: route.timeouts.first_event,
         first_content: route.timeouts.first_content,
         event_gap: route.timeouts.event_gap,
         total: total.map(|total| ((terms.started + total).into_std(), total)),
-        max_event_bytes: route.stream.max_event_bytes,
-        share: terms.worker.budget.share(),
+        max_event_bytes: stream.max_event_bytes,
+        share: terms.chosen.worker.budget.share(),
     }
 }
 
@@ -309,14 +353,19 @@ fn guard_credential(answer: &Answer) -> Result<(), ProxyError> {
     Ok(())
 }
 
-fn refuse(error: ProxyError, dialect: Option<&'static Dialect>, mut access: Access) -> Response<Body> {
-    access.status = Some(error.status());
+/// The answer to a request that has no response.
+async fn refuse(error: ProxyError, manner: &Manner, id: &RequestId, mut access: Access) -> Response<Body> {
     access.error = Some(error.for_the_log().to_owned());
     let outcome = error.failure().outcome(error.phase());
-    let response = error.into_response(dialect, &[]);
-    access.bytes = response.body().len() as u64;
+    let told = manner.tell(error, None, id, &[]).await;
+    note(&told, &mut access);
     access.finish(outcome);
-    response.map(Body::full)
+    told.response
+}
+
+fn note(told: &Told, access: &mut Access) {
+    (access.status, access.told) = (Some(told.response.status()), told.status);
+    access.bytes = told.bytes as u64;
 }
 
 /// The upgrade, if there is one that the upstream can take: it goes up over HTTP/1.1 only.
@@ -334,9 +383,9 @@ fn possible(upgrade: Option<Upgrade>, upstream: &config::Upstream) -> Result<Opt
 }
 
 /// Whether the request body may say that a stream is wanted, and whether that matters.
-fn watches_body(route: &Route, head: &http::request::Parts) -> bool {
-    !matches!(route.stream.format, FormatSetting::Off)
-        && route.stream.intent.is_none()
+fn watches_body(stream: &StreamSettings, head: &Parts) -> bool {
+    !matches!(stream.format, FormatSetting::Off)
+        && stream.intent.is_none()
         && request::has_json_body(&head.headers)
 }
 

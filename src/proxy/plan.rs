@@ -83,6 +83,20 @@ impl Ask {
         may && gets_events && self.intent(settings, body) == Some(true)
     }
 
+    /// Whether the client wants a stream and reads events, if the upstream refuses it one: also where the API is not known,
+    /// but no other format was asked for.
+    pub(super) fn gets_events(&self, settings: &StreamSettings, body: Option<bool>) -> bool {
+        let may = !self.head_only && !matches!(settings.format, FormatSetting::Off);
+        let reads_events = match self.accept {
+            Accept::Events => true,
+            Accept::Format => false,
+            Accept::Other => {
+                settings.intent == Some(true) || self.dialect.is_none_or(Dialect::streams_events)
+            }
+        };
+        may && reads_events && self.intent(settings, body) == Some(true)
+    }
+
     /// Whether the client wants a stream, as far as anybody has said; `body` is the request body's flag.
     fn intent(&self, settings: &StreamSettings, body: Option<bool>) -> Option<bool> {
         settings.intent.or((self.accept == Accept::Events).then_some(true)).or(body)
@@ -197,9 +211,10 @@ fn label(content_type: &str) -> Label {
 mod tests {
     use super::*;
     use crate::codec::repair::Repair;
-    use crate::config::RepairSetting;
+    use crate::config::{Errors, RepairSetting};
     use crate::dialect::OPENAI_CHAT;
     use crate::format::{AWS_EVENTSTREAM, NDJSON, TEXT};
+    use crate::stream::HeartbeatForm;
 
     fn settings() -> StreamSettings {
         StreamSettings {
@@ -211,6 +226,8 @@ mod tests {
             hold: None,
             early_head: None,
             heartbeat: None,
+            heartbeat_form: HeartbeatForm::Comment,
+            errors: Errors::Status,
             max_event_bytes: 1 << 20,
             literal_space: false,
             shapes: None,

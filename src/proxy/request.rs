@@ -14,7 +14,7 @@ use http::{Method, Request, Version};
 
 use super::headers::{self, RequestId};
 use crate::auth;
-use crate::config::{Config, FormatSetting, Route};
+use crate::config::{Config, FormatSetting, Route, StreamSettings};
 use crate::format::essence;
 use crate::route;
 use crate::server::client::Client;
@@ -91,6 +91,8 @@ pub(super) struct Context<'a> {
     pub(super) config: &'a Config,
     /// The route that the request takes.
     pub(super) route: &'a Route,
+    /// How its response is turned into a stream.
+    pub(super) stream: &'a StreamSettings,
     /// Who sent it.
     pub(super) client: &'a Client,
     /// Whether that is a trusted proxy ([`headers::is_trusted`]).
@@ -153,7 +155,7 @@ pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refu
     if route.strip_client_credentials {
         auth::client::strip(&mut head);
     }
-    let identity = may_stream(route, &head.method, &head.headers) || !route.injectors.is_empty();
+    let identity = may_stream(context.stream, &head.method, &head.headers) || !route.injectors.is_empty();
     let uri = upstream_uri(config, route, &head.uri)?;
     let version = head.version;
     let mut fields = head.headers;
@@ -164,6 +166,7 @@ pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refu
         fields.remove(name);
     }
     headers::remove_accel(&mut fields);
+    fields.remove(&headers::TIDEGATE_PROFILE);
     headers::forward(&mut fields, context.client, context.host, context.trusted);
     headers::add_via_to_request(&mut fields, version);
     fields.insert(headers::X_REQUEST_ID, context.id.value().clone());
@@ -189,12 +192,12 @@ pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refu
 
 /// Whether the response to this request may be a stream that tidegate reads, as far as the head tells: then the
 /// upstream must not compress it.
-pub(super) fn may_stream(route: &Route, method: &Method, headers: &HeaderMap) -> bool {
-    if matches!(route.stream.format, FormatSetting::Off) {
+pub(super) fn may_stream(stream: &StreamSettings, method: &Method, headers: &HeaderMap) -> bool {
+    if matches!(stream.format, FormatSetting::Off) {
         return false;
     }
     let by_head = || accepts_event_stream(headers) || (*method == Method::POST && has_json_body(headers));
-    route.stream.intent.unwrap_or_else(by_head)
+    stream.intent.unwrap_or_else(by_head)
 }
 
 /// Whether `Accept` names `text/event-stream`; a wildcard is no sign of a stream.
@@ -324,8 +327,15 @@ mod tests {
         let id = RequestId::of(&HeaderMap::new(), false);
         let host = admit(&head, 100)?;
         let route = &config.routes[0];
-        let context =
-            Context { config: &config, route, client: &client, trusted: false, host: host.as_ref(), id: &id };
+        let context = Context {
+            config: &config,
+            route,
+            stream: route.stream(0),
+            client: &client,
+            trusted: false,
+            host: host.as_ref(),
+            id: &id,
+        };
         build(context, head)
     }
 
@@ -553,13 +563,13 @@ mod tests {
         ];
         for (method, fields, expected) in cases {
             let headers = head("/", fields).headers;
-            assert_eq!(may_stream(&plain_route(), method, &headers), *expected, "{method} {fields:?}");
+            assert_eq!(may_stream(&fixture::stream(), method, &headers), *expected, "{method} {fields:?}");
             for (intent, expected) in [(true, true), (false, false)] {
-                let mut route = plain_route();
-                route.stream.intent = Some(intent);
-                assert_eq!(may_stream(&route, method, &headers), expected);
-                route.stream.format = FormatSetting::Off;
-                assert!(!may_stream(&route, method, &headers));
+                let mut stream = fixture::stream();
+                stream.intent = Some(intent);
+                assert_eq!(may_stream(&stream, method, &headers), expected);
+                stream.format = FormatSetting::Off;
+                assert!(!may_stream(&stream, method, &headers));
             }
         }
     }

@@ -16,6 +16,8 @@ pub struct Body(Kind);
 #[derive(Debug)]
 enum Kind {
     Full(Bytes),
+    /// A whole stream: it says nothing of its length, since clients may wait for chunks (WeChat does).
+    Events(Bytes),
     /// Nothing; what comes after the head is not HTTP.
     Tunnel(Option<Box<Tunnel>>),
     Stream(Box<Stream>),
@@ -39,6 +41,11 @@ impl Body {
         Body(Kind::Full(bytes))
     }
 
+    /// An event stream that is all there; not empty.
+    pub fn events(bytes: Bytes) -> Self {
+        Body(Kind::Events(bytes))
+    }
+
     /// No body, and a tunnel for whoever drives the connection.
     pub(crate) fn tunnel(tunnel: Tunnel) -> Self {
         Body(Kind::Tunnel(Some(Box::new(tunnel))))
@@ -48,7 +55,7 @@ impl Body {
     pub(crate) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
         match &mut self.0 {
             Kind::Tunnel(tunnel) => tunnel.take(),
-            Kind::Full(_) | Kind::Stream(_) => None,
+            Kind::Full(_) | Kind::Events(_) | Kind::Stream(_) => None,
         }
     }
 
@@ -64,16 +71,18 @@ impl http_body::Body for Body {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         match &mut self.get_mut().0 {
-            Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Full(bytes) | Kind::Events(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Tunnel(_) => Poll::Ready(None),
-            Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Full(bytes) | Kind::Events(bytes) => {
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
+            }
             Kind::Stream(stream) => stream.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Full(bytes) | Kind::Events(bytes) => bytes.is_empty(),
             Kind::Tunnel(_) => true,
             Kind::Stream(stream) => stream.relay.is_over(),
         }
@@ -83,7 +92,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Tunnel(_) => SizeHint::with_exact(0),
-            Kind::Stream(_) => SizeHint::default(),
+            Kind::Events(_) | Kind::Stream(_) => SizeHint::default(),
         }
     }
 }

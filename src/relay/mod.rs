@@ -314,6 +314,7 @@ impl Drop for Relay {
         self.access.label = stats.lying_label.map(Label::name);
         self.access.format = self.session.format().map(|format| format.name);
         self.access.dialect = self.session.dialect().map(|dialect| dialect.name);
+        self.access.told = self.access.told.or(self.session.failure().and_then(Failure::told_status));
         self.access.error = self.session.failure().map(|failure| failure.for_the_log().to_owned());
         if let Some(outcome) = self.session.outcome() {
             let untaken = outcome.cause == Cause::Done && !self.ready.bytes.is_empty();
@@ -375,7 +376,7 @@ mod tests {
     use crate::format::SSE;
     use crate::log::testing::Lines;
     use crate::route::fixture;
-    use crate::stream::{Budget, Mode, Plan, Wanted};
+    use crate::stream::{Budget, HeartbeatForm, Mode, Plan, Wanted};
     use crate::upstream::Upload;
 
     fn plan(mode: Mode, worker: &Worker) -> Plan {
@@ -394,6 +395,7 @@ mod tests {
             injects: false,
             hold: None,
             heartbeat: Some(Duration::from_secs(15)),
+            heartbeat_form: HeartbeatForm::Comment,
             first_event: Some(Duration::from_secs(600)),
             first_content: None,
             event_gap: Some(Duration::from_secs(300)),

@@ -42,6 +42,13 @@ fn is_json(line: &[u8]) -> bool {
     pointer::inside(line).is_some_and(|_| pointer::length(line) == Some(line.len())) || json::is_whole(line)
 }
 
+/// This JSON in ASCII alone.
+pub fn escaped(json: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(json.len());
+    escape(json, &mut out);
+    out
+}
+
 /// In JSON, what is not ASCII can only stand in strings. Bytes that are no UTF-8 cannot be escaped, and stay.
 fn escape(line: &[u8], out: &mut Vec<u8>) {
     for chunk in line.utf8_chunks() {

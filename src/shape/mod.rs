@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use crate::codec::Event;
 use crate::dialect::{Dialect, Sign};
 
-pub use ascii::ASCII;
+pub use ascii::{ASCII, escaped};
 pub use encode::{ENCODE, Encoding};
 pub use fields::FIELDS;
 pub use merge::MERGE;
@@ -135,13 +135,39 @@ trait Reshape: std::fmt::Debug {
 
 /// The shapes of one stream; at least one.
 #[derive(Debug)]
-pub struct Shapes(Vec<Box<dyn Reshape>>);
+pub struct Shapes {
+    shapes: Vec<Box<dyn Reshape>>,
+    own: Own,
+}
+
+/// What the shapes want of events that are none of the upstream's, and do not pass them: tidegate's error events.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Own {
+    /// ASCII alone.
+    pub ascii: bool,
+    /// No field but data.
+    pub data_only: bool,
+    /// Bytes of the largest event.
+    pub largest: Option<usize>,
+}
+
+impl Own {
+    /// By these settings.
+    pub fn of(settings: &Settings) -> Self {
+        Own { ascii: settings.ascii, data_only: settings.data_only, largest: settings.split }
+    }
+}
 
 impl Shapes {
     /// For one stream; `None` where nothing is to be changed.
     pub fn new(settings: &Settings) -> Option<Box<Self>> {
         let shapes: Vec<_> = SHAPES.iter().filter_map(|shape| (shape.make)(settings)).collect();
-        (!shapes.is_empty()).then(|| Box::new(Shapes(shapes)))
+        (!shapes.is_empty()).then(|| Box::new(Shapes { shapes, own: Own::of(settings) }))
+    }
+
+    /// What they want of events that do not pass them.
+    pub fn own(&self) -> Own {
+        self.own
     }
 
     /// Takes an event as the upstream sent it. `write` is given what the client gets.
@@ -154,18 +180,18 @@ impl Shapes {
     ) {
         let sign = dialect.map_or(Sign::Plain, |dialect| (dialect.sign)(event));
         let seen = Seen { dialect, sign, ..Seen::at(now) };
-        pass(&mut self.0, event, seen, &mut |event, _| write(event));
+        pass(&mut self.shapes, event, seen, &mut |event, _| write(event));
     }
 
     /// When [`Shapes::tick`] is due.
     pub fn due(&self) -> Option<Instant> {
-        self.0.iter().filter_map(|shape| shape.due()).min()
+        self.shapes.iter().filter_map(|shape| shape.due()).min()
     }
 
     /// Hands out what was held back until now.
     pub fn tick(&mut self, now: Instant, write: &mut dyn FnMut(&Event<'_>)) {
-        for index in 0..self.0.len() {
-            let Some((shape, rest)) = self.0[index..].split_first_mut() else { return };
+        for index in 0..self.shapes.len() {
+            let Some((shape, rest)) = self.shapes[index..].split_first_mut() else { return };
             if shape.due().is_some_and(|due| now >= due) {
                 shape.flush(Seen::at(now), &mut |event, seen| {
                     pass(rest, event, seen, &mut |event, _| write(event));
@@ -176,15 +202,20 @@ impl Shapes {
 
     /// The stream ends: hands out all that is held back.
     pub fn flush(&mut self, now: Instant, write: &mut dyn FnMut(&Event<'_>)) {
-        flush(&mut self.0, Seen::at(now), &mut |event, _| write(event));
+        flush(&mut self.shapes, Seen::at(now), &mut |event, _| write(event));
     }
 
     /// The answer is complete: hands out all that is held back, and what may be missing.
-    pub fn finish(&mut self, now: Instant, write: &mut dyn FnMut(&Event<'_>)) {
+    pub fn finish(
+        &mut self,
+        dialect: Option<&'static Dialect>,
+        now: Instant,
+        write: &mut dyn FnMut(&Event<'_>),
+    ) {
         self.flush(now, write);
-        for index in 0..self.0.len() {
-            let Some((shape, rest)) = self.0[index..].split_first_mut() else { return };
-            shape.finish(Seen::at(now), &mut |event, seen| {
+        for index in 0..self.shapes.len() {
+            let Some((shape, rest)) = self.shapes[index..].split_first_mut() else { return };
+            shape.finish(Seen { dialect, ..Seen::at(now) }, &mut |event, seen| {
                 pass(rest, event, seen, &mut |event, _| write(event));
             });
         }
@@ -192,22 +223,22 @@ impl Shapes {
 
     /// Bytes that the shapes keep.
     pub fn held(&self) -> usize {
-        self.0.iter().map(|shape| shape.held()).sum()
+        self.shapes.iter().map(|shape| shape.held()).sum()
     }
 
     /// Cumulative texts that did not begin with what came before, and were passed whole.
     pub fn rewrites(&self) -> u64 {
-        self.0.iter().map(|shape| shape.rewrites()).sum()
+        self.shapes.iter().map(|shape| shape.rewrites()).sum()
     }
 
     /// The upstream has sent an end marker: nothing of the answer follows.
     pub fn is_over(&self) -> bool {
-        self.0.iter().any(|shape| shape.is_over())
+        self.shapes.iter().any(|shape| shape.is_over())
     }
 
     /// When the stream is to be closed, whatever the upstream does: some time after the end marker.
     pub fn closes_at(&self) -> Option<Instant> {
-        self.0.iter().find_map(|shape| shape.closes_at())
+        self.shapes.iter().find_map(|shape| shape.closes_at())
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{Reshape, Seen, Shape, Sink};
 use crate::codec::{Data, Event};
+use crate::dialect::Dialect;
 
 /// Map, ensure or strip the end marker.
 pub static SENTINEL: Shape = Shape {
@@ -45,6 +46,8 @@ pub struct Markers {
 pub enum Ending {
     /// If the upstream sends one.
     Keep,
+    /// Wherever an answer is complete whose dialect ends its streams with one.
+    Auto,
     /// Wherever an answer is complete.
     Ensure,
     /// Never.
@@ -133,7 +136,12 @@ impl Reshape for Sentinel {
     }
 
     fn finish(&mut self, seen: Seen, sink: &mut Sink<'_>) {
-        if self.markers.ending == Ending::Ensure && !self.said {
+        let ensures = match self.markers.ending {
+            Ending::Ensure => true,
+            Ending::Auto => seen.dialect.is_some_and(Dialect::ends_with_done),
+            Ending::Keep | Ending::Strip => false,
+        };
+        if ensures && !self.said {
             self.write(&Event { closed: true, ..Event::default() }, seen, sink);
         }
     }

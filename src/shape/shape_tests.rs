@@ -58,7 +58,7 @@ impl Rig {
     }
 
     pub(crate) fn finish(&mut self) -> String {
-        self.out(|shapes, now, write| shapes.finish(now, write))
+        self.out(|shapes, now, write| shapes.finish(Some(&OPENAI_CHAT), now, write))
     }
 
     fn out(

@@ -105,6 +105,8 @@ causes! {
     ClientNoRoute: Client "no_route", status(StatusCode::NOT_FOUND), "Add a `[[route]]`, or correct the URL; `tidegate check` prints the routes in the order in which they are tried.";
     /// Routes have this host and path, but not this method. `Allow` names those that they have.
     ClientMethodNotAllowed: Client "method_not_allowed", status(StatusCode::METHOD_NOT_ALLOWED), "Use one of them, or change `route.methods`.";
+    /// `Tidegate-Profile` names a profile that does not exist.
+    ClientUnknownProfile: Client "unknown_profile", status(StatusCode::BAD_REQUEST), "Send one of the names in the answer, or none.";
     /// The route has a `client_key`, and the request shows no key.
     ClientMissingApiKey: Client "missing_api_key", status(StatusCode::UNAUTHORIZED), "Send `Authorization: Bearer KEY` or `x-api-key: KEY`.";
     /// None of the keys in the request is the route's `client_key`.
@@ -150,7 +152,8 @@ causes! {
     /// An error of the HTTP/2 connection or stream.
     UpstreamHttp2Error: Upstream "http2_error", status(StatusCode::BAD_GATEWAY), "The log has the reason; `upstream.NAME.http = \"1.1\"` avoids HTTP/2.";
     /// The upstream answered 4xx or 5xx. Status, headers and body went to the client as they were; where its stream was
-    /// open already (`stream.early_head`), the upstream's words went into an error event.
+    /// open already (`stream.early_head`), or it is told of errors in one (`stream.errors`), the upstream's words went into
+    /// an error event.
     UpstreamStatus: Upstream "status", Nothing, "Read what it answered: the words are the upstream's.";
     /// The upstream answered 401 or 403 to the credential that the route injects.
     UpstreamAuth: Upstream "auth", status(StatusCode::BAD_GATEWAY), "Check the secret in `route.inject`: it is not the client's fault.";

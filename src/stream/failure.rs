@@ -17,12 +17,14 @@ pub struct Failure {
     quote: Option<Box<Quote>>,
     /// What the log is told instead of the message, if there is more to tell.
     detail: Option<String>,
+    /// The status that the client was not given: it is told of it in a stream that has another.
+    untold: Option<StatusCode>,
 }
 
 impl Failure {
     /// `message` is for people, without secrets.
     pub fn new(cause: Cause, message: impl Into<Cow<'static, str>>) -> Self {
-        Failure { cause, message: message.into(), quote: None, detail: None }
+        Failure { cause, message: message.into(), quote: None, detail: None, untold: None }
     }
 
     /// One that the upstream told of itself: the client gets its words, the log gets `message`.
@@ -33,6 +35,18 @@ impl Failure {
     /// With what is for the log alone.
     pub(crate) fn with_detail(self, detail: Option<String>) -> Self {
         Failure { detail, ..self }
+    }
+
+    /// One that is told in a stream, in the place of a response with this status.
+    pub(crate) fn in_place_of(self, status: StatusCode) -> Self {
+        Failure { untold: Some(status), ..self }
+    }
+
+    /// The same with fewer words for people: `bytes` of them at the most.
+    pub(super) fn clipped(&self, bytes: usize) -> Self {
+        let end = self.message.floor_char_boundary(bytes);
+        let quote = self.quote.as_deref().map(|quote| Box::new(quote.clipped(bytes)));
+        Failure { message: self.message[..end].to_owned().into(), quote, ..self.clone() }
     }
 
     /// For people who use a client: what happened.
@@ -65,10 +79,16 @@ impl Failure {
         Outcome::new(self.cause, phase)
     }
 
+    /// The status that a client reads in the stream, since it was given another.
+    pub fn told_status(&self) -> Option<StatusCode> {
+        self.untold
+    }
+
     /// The status, where no head was promised to the client yet: the one that the upstream's error names, if it names
     /// one, else that of the cause.
     pub fn status(&self) -> StatusCode {
-        self.quote.as_deref().and_then(Quote::status).unwrap_or_else(|| self.cause.status())
+        let named = || self.quote.as_deref().and_then(Quote::status);
+        self.untold.or_else(named).unwrap_or_else(|| self.cause.status())
     }
 }
 

@@ -14,6 +14,7 @@ mod plan;
 mod quote;
 mod session;
 mod times;
+mod told;
 mod watch;
 mod writer;
 
@@ -22,5 +23,6 @@ pub use cause::{About, Answer, Cause};
 pub use failure::{Failure, kind};
 pub use gate::Label;
 pub use outcome::{Outcome, Phase, Who};
-pub use plan::{Commit, End, Hold, Mode, Out, Plan, Stats, Until, Wanted};
+pub use plan::{Commit, End, HeartbeatForm, Hold, Mode, Out, Plan, Stats, Until, Wanted};
 pub use session::Session;
+pub use told::refusal;

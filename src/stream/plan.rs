@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
+
 use crate::codec::charset::Charset;
 use crate::codec::coding::Codings;
 use crate::codec::mask::Mask;
@@ -44,6 +46,8 @@ pub struct Plan {
     pub hold: Option<Hold>,
     /// Silence towards the client after which a heartbeat is written (reframed streams only).
     pub heartbeat: Option<Duration>,
+    /// What it looks like, and what becomes of comments.
+    pub heartbeat_form: HeartbeatForm,
     /// Bound for the first event (in a body that passes: does not apply).
     pub first_event: Option<Duration>,
     /// Bound for the first content of a stream whose dialect is known.
@@ -66,11 +70,28 @@ pub enum Mode {
     /// The upstream has not answered, and the client has been given the head of a stream: heartbeats until
     /// [`Session::answered`](super::Session::answered).
     Await,
+    /// The response is an error with this status, and nothing is promised to the client: its words become a
+    /// [`Commit::Refuse`].
+    Tell(StatusCode),
     /// Decoded from this format, written as canonical Server-Sent Events.
     Reframe(&'static Format),
     /// The first bytes tell. Where the label promises a stream that is to become events, they only tell its format.
     /// Otherwise the body may also pass, or be refused, and the head is held back until that is known.
     Sniff(Label, Wanted),
+}
+
+/// What is written where nothing is to be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeartbeatForm {
+    /// A comment line. Comments of the upstream's pass.
+    Comment,
+    /// A comment and a blank line, so that no event shares its block. Comments of the upstream's become such blocks.
+    Block,
+    /// An event of the dialect that says nothing, once one of its events was seen, until the answer is finished; else a
+    /// comment line. Comments of the upstream's do not pass.
+    Delta,
+    /// Nothing. Comments of the upstream's do not pass.
+    Off,
 }
 
 /// How long the head of a stream is held back, and with it everything that is written.

@@ -49,6 +49,12 @@ impl Quote {
         Quote { status: self.status.or(status), ..self }
     }
 
+    /// With fewer words: `bytes` of them at the most.
+    pub(super) fn clipped(&self, bytes: usize) -> Self {
+        let words = self.words.as_deref().map(|words| words[..words.floor_char_boundary(bytes)].to_owned());
+        Quote { words, ..self.clone() }
+    }
+
     pub(super) fn status(&self) -> Option<StatusCode> {
         self.status
     }

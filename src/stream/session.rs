@@ -7,7 +7,6 @@ mod judging;
 
 use std::time::{Duration, Instant};
 
-use crate::bridge::sse as bridge;
 use crate::codec::charset::{Charset, Transcode};
 use crate::codec::coding::Decoder;
 use crate::codec::mask::Mask;
@@ -18,7 +17,6 @@ use crate::format::Format;
 use super::gate::{Gate, Label};
 use super::hold::{First, Held};
 use super::times::Times;
-use super::watch::Watch;
 use super::writer::Writer;
 use super::{Cause, Commit, End, Failure, Mode, Out, Outcome, Phase, Plan, Share, Stats, Wanted};
 
@@ -54,7 +52,7 @@ pub struct Session {
 #[derive(Debug)]
 enum State {
     Waiting(early::Waiting),
-    /// A response that can only be told of, in a stream that was opened before it.
+    /// A response that can only be told of, in a stream.
     Telling(early::Telling),
     Sniffing {
         gate: Gate,
@@ -74,13 +72,13 @@ impl Session {
     pub fn new(plan: Plan, now: Instant) -> Self {
         let options = Options { limit: plan.max_event_bytes, repairs: plan.repairs, literal: plan.literal };
         let times = Times::new(&plan, now);
-        let hold = plan.hold.filter(|_| !matches!(plan.mode, Mode::PassThrough | Mode::Await));
-        let watch = Watch::new(plan.dialect, plan.is_set, plan.known_ai);
-        let mut writer = Writer::new(watch, plan.repairs, plan.shapes.as_deref(), now);
+        let hold = plan.hold.filter(|_| matches!(plan.mode, Mode::Reframe(_) | Mode::Sniff(..)));
+        let mut writer = Writer::new(&plan, now);
         writer.first = hold.map(First::new);
         let state = match plan.mode {
             Mode::Await => State::Waiting(early::Waiting::default()),
             Mode::PassThrough => State::Passing,
+            Mode::Tell(status) => State::Telling(early::Telling::new(status)),
             Mode::Reframe(format) => reframing(format, options, plan.charset),
             Mode::Sniff(label, wanted) => State::Sniffing { gate: Gate::new(label), label, wanted },
         };
@@ -267,9 +265,7 @@ impl Session {
             return None;
         }
         if self.beats() && (self.opens() || self.times.wants_heartbeat(now, self.writer.last_write)) {
-            let own = self.writer.watch.dialect().and_then(|dialect| dialect.heartbeat);
-            out.bytes.extend_from_slice(own.map_or(bridge::HEARTBEAT, str::as_bytes));
-            self.writer.wrote(now, out);
+            self.writer.beat(now, out);
         }
         let last_write = self.beats().then_some(self.writer.last_write);
         let held_until = self.held.as_ref().map(|held| held.deadline).filter(|deadline| *deadline > now);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use std::time::Duration;
 
-use super::super::Budget;
+use super::super::{Budget, HeartbeatForm};
 use super::body::{PIECE_BYTES, TURN_BYTES};
 use super::*;
 use crate::codec::charset::Charset;
@@ -42,6 +42,7 @@ fn plan(mode: Mode) -> Plan {
         injects: false,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
+        heartbeat_form: HeartbeatForm::Comment,
         first_event: Some(Duration::from_secs(600)),
         first_content: None,
         event_gap: Some(Duration::from_secs(300)),

@@ -29,6 +29,8 @@ pub(super) struct Watch {
     error: bool,
     /// The last event that said anything was an error.
     error_last: bool,
+    /// The data of a heartbeat in the words of the dialect, where such are wanted; empty until an event of it was seen.
+    heartbeat: Option<Vec<u8>>,
 }
 
 impl Watch {
@@ -48,7 +50,13 @@ impl Watch {
             last: false,
             error: false,
             error_last: false,
+            heartbeat: None,
         }
+    }
+
+    /// Heartbeats are to be in the words of the dialect.
+    pub(super) fn keep_heartbeat(&mut self) {
+        self.heartbeat = Some(Vec::new());
     }
 
     /// Looks at an event that goes to the client. Once the last sign was seen, no further event is searched; once
@@ -73,6 +81,9 @@ impl Watch {
         if !self.content && sign != Sign::Error {
             // Of an event in another dialect nothing is known.
             self.content = if is_known { dialect.has_content(event) } else { !says_nothing(event) };
+            if let (Some(line), Some(own)) = (&mut self.heartbeat, dialect.heartbeat.filter(|_| is_known)) {
+                *line = own.line(event);
+            }
         }
     }
 
@@ -100,6 +111,14 @@ impl Watch {
     /// The upstream has said, in the words that the route knows it by, that nothing follows.
     pub(super) fn end(&mut self) {
         (self.finish, self.last) = (true, true);
+    }
+
+    /// Name and data of an event that says nothing, where such is wanted, the dialect is known and the answer goes on: behind
+    /// its end, clients have put away what they gathered.
+    pub(super) fn heartbeat(&self) -> Option<(Option<&'static str>, &[u8])> {
+        let line =
+            self.heartbeat.as_deref().filter(|line| !line.is_empty() && !self.finish && !self.error)?;
+        Some((self.dialect?.heartbeat?.name, line))
     }
 
     /// The dialect as far as it is known: set, confirmed, or hinted at and not given up.

@@ -6,11 +6,11 @@ use crate::bridge::sse as bridge;
 use crate::codec::repair::{Repair, Repairs};
 use crate::codec::{Data, Event, Item, json};
 use crate::dialect::{Dialect, Sign};
-use crate::shape::{Settings, Shapes};
+use crate::shape::Shapes;
 
 use super::hold::First;
 use super::watch::Watch;
-use super::{Out, Stats};
+use super::{Failure, HeartbeatForm, Out, Plan, Stats, told};
 
 /// What is written, and what was.
 #[derive(Debug)]
@@ -25,20 +25,31 @@ pub(super) struct Writer {
     pub(super) first: Option<First>,
     /// What the route wants changed, if anything.
     shapes: Option<Box<Shapes>>,
+    form: HeartbeatForm,
 }
 
 impl Writer {
-    pub(super) fn new(watch: Watch, repairs: Repairs, shapes: Option<&Settings>, now: Instant) -> Self {
-        let shapes = shapes.and_then(Shapes::new);
-        Writer { watch, stats: Stats::default(), repairs, done: false, last_write: now, first: None, shapes }
+    pub(super) fn new(plan: &Plan, now: Instant) -> Self {
+        let form = plan.heartbeat_form;
+        let mut watch = Watch::new(plan.dialect, plan.is_set, plan.known_ai);
+        if form == HeartbeatForm::Delta {
+            watch.keep_heartbeat();
+        }
+        Writer {
+            watch,
+            stats: Stats::default(),
+            repairs: plan.repairs,
+            done: false,
+            last_write: now,
+            first: None,
+            shapes: plan.shapes.as_deref().and_then(Shapes::new),
+            form,
+        }
     }
 
     pub(super) fn item(&mut self, item: Item<'_>, now: Instant, out: &mut Out) {
         match item {
-            Item::Comment(text) => {
-                bridge::comment(text, &mut out.bytes);
-                self.wrote(now, out);
-            }
+            Item::Comment(text) => self.comment(text, now, out),
             Item::Event(event) => self.event(event, now, out),
         }
     }
@@ -63,8 +74,7 @@ impl Writer {
             }
             if line.is_empty() && self.repairs.has(Repair::EmptyData) && says_nothing(&event) {
                 self.stats.repaired.add(Repairs::NONE.with(Repair::EmptyData));
-                bridge::comment(b"", &mut out.bytes);
-                return self.wrote(now, out);
+                return self.comment(b"", now, out);
             }
         }
         self.watch.event(&event);
@@ -77,6 +87,52 @@ impl Writer {
         } else {
             self.write(&event, now, out);
         }
+    }
+
+    /// A comment of the upstream's.
+    fn comment(&mut self, text: &[u8], now: Instant, out: &mut Out) {
+        match self.form {
+            HeartbeatForm::Comment => bridge::comment(text, &mut out.bytes),
+            HeartbeatForm::Block => bridge::comment_block(text, &mut out.bytes),
+            HeartbeatForm::Delta | HeartbeatForm::Off => return,
+        }
+        self.wrote(now, out);
+    }
+
+    /// Something that says nothing, since nothing was written for a while.
+    pub(super) fn beat(&mut self, now: Instant, out: &mut Out) {
+        let (from, events) = (out.bytes.len(), self.stats.events);
+        if let Some((name, line)) = self.watch.heartbeat() {
+            let line = line.to_vec();
+            let name = name.map(str::as_bytes);
+            let event = Event { name, data: Data::Line(&line), closed: true, ..Event::default() };
+            let dialect = self.watch.dialect();
+            if self.shapes.is_some() {
+                self.reshape(now, out, |shapes, write| shapes.event(&event, dialect, now, write));
+            } else {
+                self.write(&event, now, out);
+            }
+            self.stats.events = events;
+        }
+        // Shapes may have left it out.
+        if out.bytes.len() == from {
+            match self.watch.dialect().and_then(Dialect::in_place_of_a_comment) {
+                Some(event) => out.bytes.extend_from_slice(event.as_bytes()),
+                None if self.form == HeartbeatForm::Block => bridge::comment_block(b"", &mut out.bytes),
+                None => out.bytes.extend_from_slice(bridge::HEARTBEAT),
+            }
+            self.wrote(now, out);
+        }
+    }
+
+    /// Tells the client of a failure, as its dialect does; `false` where that tells none in a stream.
+    pub(super) fn tell(&mut self, failure: &Failure, now: Instant, out: &mut Out) -> bool {
+        let dialect = self.watch.dialect().and_then(|dialect| dialect.told.map(|told| (dialect, told)));
+        let Some((dialect, told)) = dialect else { return false };
+        let own = self.shapes.as_ref().map(|shapes| shapes.own()).unwrap_or_default();
+        out.bytes.extend_from_slice(&told::event(dialect, told, failure, &own, None));
+        self.wrote(now, out);
+        true
     }
 
     fn write(&mut self, event: &Event<'_>, now: Instant, out: &mut Out) {
@@ -121,7 +177,8 @@ impl Writer {
 
     /// The stream ends, and its answer is complete.
     pub(super) fn finish(&mut self, now: Instant, out: &mut Out) {
-        self.reshape(now, out, |shapes, write| shapes.finish(now, write));
+        let dialect = self.watch.dialect();
+        self.reshape(now, out, |shapes, write| shapes.finish(dialect, now, write));
     }
 
     /// When shapes have something to hand out, or the stream is to be closed.

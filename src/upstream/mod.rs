@@ -33,7 +33,7 @@ use crate::stream::Phase;
 pub(crate) use deadline::Deadline;
 pub use error::{Error, Timeout};
 pub(crate) use io::Io;
-pub use upload::{RequestBody, Tap, Upload};
+pub use upload::{RequestBody, Tap, Unread, Upload};
 
 /// The upstreams of one worker: their pools and connections.
 ///

@@ -3,8 +3,10 @@
 //! Pulled by the side that writes to the upstream, never ahead of it, so a slow upstream slows the client.
 //! Its trailers go up where the connection has a place for them: in HTTP/2, and behind chunks in HTTP/1.1.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -50,7 +52,11 @@ pub struct RequestBody {
     /// `None` only while it is dropped.
     incoming: Option<Incoming>,
     leave: Option<Box<dyn FnOnce(Incoming)>>,
+    kept: Option<Unread>,
 }
+
+/// Where the rest of a request body is found that nobody has read to its end.
+pub type Unread = Rc<RefCell<Option<RequestBody>>>;
 
 /// Sees every data frame on its way up.
 pub type Tap = Box<dyn FnMut(&[u8])>;
@@ -79,7 +85,28 @@ struct Replay {
 impl RequestBody {
     /// `leave` is called with what is left of it when it is dropped before its end.
     pub fn new(incoming: Incoming, leave: Option<Box<dyn FnOnce(Incoming)>>) -> Self {
-        RequestBody { incoming: Some(incoming), leave }
+        RequestBody { incoming: Some(incoming), leave, kept: None }
+    }
+
+    /// When it is dropped before its end, the rest goes there first.
+    #[must_use]
+    pub fn kept(self, unread: Unread) -> Self {
+        let mut body = self;
+        body.kept = Some(unread);
+        body
+    }
+
+    /// The next bytes; `None` at the end, or where it breaks off.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn data(&mut self) -> Option<Bytes> {
+        loop {
+            let frame = std::future::poll_fn(|cx| self.poll_frame(cx)).await?.ok()?;
+            if let Ok(data) = frame.into_data() {
+                return Some(data);
+            }
+        }
     }
 
     /// Whether it is known that nothing follows. `false` promises nothing.
@@ -97,9 +124,13 @@ impl RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if !self.is_end()
-            && let (Some(incoming), Some(leave)) = (self.incoming.take(), self.leave.take())
-        {
+        if self.is_end() {
+            return;
+        }
+        let (incoming, leave) = (self.incoming.take(), self.leave.take());
+        if let Some(unread) = self.kept.take() {
+            *unread.borrow_mut() = Some(RequestBody { incoming, leave, kept: None });
+        } else if let (Some(incoming), Some(leave)) = (incoming, leave) {
             leave(incoming);
         }
     }

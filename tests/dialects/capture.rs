@@ -155,6 +155,12 @@ impl Capture {
         found
     }
 
+    /// The text of the answer, in all of its events.
+    pub fn text(&self) -> String {
+        let texts = self.at(self.dialect.places.text);
+        texts.iter().map(|value| serde_json::from_str::<String>(value).unwrap_or_default()).collect()
+    }
+
     /// Whether only the end of the format shows that the stream is whole.
     pub fn is_bracketed(&self) -> bool {
         *self.format == JSON_ARRAY

@@ -7,7 +7,7 @@ use proptest::sample::Index;
 use tidegate::codec::repair::{Repairs, Tally};
 use tidegate::dialect::Dialect;
 use tidegate::format::Format;
-use tidegate::stream::{Budget, Cause, End, Failure, Mode, Out, Plan, Session};
+use tidegate::stream::{Budget, Cause, End, Failure, HeartbeatForm, Mode, Out, Plan, Session};
 
 /// What came out, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,7 @@ pub fn plan(format: &'static Format, path: &str) -> Plan {
         injects: false,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
+        heartbeat_form: HeartbeatForm::Comment,
         first_event: None,
         first_content: None,
         event_gap: None,

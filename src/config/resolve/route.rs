@@ -3,25 +3,17 @@
 use http::{HeaderName, HeaderValue, Method};
 use toml::Spanned;
 
-use super::shapes::shapes;
+use super::profiles::profiles;
 use crate::auth::Injector;
 use crate::auth::basic::Basic;
 use crate::auth::bearer::Bearer;
 use crate::auth::header::{Header, HeaderContent};
 use crate::auth::query::Query;
-use crate::codec::repair::Repairs;
-use crate::config::file::{
-    self, Charset, ClientCredentials, Commit, DataSpace, File, HostHeader, Inject, Intent,
-};
+use crate::config::file::{self, ClientCredentials, File, HostHeader, Inject};
 use crate::config::forms::{self, Content};
 use crate::config::mistake::{Collector, suggestion};
-use crate::config::{
-    ClientAuth, FormatSetting, ListenAddress, Listener, PathMatch, RepairSetting, Rewrite, Route,
-    RouteTimeouts, Secret, StreamSettings,
-};
-use crate::dialect::DIALECTS;
-use crate::format::FORMATS;
-use crate::stream::{Hold, Until};
+use crate::config::switches::Layers;
+use crate::config::{ClientAuth, ListenAddress, Listener, PathMatch, Rewrite, Route, RouteTimeouts, Secret};
 
 /// The routes in the order of `file`; `None` if any of them has a mistake.
 pub(super) fn routes<'l>(
@@ -31,22 +23,29 @@ pub(super) fn routes<'l>(
 ) -> Option<Vec<Route>> {
     let exposed = listeners.map(|listener| &listener.address).find(|address| !is_loopback(address));
     let upstreams: Vec<&str> = file.upstream.keys().map(String::as_str).collect();
+    let layers = Layers::new(&file.profile)?;
     let mut routes = Vec::new();
     for typed in &file.route {
         if let Some(address) = exposed {
             refuse_open_relay(typed.get_ref(), address, found);
         }
-        routes.push(route(typed.get_ref(), &upstreams, found));
+        routes.push(route(typed.get_ref(), &upstreams, &layers, found));
     }
     refuse_same_conditions(file, &routes, found);
     routes.into_iter().collect()
 }
 
-fn route(typed: &file::Route, upstreams: &[&str], found: &mut Collector<'_>) -> Option<Route> {
+fn route(
+    typed: &file::Route,
+    upstreams: &[&str],
+    layers: &Layers<'_>,
+    found: &mut Collector<'_>,
+) -> Option<Route> {
     let path = forms::path(typed.path.get_ref()).ok()?;
     let rewrite = rewrite(typed, &path, found);
     let injectors: Vec<_> = typed.inject.iter().map(|inject| injector(inject, found)).collect();
     let client_auth = client_auth(typed, found);
+    let profiles = profiles(&typed.stream, layers, found);
     let upstream = upstreams.iter().position(|name| name == typed.upstream.get_ref());
     if upstream.is_none() && !upstreams.is_empty() {
         let name = typed.upstream.get_ref();
@@ -64,7 +63,7 @@ fn route(typed: &file::Route, upstreams: &[&str], found: &mut Collector<'_>) -> 
         injectors: injectors.into_iter().collect::<Option<_>>()?,
         client_auth: client_auth?,
         strip_client_credentials: typed.client_credentials == Some(ClientCredentials::Strip),
-        stream: stream(&typed.stream)?,
+        profiles: profiles?,
         timeouts: RouteTimeouts {
             response_head: typed.timeouts.response_head.0,
             first_event: typed.timeouts.first_event.0,
@@ -199,48 +198,6 @@ fn client_auth(typed: &file::Route, found: &mut Collector<'_>) -> Option<ClientA
         }
         (Some(key), None) => revealed(key, "route.client_key", found).map(ClientAuth::Key),
         (None, _) => Some(ClientAuth::None),
-    }
-}
-
-fn stream(typed: &file::Stream) -> Option<StreamSettings> {
-    Some(StreamSettings {
-        format: match typed.format.as_str() {
-            "auto" => FormatSetting::Auto,
-            "off" => FormatSetting::Off,
-            name => FormatSetting::Fixed(FORMATS.iter().find(|format| format.name == name)?),
-        },
-        literal_space: typed.data_space == DataSpace::Literal,
-        shapes: shapes(typed),
-        transcode: typed.charset == Charset::Declared,
-        repair: repair(&typed.repair),
-        dialect: match typed.dialect.as_str() {
-            "auto" => None,
-            name => Some(DIALECTS.iter().find(|dialect| dialect.name == name)?),
-        },
-        intent: match typed.intent {
-            Intent::Auto => None,
-            Intent::Stream => Some(true),
-            Intent::Plain => Some(false),
-        },
-        hold: match typed.commit {
-            Commit::Head => None,
-            Commit::FirstEvent => Some(Hold { until: Until::Event, within: typed.commit_within.0 }),
-            Commit::FirstContent => Some(Hold { until: Until::Content, within: typed.commit_within.0 }),
-        },
-        early_head: typed.early_head.0,
-        heartbeat: typed.heartbeat.0,
-        max_event_bytes: typed.max_event_bytes.bytes(),
-    })
-}
-
-fn repair(words: &[String]) -> RepairSetting {
-    let named = words.iter().filter_map(|word| match word.as_str() {
-        "all" => Some(Repairs::all()),
-        name => Repairs::named(name),
-    });
-    RepairSetting {
-        auto: words.iter().any(|word| word == "auto"),
-        named: named.fold(Repairs::NONE, Repairs::union),
     }
 }
 

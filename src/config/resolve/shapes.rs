@@ -5,47 +5,51 @@ use std::time::Duration;
 
 use crate::config::file::{self, Fields, PickAs};
 use crate::config::forms;
+use crate::config::switches::Switches;
 use crate::config::units::TimeOrOff;
 use crate::shape::{Encoding, Ending, Marker, Markers, Pick, Settings};
 
-/// The shapes; `None` where nothing is changed.
-pub(super) fn shapes(typed: &file::Stream) -> Option<Arc<Settings>> {
+/// The shapes; none where nothing is changed. `None` only where a switch is missing.
+pub(super) fn shapes(typed: &file::Stream, switches: &Switches) -> Option<Option<Arc<Settings>>> {
     let pointer = |text: &str| forms::pointer(text).ok().flatten().map(str::to_owned);
+    let pick_as = switches.pick_as?;
     let settings = Settings {
-        markers: markers(typed),
+        markers: markers(typed, switches)?,
         to_delta: pointer(&typed.to_delta),
-        to_full: pointer(&typed.to_full),
-        merge: typed.merge.0,
-        split: forms::largest(&typed.split).ok().flatten(),
-        pick: pointer(&typed.pick).map(|pointer| Pick { pointer, plain: typed.pick_as == PickAs::Text }),
-        ascii: typed.ascii,
-        encode: match typed.encode {
+        to_full: pointer(switches.to_full.as_deref()?),
+        merge: switches.merge?.0,
+        split: forms::largest(switches.split.as_deref()?).ok().flatten(),
+        pick: pointer(switches.pick.as_deref()?)
+            .map(|pointer| Pick { pointer, plain: pick_as == PickAs::Text }),
+        ascii: switches.ascii?,
+        encode: match switches.encode? {
             file::Encoding::Off => None,
             file::Encoding::Percent => Some(Encoding::Percent),
             file::Encoding::Base64 => Some(Encoding::Base64),
         },
-        data_only: typed.fields == Fields::DataOnly,
+        data_only: switches.fields? == Fields::DataOnly,
     };
-    (settings != Settings::default()).then(|| Arc::new(settings))
+    Some((settings != Settings::default()).then(|| Arc::new(settings)))
 }
 
-fn markers(typed: &file::Stream) -> Markers {
+fn markers(typed: &file::Stream, switches: &Switches) -> Option<Markers> {
     let from = typed.done_from.iter().map(|text| Marker::read(text)).collect();
-    let (usual, to) = (Markers::default(), Marker::read(&typed.done_to));
+    let (usual, to) = (Markers::default(), Marker::read(switches.done_to.as_deref()?));
     let is_mapped = from != usual.from || to != usual.to;
-    Markers {
-        ending: match typed.done {
+    Some(Markers {
+        ending: match switches.done? {
             file::Ending::Keep => Ending::Keep,
+            file::Ending::Auto => Ending::Auto,
             file::Ending::Ensure => Ending::Ensure,
             file::Ending::Strip => Ending::Strip,
         },
-        close: match forms::closing(&typed.done_close) {
+        close: match forms::closing(switches.done_close.as_deref()?) {
             Ok(Some(TimeOrOff(close))) => close,
             _ => is_mapped.then_some(CLOSE_AFTER),
         },
         from,
         to,
-    }
+    })
 }
 
 /// After an end marker of the route's own: time for what belongs to it, and soon enough that nobody waits.

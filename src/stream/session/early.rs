@@ -24,6 +24,8 @@ pub(super) struct Waiting {
 pub(super) struct Telling {
     status: StatusCode,
     text: Vec<u8>,
+    /// It says more than can be quoted.
+    is_over: bool,
 }
 
 impl Default for Waiting {
@@ -33,11 +35,18 @@ impl Default for Waiting {
 }
 
 impl Telling {
-    /// Takes more of the body. `true`: that is enough.
+    pub(super) fn new(status: StatusCode) -> Self {
+        Telling { status, text: Vec::new(), is_over: false }
+    }
+
+    /// Takes more of the body. `true`: it is too much, and need not be read on.
     pub(super) fn take(&mut self, bytes: &[u8]) -> bool {
-        let room = MAX_TEXT.saturating_sub(self.text.len());
-        self.text.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        self.text.len() >= MAX_TEXT
+        if self.text.len() + bytes.len() > MAX_TEXT {
+            (self.text, self.is_over) = (Vec::new(), true);
+        } else {
+            self.text.extend_from_slice(bytes);
+        }
+        self.is_over
     }
 }
 
@@ -66,7 +75,7 @@ impl Session {
         self.early = true;
         (self.writer.stats, self.writer.last_write) = (stats, last_write);
         if !status.is_success() {
-            self.state = State::Telling(Telling { status, text: Vec::new() });
+            self.state = State::Telling(Telling::new(status));
         } else if mode == Mode::PassThrough {
             let message = "the upstream answered a stream request with what is no stream";
             self.fail(Failure::new(Cause::UpstreamMalformed, message), now, out);
@@ -96,7 +105,7 @@ impl Session {
 
     /// The status that the client cannot be given any more, and the words that came with it.
     pub(super) fn answered_badly(&mut self) -> Option<Failure> {
-        let State::Telling(Telling { status, text }) = &self.state else { return None };
+        let State::Telling(Telling { status, text, .. }) = &self.state else { return None };
         let (status, text) = (*status, text.clone());
         let quote = Quote::of(b"", &self.masked(&text), None).or_status(Some(status));
         let message = format!("the upstream answered {status}");
@@ -104,5 +113,5 @@ impl Session {
     }
 }
 
-/// What is read of a body that is an error; its words stand near the beginning.
-const MAX_TEXT: usize = 16 << 10;
+/// Longest body of an error whose words are told; of a longer one, the status alone.
+const MAX_TEXT: usize = 64 << 10;

@@ -37,6 +37,12 @@ impl Session {
         if self.lacks_answer() || !self.is_reframed() && !matches!(self.state, State::Passing) {
             return self.refuse(failure, out);
         }
+        let failure = if self.early && self.writer.stats.events == 0 {
+            let status = failure.status();
+            failure.in_place_of(status)
+        } else {
+            failure
+        };
         let mut outcome = failure.outcome(self.phase());
         let end = match &self.state {
             State::Passing if !self.early => End::Abort,
@@ -50,14 +56,8 @@ impl Session {
                 outcome = Outcome::DONE;
                 End::Clean
             }
-            _ => match self.writer.watch.dialect().and_then(|dialect| dialect.told(&failure)) {
-                Some(event) => {
-                    out.bytes.extend_from_slice(event.as_bytes());
-                    self.writer.wrote(now, out);
-                    End::Clean
-                }
-                None => End::Abort,
-            },
+            _ if self.writer.tell(&failure, now, out) => End::Clean,
+            _ => End::Abort,
         };
         self.failure = Some(failure);
         self.end(outcome, end, out);

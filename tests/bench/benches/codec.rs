@@ -18,7 +18,7 @@ use tidegate::codec::sse::Sse;
 use tidegate::codec::{Decode, Item, Options};
 use tidegate::dialect::Dialect;
 use tidegate::format::SSE;
-use tidegate::stream::{Budget, Mode, Out, Plan, Session};
+use tidegate::stream::{Budget, HeartbeatForm, Mode, Out, Plan, Session};
 use tidegate::upstream::http1::framing::{Decoder, Framing};
 
 fn main() {
@@ -102,6 +102,7 @@ fn session(bencher: Bencher, input: Input) {
         injects: false,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
+        heartbeat_form: HeartbeatForm::Comment,
         first_event: None,
         first_content: None,
         event_gap: Some(Duration::from_secs(300)),

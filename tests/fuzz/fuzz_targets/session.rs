@@ -11,7 +11,8 @@ use tidegate::dialect::Dialect;
 use tidegate::format::{NDJSON, SSE};
 use tidegate::shape::{Ending, Marker, Markers, Settings};
 use tidegate::stream::{
-    Budget, Cause, Commit, End, Failure, Hold, Label, Mode, Out, Outcome, Plan, Session, Until, Wanted,
+    Budget, Cause, Commit, End, Failure, HeartbeatForm, Hold, Label, Mode, Out, Outcome, Plan, Session, Until,
+    Wanted,
 };
 use tidegate_fuzz::{Owned, cuts, events};
 
@@ -61,6 +62,7 @@ fn plan(first: u8, second: u8, budget: &Arc<Budget>, now: Instant) -> Plan {
         injects: false,
         hold: (second & 64 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),
         heartbeat: Some(Duration::from_secs(15)),
+        heartbeat_form: HeartbeatForm::Comment,
         first_event: Some(Duration::from_secs(600)),
         first_content: Some(Duration::from_secs(900)),
         event_gap: Some(Duration::from_secs(300)),

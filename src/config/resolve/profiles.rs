@@ -1,0 +1,112 @@
+//! How streams are treated: one set of settings for each profile that a request on a route may choose.
+//!
+//! What was written for the route wins over the profile, so that nothing has to be asked again when a request comes.
+
+use std::collections::BTreeMap;
+
+use super::shapes::shapes;
+use crate::codec::repair::Repairs;
+use crate::config::file::{self, Charset, Commit, DataSpace, File, Intent};
+use crate::config::mistake::{Collector, suggestion};
+use crate::config::switches::{Layers, Switches};
+use crate::config::{Errors, FormatSetting, Profile, Profiles, RepairSetting, Route, StreamSettings};
+use crate::dialect::DIALECTS;
+use crate::format::FORMATS;
+use crate::profile::{AUTO, detectable};
+use crate::stream::{HeartbeatForm, Hold, Until};
+
+/// The profiles of a route; the one that it names stands first.
+pub(super) fn profiles(
+    typed: &file::Stream,
+    layers: &Layers<'_>,
+    found: &mut Collector<'_>,
+) -> Option<Profiles> {
+    let (usual, names) = (typed.profile.get_ref().as_str(), layers.names());
+    if !names.contains(&usual) {
+        let what = format!("no profile is called {usual:?}{}", suggestion(usual, &names));
+        found.add(typed.profile.span(), "stream.profile", what);
+        return None;
+    }
+    let detect = usual == AUTO.name;
+    let others: Vec<&str> = match (typed.profile_header, detect) {
+        (true, _) => names,
+        (false, true) => detectable().map(|profile| profile.name).collect(),
+        (false, false) => Vec::new(),
+    };
+    let chosen = [usual].into_iter().chain(others.into_iter().filter(|name| *name != usual));
+    let choices = chosen.map(|name| {
+        let switches = layers.resolve(&typed.switches, name)?;
+        Some(Profile { name: name.to_owned(), stream: stream(typed, &switches)? })
+    });
+    Some(Profiles { by_header: typed.profile_header, detect, choices: choices.collect::<Option<_>>()? })
+}
+
+/// What `tidegate check` shows of the profiles that requests may choose.
+pub(super) fn shown(file: &File, routes: &[Route]) -> Option<BTreeMap<String, Switches>> {
+    let choices = routes.iter().flat_map(|route| &route.profiles.choices);
+    Layers::new(&file.profile)?.shown(choices.map(|profile| profile.name.as_str()))
+}
+
+fn stream(typed: &file::Stream, switches: &Switches) -> Option<StreamSettings> {
+    let form = heartbeat_form(switches.heartbeat_form?);
+    Some(StreamSettings {
+        format: match typed.format.as_str() {
+            "auto" => FormatSetting::Auto,
+            "off" => FormatSetting::Off,
+            name => FormatSetting::Fixed(FORMATS.iter().find(|format| format.name == name)?),
+        },
+        literal_space: typed.data_space == DataSpace::Literal,
+        shapes: shapes(typed, switches)?,
+        transcode: typed.charset == Charset::Declared,
+        repair: repair(&typed.repair),
+        dialect: match typed.dialect.as_str() {
+            "auto" => None,
+            name => Some(DIALECTS.iter().find(|dialect| dialect.name == name)?),
+        },
+        intent: match typed.intent {
+            Intent::Auto => None,
+            Intent::Stream => Some(true),
+            Intent::Plain => Some(false),
+        },
+        hold: hold(switches)?,
+        early_head: switches.early_head?.0,
+        heartbeat: switches.heartbeat?.0.filter(|_| form != HeartbeatForm::Off),
+        heartbeat_form: form,
+        errors: match switches.errors? {
+            file::Errors::Status => Errors::Status,
+            file::Errors::InBand => Errors::InBand,
+            file::Errors::EventSource => Errors::EventSource,
+        },
+        max_event_bytes: typed.max_event_bytes.bytes(),
+    })
+}
+
+fn heartbeat_form(typed: file::HeartbeatForm) -> HeartbeatForm {
+    match typed {
+        file::HeartbeatForm::Comment => HeartbeatForm::Comment,
+        file::HeartbeatForm::Block => HeartbeatForm::Block,
+        file::HeartbeatForm::Delta => HeartbeatForm::Delta,
+        file::HeartbeatForm::Off => HeartbeatForm::Off,
+    }
+}
+
+/// `None` only where a switch is missing.
+fn hold(switches: &Switches) -> Option<Option<Hold>> {
+    let within = switches.commit_within?.0;
+    Some(match switches.commit? {
+        Commit::Head => None,
+        Commit::FirstEvent => Some(Hold { until: Until::Event, within }),
+        Commit::FirstContent => Some(Hold { until: Until::Content, within }),
+    })
+}
+
+fn repair(words: &[String]) -> RepairSetting {
+    let named = words.iter().filter_map(|word| match word.as_str() {
+        "all" => Some(Repairs::all()),
+        name => Repairs::named(name),
+    });
+    RepairSetting {
+        auto: words.iter().any(|word| word == "auto"),
+        named: named.fold(Repairs::NONE, Repairs::union),
+    }
+}

@@ -1,0 +1,158 @@
+//! The keys of `[stream]` that a profile decides, as far as they were written.
+//!
+//! They stand in `[stream]`, in `[route.stream]`, in `[profile.NAME]`, in the [table of profiles](crate::profile) and, as the
+//! values of last resort, in the key table. [`Switches::or`] lays one of these over another; below all of them nothing is
+//! missing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::file::{Commit, Encoding, Ending, Errors, Fields, HeartbeatForm, PickAs};
+use super::table;
+use super::units::{Time, TimeOrOff};
+use crate::profile::{AUTO, PROFILES, Profile};
+
+macro_rules! switches {
+    ($($name:ident: $kind:ty,)+) => {
+        /// Those that were written.
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        pub(super) struct Switches {
+            $(
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub(super) $name: Option<$kind>,
+            )+
+        }
+
+        impl Switches {
+            /// These, and `others` where they say nothing.
+            #[must_use]
+            pub(super) fn or(&self, others: &Switches) -> Switches {
+                Switches { $($name: self.$name.clone().or_else(|| others.$name.clone()),)+ }
+            }
+        }
+    };
+}
+
+switches! {
+    commit: Commit,
+    commit_within: Time,
+    early_head: TimeOrOff,
+    heartbeat: TimeOrOff,
+    heartbeat_form: HeartbeatForm,
+    errors: Errors,
+    done: Ending,
+    done_to: String,
+    done_close: String,
+    merge: TimeOrOff,
+    split: String,
+    to_full: String,
+    pick: String,
+    pick_as: PickAs,
+    ascii: bool,
+    encode: Encoding,
+    fields: Fields,
+}
+
+/// The profiles of a configuration: the built-in ones, and the operator's.
+#[derive(Debug)]
+pub(super) struct Layers<'f> {
+    own: &'f BTreeMap<String, Switches>,
+    auto: Switches,
+}
+
+impl<'f> Layers<'f> {
+    /// `own` are the `[profile.NAME]` tables. `None` only if a built-in table is not valid.
+    pub(super) fn new(own: &'f BTreeMap<String, Switches>) -> Option<Self> {
+        let defaults = read(table::keys_of("profile.*").iter().map(|key| (key.name(), key.sample())))?;
+        Some(Layers { own, auto: written(own, AUTO.name)?.or(&defaults) })
+    }
+
+    /// The names of all profiles: the built-in ones in their order, then the operator's.
+    pub(super) fn names(&self) -> Vec<&'f str> {
+        let built_in = PROFILES.iter().map(|profile| profile.name);
+        let own = self.own.keys().map(String::as_str).filter(|name| named(name).is_none());
+        built_in.chain(own).collect()
+    }
+
+    /// All switches of a client of this profile, where `typed` is what was written for the route.
+    pub(super) fn resolve(&self, typed: &Switches, profile: &str) -> Option<Switches> {
+        Some(typed.or(&written(self.own, profile)?).or(&self.auto))
+    }
+
+    /// What `tidegate check` shows of these profiles: all of "auto", and what the others say besides.
+    pub(super) fn shown<'n>(
+        &'n self,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Option<BTreeMap<String, Switches>> {
+        let own = self.own.keys().map(String::as_str);
+        let others = names.chain(own).filter(|name| *name != AUTO.name);
+        let mut shown: BTreeMap<String, Switches> =
+            others.map(|name| Some((name.to_owned(), written(self.own, name)?))).collect::<Option<_>>()?;
+        shown.insert(AUTO.name.to_owned(), self.auto.clone());
+        Some(shown)
+    }
+}
+
+/// What a profile says itself: the operator's word over the built-in one.
+fn written(own: &BTreeMap<String, Switches>, name: &str) -> Option<Switches> {
+    let built_in = match named(name) {
+        Some(profile) => read(profile.keys.iter().copied())?,
+        None => Switches::default(),
+    };
+    Some(own.get(name).map_or_else(|| built_in.clone(), |own| own.or(&built_in)))
+}
+
+fn named(name: &str) -> Option<&'static Profile> {
+    PROFILES.iter().copied().find(|profile| profile.name == name)
+}
+
+/// Keys and values of TOML.
+fn read<'k>(keys: impl Iterator<Item = (&'k str, &'k str)>) -> Option<Switches> {
+    let lines: String = keys.map(|(name, value)| format!("{name} = {value}\n")).collect();
+    toml::from_str(&lines).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn tables(text: &str) -> BTreeMap<String, Switches> {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn every_built_in_profile_can_be_read_and_nothing_is_missing_below_it() {
+        let own = BTreeMap::new();
+        let layers = Layers::new(&own).unwrap();
+        for profile in PROFILES {
+            let switches = layers.resolve(&Switches::default(), profile.name).unwrap();
+            let all = toml::Table::try_from(&switches).unwrap();
+            assert_eq!(all.len(), table::keys_of("profile.*").len(), "{}", profile.name);
+            let said = toml::Table::try_from(written(&own, profile.name).unwrap()).unwrap();
+            assert_eq!(said.len(), profile.keys.len(), "{}", profile.name);
+        }
+    }
+
+    #[test]
+    fn what_is_nearer_to_the_route_wins() {
+        let own = tables(
+            "auto = { heartbeat = '9s', done_to = 'A' }\nminiprogram = { split = '2KiB', done_to = 'M' }\nmine = { ascii = true }",
+        );
+        let layers = Layers::new(&own).unwrap();
+        assert_eq!(layers.names(), ["auto", "browser", "sdk", "miniprogram", "uniappx", "naive", "mine"]);
+        let typed = Switches { done_to: Some("R".to_owned()), ..Switches::default() };
+        let of = |typed: &Switches, profile: &str| layers.resolve(typed, profile).unwrap();
+        let mini = of(&typed, "miniprogram");
+        assert_eq!(mini.done_to.as_deref(), Some("R"), "the route's word");
+        assert_eq!(of(&Switches::default(), "miniprogram").done_to.as_deref(), Some("M"), "the profile's");
+        assert_eq!(mini.split.as_deref(), Some("2KiB"), "the operator's over the built-in one");
+        assert_eq!((mini.ascii, mini.errors), (Some(true), Some(Errors::InBand)), "the built-in ones");
+        assert_eq!(mini.heartbeat, Some(TimeOrOff(Some(Duration::from_secs(9)))), "auto's");
+        let mine = of(&Switches::default(), "mine");
+        assert_eq!((mine.ascii, mine.done_to.as_deref()), (Some(true), Some("A")));
+        assert_eq!(mine.errors, Some(Errors::Status), "the key table's");
+    }
+}

@@ -1,0 +1,176 @@
+//! In which manner a client is told that there is no response: by a status and an error body, or by a stream that consists
+//! of an error (`stream.errors`), where it asked for a stream and loses every other answer.
+//!
+//! The second only for requests that want a stream and get events; so what the request body says about that must be known,
+//! also where nobody has read it yet (a refused key, a refused connection): then a little of it is read here, within
+//! [`READ_BYTES`] and [`READ_TIME`]. Called by [`super::handle`] for every refusal.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, RETRY_AFTER};
+use http::{Method, Response, StatusCode, request, response};
+use tokio::time::{Instant, timeout};
+
+use super::chosen::Chosen;
+use super::error::ProxyError;
+use super::headers::RequestId;
+use super::intent::Scanner;
+use super::plan::Ask;
+use super::response as heads;
+use crate::config::Errors;
+use crate::dialect::Dialect;
+use crate::profile::is_event_source;
+use crate::relay::Body;
+use crate::stream::refusal;
+use crate::upstream::{RequestBody, Unread};
+
+/// See the module.
+#[derive(Clone)]
+pub(super) struct Manner {
+    /// The dialect that the route sets, or that the request hints at.
+    dialect: Option<&'static Dialect>,
+    in_band: Option<Rc<InBand>>,
+}
+
+/// What decides whether a client is told inside a stream.
+struct InBand {
+    chosen: Chosen,
+    ask: Ask,
+    /// What the request body says about streaming, if anything may be said there.
+    scanner: Option<Rc<RefCell<Scanner>>>,
+    /// The rest of the body, if nobody wants it any more.
+    unread: Unread,
+    /// A native `EventSource` asks again after the end of any stream.
+    is_event_source: bool,
+}
+
+/// What a client is answered.
+pub(super) struct Told {
+    pub(super) response: Response<Body>,
+    /// Of the body.
+    pub(super) bytes: usize,
+    /// The status that it reads in the stream.
+    pub(super) status: Option<StatusCode>,
+}
+
+impl Manner {
+    /// By a status, where no route was found.
+    pub(super) fn by_status(head: &request::Parts) -> Self {
+        let dialect = Dialect::announced(&head.headers).or_else(|| Dialect::hinted(head.uri.path()));
+        Manner { dialect, in_band: None }
+    }
+
+    /// For a request that is no upgrade; `head` is the client's.
+    pub(super) fn new(chosen: &Chosen, head: &request::Parts, scanner: Option<Rc<RefCell<Scanner>>>) -> Self {
+        let settings = chosen.stream();
+        let is_event_source = is_event_source(&head.method, &head.headers);
+        let is_meant = match settings.errors {
+            Errors::Status => false,
+            Errors::InBand => true,
+            Errors::EventSource => is_event_source,
+        };
+        // A preflight is answered to the browser, not to the page.
+        let in_band = (is_meant && head.method != Method::OPTIONS).then(|| {
+            let ask = Ask::new(settings, &head.method, head.uri.path(), &head.headers);
+            let (chosen, unread) = (chosen.clone(), Unread::default());
+            Rc::new(InBand { chosen, ask, scanner, unread, is_event_source })
+        });
+        Manner { dialect: settings.dialect.or(Manner::by_status(head).dialect), in_band }
+    }
+
+    /// The request body, such that the rest of it is found here if nobody reads it to its end.
+    pub(super) fn watch(&self, body: RequestBody) -> RequestBody {
+        match &self.in_band {
+            Some(in_band) if in_band.scanner.is_some() => body.kept(Rc::clone(&in_band.unread)),
+            _ => body,
+        }
+    }
+
+    /// Whether the client is told of errors inside a stream.
+    ///
+    /// # Cancel safety
+    /// What was read of the request body is lost.
+    pub(super) async fn is_in_band(&self) -> bool {
+        let Some(in_band) = &self.in_band else { return false };
+        in_band.read_body().await;
+        in_band.wants_events()
+    }
+
+    /// The answer to a request that ends so. `head` is that of the upstream's response, if there is one; none of `secrets`
+    /// is in the answer.
+    ///
+    /// # Cancel safety
+    /// What was read of the request body is lost.
+    pub(super) async fn tell(
+        &self,
+        error: ProxyError,
+        head: Option<response::Parts>,
+        id: &RequestId,
+        secrets: &[Vec<u8>],
+    ) -> Told {
+        let is_in_band = self.is_in_band().await;
+        let stream = self.in_band.as_ref().filter(|_| is_in_band);
+        if let Some(stream) = stream.and_then(|in_band| in_band.stream(&error, head.as_ref())) {
+            let stream = heads::masked(&stream, secrets).unwrap_or(stream);
+            let (bytes, status) = (stream.len(), Some(error.status()));
+            let mut head = head.map_or_else(|| heads::early(id), |head| heads::stream(head, id, secrets));
+            head.status = StatusCode::OK;
+            head.headers.extend(error.into_headers());
+            let response = Response::from_parts(head, Body::events(Bytes::from(stream)));
+            return Told { response, bytes, status };
+        }
+        let response = error.into_response(self.dialect, secrets);
+        Told { bytes: response.body().len(), status: None, response: response.map(Body::full) }
+    }
+}
+
+impl InBand {
+    /// Reads on in the request body until it is known what it says about streaming.
+    async fn read_body(&self) {
+        let Some(scanner) = &self.scanner else { return };
+        let Some(mut body) = self.unread.take() else { return };
+        let read = async {
+            let mut left = READ_BYTES;
+            while scanner.borrow().verdict().is_none() && left > 0 {
+                let Some(data) = body.data().await else { return };
+                scanner.borrow_mut().push(&data[..data.len().min(left)]);
+                left = left.saturating_sub(data.len());
+            }
+        };
+        timeout(READ_TIME, read).await.ok();
+    }
+
+    fn wants_events(&self) -> bool {
+        let says = self.scanner.as_ref().and_then(|scanner| scanner.borrow().verdict());
+        let can_be_told = self.ask.dialect.is_none_or(|dialect| dialect.told.is_some());
+        can_be_told && self.ask.gets_events(self.chosen.stream(), says)
+    }
+
+    /// `None` where the dialect tells no errors in streams.
+    fn stream(&self, error: &ProxyError, head: Option<&response::Parts>) -> Option<Vec<u8>> {
+        let failure = error.failure().clone().in_place_of(error.status());
+        let shapes = self.chosen.stream().shapes.as_deref();
+        let retry =
+            self.is_event_source.then(|| head.and_then(|head| retry_after(&head.headers)).unwrap_or(A_DAY));
+        refusal(&failure, self.ask.dialect, shapes, retry, Instant::now().into_std())
+    }
+}
+
+/// How long the upstream asks to wait, if it says so in seconds (RFC 9110 10.2.3); a day at the most.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(A_DAY))
+}
+
+/// As good as never. `EventSource` has no word for "not again" in a stream, and a status, which it would obey, says nothing
+/// to the page.
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What is read of a request body that nobody wants, to know whether it asks for a stream.
+const READ_BYTES: usize = 64 << 10;
+
+/// How long it is waited for.
+const READ_TIME: Duration = Duration::from_secs(1);
