@@ -8,7 +8,7 @@
 //   curl                                prints the error event like any other and ends with 0
 //   EventSource where "ends short"      a clean end without a finish is its sign to ask again: it does, with
 //                                       Last-Event-ID, and so gets the whole
-//   uni.connectEventSource, Android     tells neither a status nor an end: the program needs a timer of its own
+//   uni.connectEventSource, Android     tells no end: the program needs a timer of its own
 
 const TRUNCATED = "upstream_truncated";
 const SILENT = "SHORT without an error";
@@ -25,17 +25,23 @@ const PARSER = {
   leaves: "left",
 };
 
-// EventSource is closed for good by any status but 200.
+// Who can read no status is told in the stream.
+const TOLD_IN_STREAM = {
+  429: "Error 429 upstream_status",
+  500: "Error 500 upstream_status",
+  "HTML page": "Error 502 upstream_html",
+};
+
 const EVENT_SOURCE = {
   whole: "whole",
   "ends short": "whole, 2 requests",
   breaks: `Error ${TRUNCATED}`,
   "error event": "Error overloaded",
-  429: "closed",
-  500: "closed",
-  "HTML page": "closed",
+  ...TOLD_IN_STREAM,
   leaves: "left",
 };
+
+const MINI_PROGRAM = { ...PARSER, ...TOLD_IN_STREAM };
 
 const STATUS_CLASSES = {
   429: "RateLimitError 429 rate_limited",
@@ -137,36 +143,19 @@ export const EXPECTED = {
     breaks: "whole, 2 requests",
   },
   "EventSourcePolyfill, Chromium": EVENT_SOURCE,
-  "eventsource, Node": EVENT_SOURCE,
+  // Closed for good by any status but 200. It calls itself Node, and so nobody takes it for a browser's.
+  "eventsource, Node": { ...EVENT_SOURCE, 429: "closed", 500: "closed", "HTML page": "closed" },
   "fetch reader, Chromium": PARSER,
   "fetch reader, Chromium, HTTP/2": PARSER,
   // tidegate's own answers have no CORS headers, so the page learns only that there was an error.
   "fetch reader, Chromium, other origin": { ...PARSER, "HTML page": "TypeError" },
   "fetchEventSource, Chromium": PARSER,
-  "wx.request, uni.request (emulated)": PARSER,
+  "wx.request, uni.request (emulated)": MINI_PROGRAM,
   // It sees nothing before the end, so there is nothing that could make it leave.
-  "wx.request that reports at the end (emulated)": { ...PARSER, leaves: undefined },
-  "wx.request, new decoder per read (emulated)": {
-    ...PARSER,
-    // It knows no statuses.
-    429: undefined,
-    500: undefined,
-    "HTML page": undefined,
-  },
-  "uni.connectEventSource, Android (emulated)": {
-    ...EVENT_SOURCE,
-    "ends short": "no callback",
-    429: "no callback",
-    500: "no callback",
-    "HTML page": "no callback",
-  },
-  "uni.connectEventSource, iOS (emulated)": {
-    ...EVENT_SOURCE,
-    "ends short": "onError",
-    429: "onError",
-    500: "onError",
-    "HTML page": "onError",
-  },
+  "wx.request that reports at the end (emulated)": { ...MINI_PROGRAM, leaves: undefined },
+  "wx.request, new decoder per read (emulated)": MINI_PROGRAM,
+  "uni.connectEventSource, Android (emulated)": { ...EVENT_SOURCE, "ends short": "no callback" },
+  "uni.connectEventSource, iOS (emulated)": { ...EVENT_SOURCE, "ends short": "onError" },
 };
 
 // The same packages in front of the upstream itself: here a broken answer may look whole.

@@ -43,7 +43,6 @@ export const clients = [
     name: "wx.request, new decoder per read (emulated)",
     dialect: "openai-chat",
     speaksAll: true,
-    route: "/mini",
     run: (call) => run(chatByText, call),
   },
 ];

@@ -6,10 +6,11 @@ import http from "node:http";
 import { DIALECTS } from "../snippets/answer.js";
 import { load } from "./miniprogram/emulated.mjs";
 
-// Android tells neither errors nor ends; this long without a word is taken for never.
+// Android tells neither errors nor ends; this long without a word, and without a byte, is taken for never.
 const PATIENCE_MS = 5000;
 
-function connectEventSource(platform, { url, header }) {
+// `alive` is called whenever something came.
+function connectEventSource(platform, { url, header }, alive) {
   const listeners = { message: () => {}, error: () => {} };
   const request = http.get(url, { headers: { ...header, accept: "text/event-stream" }, agent: false }, (response) => {
     const isStream = response.statusCode === 200 && response.headers["content-type"].startsWith("text/event-stream");
@@ -17,6 +18,7 @@ function connectEventSource(platform, { url, header }) {
     let rest = "";
     response.setEncoding("utf8");
     response.on("data", (text) => {
+      alive();
       const blocks = (rest + text).split("\n\n");
       rest = blocks.pop();
       blocks.forEach((block) => dispatch(platform, block, listeners));
@@ -25,6 +27,7 @@ function connectEventSource(platform, { url, header }) {
     response.on("close", () => platform === "ios" && listeners.error({ errCode: response.statusCode }));
   });
   request.on("error", () => {});
+  for (const event of ["socket", "response", "close"]) request.on(event, alive);
   return {
     onMessage: (listener) => (listeners.message = listener),
     onError: (listener) => (listeners.error = listener),
@@ -53,13 +56,16 @@ const client = (name, platform, unfinished, route) => ({
   route,
   run: (call) =>
     new Promise((resolve, reject) => {
-      const uni = { connectEventSource: (options) => connectEventSource(platform, options) };
+      const uni = { connectEventSource: (options) => connectEventSource(platform, options, () => alive()) };
       let timer;
+      let isOver = false;
       const alive = () => {
         clearTimeout(timer);
+        if (isOver) return;
         timer = setTimeout(() => end(reject, { kind: "no callback" }), PATIENCE_MS);
       };
       const end = (settle, value) => {
+        isOver = true;
         clearTimeout(timer);
         if (settle === reject) source.close();
         settle(value);
@@ -68,10 +74,7 @@ const client = (name, platform, unfinished, route) => ({
         url: `${call.base}${call.path}`,
         key: call.key,
         dialect: DIALECTS[call.dialect],
-        show(data, name) {
-          alive();
-          call.show(data, name);
-        },
+        show: call.show,
         done: () => end(resolve),
         fail: (error) => end(reject, error.errCode === undefined ? error : { kind: "onError" }),
       });
@@ -84,6 +87,6 @@ const client = (name, platform, unfinished, route) => ({
 });
 
 export const clients = [
-  client("Android", "android", "no callback", "/stream"),
-  client("iOS", "ios", "onError", "/quiet"),
+  client("Android", "android", "no callback", "/uni"),
+  client("iOS", "ios", "onError", "/uni"),
 ];

@@ -46,13 +46,13 @@ stream = { intent = "stream" }
 path = "/mini"
 strip_prefix = true
 ${GUARDED}
-stream = { ascii = true, split = "3900B", merge = "40ms", done = "ensure", heartbeat = "50ms" }
+stream = { profile = "miniprogram", heartbeat = "50ms" }
 
 [[route]]
-path = "/quiet"
+path = "/uni"
 strip_prefix = true
 ${GUARDED}
-stream = { intent = "stream", heartbeat = "off" }
+stream = { intent = "stream", profile = "uniappx" }
 
 # Browsers ask whether they may send a key without sending it.
 [[route]]

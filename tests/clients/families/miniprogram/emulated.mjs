@@ -36,15 +36,19 @@ function* cuts(bytes, next) {
 // How reads differ from the chunks that were sent: not at all; several in one; cut anywhere beside.
 export const READS = ["chunks", "glued", "glued and cut"];
 
-// wx.request and uni.request as far as streams need them. `isChunked` false is a host that calls nothing back before
+// By which WeChat says that it is one, and no program can.
+const REFERER = "https://servicewechat.com/wx0123456789abcdef/7/page-frame.html";
+
+// wx.request, and uni.request inside WeChat, as far as streams need them. `isChunked` false is a host that calls nothing back before
 // the end; `tap` gets every read, too.
-export function emulated({ seed, isChunked = true, reads = "glued and cut", agent = false, tap }) {
+export function emulated({ seed, isChunked = true, reads = "glued and cut", agent = false, referer = REFERER, tap }) {
   return {
     request({ url, method, header, data, success, fail }) {
       const listeners = tap ? [({ data }) => tap(data)] : [];
       const next = random(seed);
       const body = JSON.stringify(data);
-      const headers = { ...header, "content-type": "application/json", "content-length": Buffer.byteLength(body) };
+      const length = Buffer.byteLength(body);
+      const headers = { ...header, referer, "content-type": "application/json", "content-length": length };
       let held = [];
       const give = (bytes) => listeners.forEach((listener) => listener({ data: arrayBuffer(bytes) }));
       const pour = (isLast) => {

@@ -44,7 +44,7 @@ class Heard {
 
 // One stream through `base`, read in this way by three clients at once: the page's, one with a new decoder per read,
 // and the naive one.
-async function play(base, key, { seed, agent, reads }) {
+async function play(base, key, { seed, agent, reads, referer = "" }) {
   const byBytes = new Heard();
   const byText = new Heard();
   const naive = new Naive();
@@ -68,7 +68,7 @@ async function play(base, key, { seed, agent, reads }) {
       resolve(error);
     };
     chat({
-      api: emulated({ seed, reads, agent, tap }),
+      api: emulated({ seed, reads, agent, referer, tap }),
       url: `${base}${path}`,
       key,
       dialect: DIALECT,
