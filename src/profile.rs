@@ -86,7 +86,7 @@ pub static MINIPROGRAM: Profile = Profile {
         ("split", r#""3900B""#),
         ("ascii", "true"),
     ],
-    signs: "a `Referer` below `https://servicewechat.com/`, which WeChat sets itself; or a `User-Agent` with `MicroMessenger` and \
+    signs: "a `Referer` below `https://servicewechat.com/`, which WeChat sets itself; or a POST whose `User-Agent` has `MicroMessenger` and \
             `MiniProgramEnv`, without `Origin`, `Sec-Fetch-Mode` and `Accept: text/event-stream`, which pages in a web-view send",
     shows: |shown| shown.is_from_wechat() || shown.is_of_wechat(),
 };

@@ -89,7 +89,7 @@ async fn told(call: &mut Call) -> (Event, Json, Vec<Event>) {
     let mut events = rest.events();
     assert!(!events.is_empty(), "{rest:?}");
     let event = events.remove(0);
-    let data = serde_json::from_str(&event.data).unwrap();
+    let data = serde_json::from_str(&event.data).expect("an error is JSON");
     (event, data, events)
 }
 

@@ -9,6 +9,7 @@ pub mod example;
 mod file;
 mod forms;
 mod mistake;
+mod profiles;
 mod resolve;
 mod secret;
 mod switches;
@@ -25,6 +26,7 @@ use http::uri::{Authority, PathAndQuery};
 
 pub use file::File;
 pub use mistake::{Mistake, Mistakes, Source};
+pub use profiles::{Errors, Profile, Profiles};
 pub use resolve::read;
 pub use secret::Secret;
 
@@ -222,26 +224,6 @@ pub enum ClientAuth {
     Key(Secret),
 }
 
-/// The profiles that a request on a route may choose.
-#[derive(Debug, Clone)]
-pub struct Profiles {
-    /// Whether a request may name one itself (`Tidegate-Profile`). Default no.
-    pub by_header: bool,
-    /// Whether a request that names none is taken for what it shows to be. Default yes.
-    pub detect: bool,
-    /// At least one: where nothing chooses another, the first.
-    pub choices: Vec<Profile>,
-}
-
-/// One of them.
-#[derive(Debug, Clone)]
-pub struct Profile {
-    /// Its name in the config and in the log.
-    pub name: String,
-    /// How responses to its clients are turned into streams.
-    pub stream: StreamSettings,
-}
-
 /// How responses on a route are turned into streams, for clients of one profile.
 #[derive(Debug, Clone)]
 pub struct StreamSettings {
@@ -283,17 +265,6 @@ pub enum FormatSetting {
     Off,
     /// Always this one.
     Fixed(&'static Format),
-}
-
-/// How a client is told that there is no stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Errors {
-    /// By a 4xx or 5xx.
-    Status,
-    /// By an error event in a stream of its own.
-    InBand,
-    /// By an error event where a native `EventSource` asks, else by a status.
-    EventSource,
 }
 
 /// Which repairs are made.
@@ -365,13 +336,6 @@ pub enum LogFormat {
     Logfmt,
     /// One JSON object per line.
     Json,
-}
-
-impl Route {
-    /// How responses are turned into streams for clients of this profile, an index into [`Profiles::choices`].
-    pub fn stream(&self, profile: usize) -> &StreamSettings {
-        &self.profiles.choices[profile].stream
-    }
 }
 
 impl Config {

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::file::{Commit, Encoding, Ending, Errors, Fields, HeartbeatForm, PickAs};
-use super::table;
 use super::units::{Time, TimeOrOff};
+use super::{forms, table};
 use crate::profile::{AUTO, PROFILES, Profile};
 
 macro_rules! switches {
@@ -71,7 +71,8 @@ impl<'f> Layers<'f> {
     /// The names of all profiles: the built-in ones in their order, then the operator's.
     pub(super) fn names(&self) -> Vec<&'f str> {
         let built_in = PROFILES.iter().map(|profile| profile.name);
-        let own = self.own.keys().map(String::as_str).filter(|name| named(name).is_none());
+        let own = self.own.keys().map(String::as_str);
+        let own = own.filter(|name| named(name).is_none() && forms::profile(name).is_ok());
         built_in.chain(own).collect()
     }
 

@@ -667,7 +667,7 @@ pub static KEYS: &[Key] = &[
         "stream.heartbeat",
         time_or_off("1ms", "24h"),
         Profile(r#""15s""#),
-        "Silence after which a comment is sent to the client, so that nothing on the way gives the stream \
+        "Silence after which a heartbeat is sent to the client, so that nothing on the way gives the stream \
          up.",
         "\"off\" sends none. Bodies that pass get none.",
     )

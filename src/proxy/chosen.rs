@@ -1,5 +1,6 @@
 //! What a request is treated by: its route, and the profile of its client.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use http::HeaderMap;
@@ -8,8 +9,11 @@ use http::uri::Authority;
 
 use super::error::ProxyError;
 use super::headers::TIDEGATE_PROFILE;
+use super::intent::Scanner;
+use super::manner::Manner;
 use super::request;
-use crate::config::{Profiles, Route, StreamSettings};
+use super::upgrade::Upgrade;
+use crate::config::{FormatSetting, Profiles, Route, StreamSettings};
 use crate::log::Access;
 use crate::profile::{AUTO, detected};
 use crate::route;
@@ -23,6 +27,16 @@ pub(super) struct Chosen {
     route: usize,
     /// Index into the profiles of the route.
     profile: usize,
+}
+
+/// What is known of a request once it has a route.
+pub(super) struct Wish {
+    pub(super) chosen: Chosen,
+    pub(super) upgrade: Option<Upgrade>,
+    pub(super) host: Option<Authority>,
+    /// Reads what the request body says about streaming.
+    pub(super) scanner: Option<Rc<RefCell<Scanner>>>,
+    pub(super) manner: Manner,
 }
 
 /// `Tidegate-Profile` names no profile. The names that there are.
@@ -72,6 +86,30 @@ impl Chosen {
     pub(super) fn stream(&self) -> &StreamSettings {
         self.route().stream(self.profile)
     }
+}
+
+impl Wish {
+    /// Of this head of the client's.
+    pub(super) fn new(
+        chosen: Chosen,
+        upgrade: Option<Upgrade>,
+        host: Option<Authority>,
+        head: &Parts,
+    ) -> Self {
+        let scanner = watches_body(chosen.stream(), head).then(|| Rc::new(RefCell::new(Scanner::new())));
+        let manner = match &upgrade {
+            Some(_) => Manner::by_status(head),
+            None => Manner::new(&chosen, head, scanner.clone()),
+        };
+        Wish { chosen, upgrade, host, scanner, manner }
+    }
+}
+
+/// Whether the request body may say that a stream is wanted, and whether that matters.
+fn watches_body(stream: &StreamSettings, head: &Parts) -> bool {
+    !matches!(stream.format, FormatSetting::Off)
+        && stream.intent.is_none()
+        && request::has_json_body(&head.headers)
 }
 
 /// The profile that the request names, if it may, else the one that it shows or the route has; `None`: there is none of

@@ -145,8 +145,7 @@ impl InBand {
 
     fn wants_events(&self) -> bool {
         let says = self.scanner.as_ref().and_then(|scanner| scanner.borrow().verdict());
-        let can_be_told = self.ask.dialect.is_none_or(|dialect| dialect.told.is_some());
-        can_be_told && self.ask.gets_events(self.chosen.stream(), says)
+        self.ask.can_be_told_in_events(self.chosen.stream(), says)
     }
 
     /// `None` where the dialect tells no errors in streams.

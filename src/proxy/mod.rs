@@ -23,14 +23,13 @@ use std::sync::Arc;
 
 use http::header::CONTENT_ENCODING;
 use http::request::Parts;
-use http::uri::Authority;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::auth;
 use crate::codec::mask::Mask;
-use crate::config::{self, FormatSetting, HttpVersion, Route, StreamSettings};
+use crate::config::{self, HttpVersion, Route, StreamSettings};
 use crate::log::Access;
 use crate::relay::{Body, Relay, Source, Tunnel};
 use crate::server::client::Client;
@@ -39,7 +38,7 @@ use crate::server::worker::Worker;
 use crate::stream::{Cause, Commit, Failure, Mode, Phase, Plan, Session};
 use crate::upstream::{self, RequestBody, Switched, Upload};
 
-use chosen::Chosen;
+use chosen::{Chosen, Wish};
 use deadline::Deadline;
 use early::Waited;
 use error::ProxyError;
@@ -79,16 +78,6 @@ pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<W
     response
 }
 
-/// What is known of a request once it has a route.
-struct Wish {
-    chosen: Chosen,
-    upgrade: Option<Upgrade>,
-    host: Option<Authority>,
-    /// Reads what the request body says about streaming.
-    scanner: Option<Rc<RefCell<Scanner>>>,
-    manner: Manner,
-}
-
 /// A request that is to go up.
 struct Asked {
     head: Parts,
@@ -117,17 +106,6 @@ struct Terms {
 struct Answer {
     terms: Terms,
     response: upstream::Response,
-}
-
-impl Wish {
-    fn new(chosen: Chosen, upgrade: Option<Upgrade>, host: Option<Authority>, head: &Parts) -> Self {
-        let scanner = watches_body(chosen.stream(), head).then(|| Rc::new(RefCell::new(Scanner::new())));
-        let manner = match &upgrade {
-            Some(_) => Manner::by_status(head),
-            None => Manner::new(&chosen, head, scanner.clone()),
-        };
-        Wish { chosen, upgrade, host, scanner, manner }
-    }
 }
 
 impl Terms {
@@ -380,13 +358,6 @@ fn possible(upgrade: Option<Upgrade>, upstream: &config::Upstream) -> Result<Opt
         }
         _ => Ok(None),
     }
-}
-
-/// Whether the request body may say that a stream is wanted, and whether that matters.
-fn watches_body(stream: &StreamSettings, head: &Parts) -> bool {
-    !matches!(stream.format, FormatSetting::Off)
-        && stream.intent.is_none()
-        && request::has_json_body(&head.headers)
 }
 
 /// The request body on its way up. While it is read, the connection knows that bytes from the client are its.

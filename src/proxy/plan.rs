@@ -72,29 +72,25 @@ impl Ask {
     /// Whether the client wants a stream and can be promised events before there is a response: it accepts them, the route
     /// says that it gets them, or the API is one that streams nothing else.
     pub(super) fn can_be_promised_events(&self, settings: &StreamSettings, body: Option<bool>) -> bool {
+        self.gets_events(settings, body, self.dialect.is_some_and(Dialect::streams_events))
+    }
+
+    /// Whether the client wants a stream and can be told inside one that there is none: the same, and also where nothing is
+    /// known of the API; but not where its streams tell no errors.
+    pub(super) fn can_be_told_in_events(&self, settings: &StreamSettings, body: Option<bool>) -> bool {
+        let tells = self.dialect.is_none_or(|dialect| dialect.told.is_some());
+        tells && self.gets_events(settings, body, self.dialect.is_none_or(Dialect::streams_events))
+    }
+
+    /// `usual`: whether those get events who say nothing of formats.
+    fn gets_events(&self, settings: &StreamSettings, body: Option<bool>, usual: bool) -> bool {
         let may = !self.head_only && !matches!(settings.format, FormatSetting::Off);
         let gets_events = match self.accept {
             Accept::Events => true,
             Accept::Format => false,
-            Accept::Other => {
-                settings.intent == Some(true) || self.dialect.is_some_and(Dialect::streams_events)
-            }
+            Accept::Other => settings.intent == Some(true) || usual,
         };
         may && gets_events && self.intent(settings, body) == Some(true)
-    }
-
-    /// Whether the client wants a stream and reads events, if the upstream refuses it one: also where the API is not known,
-    /// but no other format was asked for.
-    pub(super) fn gets_events(&self, settings: &StreamSettings, body: Option<bool>) -> bool {
-        let may = !self.head_only && !matches!(settings.format, FormatSetting::Off);
-        let reads_events = match self.accept {
-            Accept::Events => true,
-            Accept::Format => false,
-            Accept::Other => {
-                settings.intent == Some(true) || self.dialect.is_none_or(Dialect::streams_events)
-            }
-        };
-        may && reads_events && self.intent(settings, body) == Some(true)
     }
 
     /// Whether the client wants a stream, as far as anybody has said; `body` is the request body's flag.

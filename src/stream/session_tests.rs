@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::super::{Budget, HeartbeatForm};
 use super::body::{PIECE_BYTES, TURN_BYTES};
 use super::*;
@@ -423,6 +425,76 @@ fn empty_events_become_comments_only_where_that_is_asked_for() {
     let mut rig = Rig::new(Plan { repairs: Repairs::all(), ..openai() });
     assert_eq!(rig.input(beats), ":\nid: 1\ndata: \n\n");
     assert_eq!(rig.session.stats().repaired.count, 1);
+}
+
+#[test]
+fn heartbeat_that_shapes_leave_out_is_a_comment_and_time_goes_on() {
+    let pick = Pick { pointer: "/choices/*/delta/content".to_owned(), plain: true };
+    let shapes = Settings { pick: Some(pick), ..Settings::default() };
+    let form = HeartbeatForm::Delta;
+    let mut rig = Rig::new(Plan { shapes: Some(Arc::new(shapes)), heartbeat_form: form, ..openai() });
+    assert_eq!(rig.input(CONTENT), "data: 你\n\n");
+    assert_eq!(rig.pass(45), ":\n:\n:\n", "not one more, and not for ever");
+}
+
+#[test]
+fn heartbeat_of_a_dialect_waits_for_one_of_its_events() {
+    let delta = |plan: Plan| Rig::new(Plan { heartbeat_form: HeartbeatForm::Delta, ..plan });
+    let mut hinted = delta(Plan { dialect: Some(&ANTHROPIC), ..openai() });
+    assert_eq!(hinted.pass(15), ":\n");
+    hinted.input("event: message_start\ndata: {\"message\":{}}\n\n");
+    assert_eq!(hinted.pass(15), "event: ping\ndata: {\"type\":\"ping\"}\n\n");
+    let mut set = delta(Plan { dialect: Some(&ANTHROPIC), is_set: true, ..openai() });
+    assert_eq!(set.pass(15), ":\n", "nor before the first event of a route that sets it");
+    let mut other = delta(Plan { dialect: Some(&GENERIC), ..openai() });
+    other.input("data: x\n\n");
+    assert_eq!(other.pass(15), ":\n", "there is no event that says nothing");
+}
+
+#[test]
+fn comments_go_the_way_of_heartbeats() {
+    for (form, want) in [
+        (HeartbeatForm::Comment, ": up\ndata: {}\n\n"),
+        (HeartbeatForm::Block, ": up\n\ndata: {}\n\n"),
+        (HeartbeatForm::Delta, "data: {}\n\n"),
+        (HeartbeatForm::Off, "data: {}\n\n"),
+    ] {
+        for cut in 0..14 {
+            let mut rig = Rig::new(Plan { heartbeat_form: form, ..openai() });
+            let wire = b": up\n\ndata: {}\n\n";
+            let sent = rig.input(&wire[..cut]) + &rig.input(&wire[cut..]);
+            assert_eq!(sent, want, "{form:?} cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn response_that_is_to_be_told_promises_nothing_until_it_was_read() {
+    let told = |pieces: &[&[u8]], broken: bool| {
+        let mut rig = Rig::new(Plan { is_error: true, ..plan(Mode::Tell(StatusCode::TOO_MANY_REQUESTS)) });
+        for piece in pieces {
+            rig.input(piece);
+            assert_eq!(rig.session.commit().is_some(), rig.end.is_some());
+        }
+        if rig.end.is_none() {
+            if broken {
+                rig.failed(Cause::UpstreamTruncated)
+            } else {
+                rig.ended()
+            };
+        }
+        assert_eq!(rig.sent, b"");
+        match rig.session.commit() {
+            Some(Commit::Refuse(failure)) => (failure.status().as_u16(), failure.message().to_owned()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let body: &[u8] = br#"{"error":{"message":"slow down"}}"#;
+    assert_eq!(told(&[body], false), (429, "slow down".to_owned()));
+    assert_eq!(told(&[&body[..9], &body[9..]], true), (429, "slow down".to_owned()));
+    let unsaid = (429, "the upstream answered 429 Too Many Requests".to_owned());
+    assert_eq!(told(&[], false), unsaid);
+    assert_eq!(told(&[&[b'x'; 40 << 10], &[b'y'; 40 << 10]], false), unsaid);
 }
 
 #[test]

@@ -15,16 +15,25 @@ use crate::format::FORMATS;
 use crate::profile::{AUTO, detectable};
 use crate::stream::{HeartbeatForm, Hold, Until};
 
-/// The profiles of a route; the one that it names stands first.
-pub(super) fn profiles(
-    typed: &file::Stream,
-    layers: &Layers<'_>,
-    found: &mut Collector<'_>,
-) -> Option<Profiles> {
+/// Notes every name of a profile that does not exist, each once.
+pub(super) fn check_names(file: &File, layers: &Layers<'_>, found: &mut Collector<'_>) {
+    let names = layers.names();
+    let mut seen = Vec::new();
+    let routes = file.route.iter().map(|route| &route.get_ref().stream);
+    for typed in [&file.stream].into_iter().chain(routes).map(|stream| &stream.profile) {
+        let name = typed.get_ref().as_str();
+        if !names.contains(&name) && !seen.contains(&typed.span()) {
+            seen.push(typed.span());
+            let what = format!("no profile is called {name:?}{}", suggestion(name, &names));
+            found.add(typed.span(), "stream.profile", what);
+        }
+    }
+}
+
+/// The profiles of a route, the one that it names first; `None` if that does not exist.
+pub(super) fn profiles(typed: &file::Stream, layers: &Layers<'_>) -> Option<Profiles> {
     let (usual, names) = (typed.profile.get_ref().as_str(), layers.names());
     if !names.contains(&usual) {
-        let what = format!("no profile is called {usual:?}{}", suggestion(usual, &names));
-        found.add(typed.profile.span(), "stream.profile", what);
         return None;
     }
     let detect = usual == AUTO.name;

@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Method};
 use toml::Spanned;
 
-use super::profiles::profiles;
+use super::profiles::{check_names, profiles};
 use crate::auth::Injector;
 use crate::auth::basic::Basic;
 use crate::auth::bearer::Bearer;
@@ -24,6 +24,7 @@ pub(super) fn routes<'l>(
     let exposed = listeners.map(|listener| &listener.address).find(|address| !is_loopback(address));
     let upstreams: Vec<&str> = file.upstream.keys().map(String::as_str).collect();
     let layers = Layers::new(&file.profile)?;
+    check_names(file, &layers, found);
     let mut routes = Vec::new();
     for typed in &file.route {
         if let Some(address) = exposed {
@@ -45,7 +46,7 @@ fn route(
     let rewrite = rewrite(typed, &path, found);
     let injectors: Vec<_> = typed.inject.iter().map(|inject| injector(inject, found)).collect();
     let client_auth = client_auth(typed, found);
-    let profiles = profiles(&typed.stream, layers, found);
+    let profiles = profiles(&typed.stream, layers);
     let upstream = upstreams.iter().position(|name| name == typed.upstream.get_ref());
     if upstream.is_none() && !upstreams.is_empty() {
         let name = typed.upstream.get_ref();
