@@ -126,7 +126,7 @@ export const DIALECTS = {
   ollama: {
     path: "/api/chat",
     events: ollama(),
-    // Ollama escapes line separators, as Go does; U+0085 here, too: its package for Python takes it for the end of a line.
+    // Ollama escapes line separators, as Go does; U+0085 here, too, which its package for Python takes for a line end.
     wire: ({ data }) => `${data.replace(/[\u2028\u2029\u0085]/g, (unit) => `\\u${hex(unit)}`)}\n`,
     mediaType: "application/x-ndjson",
     error: { data: JSON.stringify({ error: OVERLOADED.message }) },

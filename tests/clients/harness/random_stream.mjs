@@ -3,11 +3,12 @@
 import { sse } from "./parts.mjs";
 import { pieces, random } from "./random.mjs";
 
-// Whatever breaks careless code: 1 to 4 bytes, joined and combining characters, line ends that are none, a BOM, escapes,
-// control characters, what looks like events.
+// Whatever breaks careless code: 1 to 4 bytes, joined and combining characters, line ends that are none, a BOM,
+// escapes, control characters, what looks like events.
 const ATOMS = [
-  ..."你好世界，。龘", "é", "ß", "😀", "𠮷", "👩‍👩‍👧‍👦", "🏳️‍🌈", "🇨🇳", "e\u0301", "\u2028", "\u0085", "\ufeff", "\u0000", "\u001f", "\t", "\r",
-  "\n", "\n\n", "\\", '"', "\\u4f60", "data: ", 'data: [DONE]\n\n', "the ", "a", "7", " ", "</p>",
+  ...["你", "好", "世", "界", "，", "。", "龘", "é", "ß", "😀", "𠮷", "👩‍👩‍👧‍👦", "🏳️‍🌈", "🇨🇳", "e\u0301"],
+  ...["\u2028", "\u0085", "\ufeff", "\u0000", "\u001f", "\t", "\r", "\n", "\n\n", "\\", '"', "\\u4f60"],
+  ...["data: ", "data: [DONE]\n\n", "the ", "a", "7", " ", "</p>"],
 ];
 
 const LONGEST_PIECE = 12;

@@ -36,7 +36,8 @@ export class Upstream {
   // Announces a case; the record tells afterwards what was asked and when the sockets of unended answers closed.
   // A direct one comes without tidegate, and so with only one of the keys.
   expect(id, behaviour, { seed = 1, isDirect = false, method = "POST" } = {}) {
-    const record = { behaviour, seed, isDirect, method, requests: [], problems: [], sockets: new Set(), closed: undefined };
+    const seen = { requests: [], problems: [], sockets: new Set(), closed: undefined };
+    const record = { behaviour, seed, isDirect, method, ...seen };
     this.#cases.set(id, record);
     return record;
   }
@@ -88,7 +89,8 @@ export class Upstream {
     if (isDirect ? !keys.includes(true) : keys.includes(false)) return `the upstream's keys are not there: ${keys}`;
     if (JSON.stringify([request.target, headers]).includes(this.clientKey)) return "the client's key came through";
     if (request.method !== method) return `${request.method} instead of ${method}`;
-    if (method === "POST" && !dialect.isBare && JSON.parse(request.body).stream !== true) return "the body asks for no stream";
+    const mustAsk = method === "POST" && !dialect.isBare;
+    if (mustAsk && JSON.parse(request.body).stream !== true) return "the body asks for no stream";
     return undefined;
   }
 }

@@ -169,7 +169,7 @@ export const VENDORS = {
     events: coze(),
     error: {
       event: "conversation.chat.failed",
-      data: JSON.stringify({ id: "1", conversation_id: "2", status: "failed", last_error: { code: 5000, msg: message } }),
+      data: JSON.stringify({ id: "1", status: "failed", last_error: { code: 5000, msg: message } }),
     },
     whole: whole("completed"),
   },

@@ -1,6 +1,6 @@
-// By dialect: with which event an answer is whole, which event is the last if others follow that one, and the error that
-// an event tells. `data` is the event's JSON, `name` what stands behind `event:`; `names` are all that a dialect uses,
-// for clients that must ask for each.
+// By dialect: with which event an answer is whole, which event is the last if others follow that one, and the error
+// that an event tells. `data` is the event's JSON, `name` what stands behind `event:`; `names` are all that a dialect
+// uses, for clients that must ask for each.
 export const DIALECTS = {
   "openai-chat": {
     isWhole: ({ choices }) => Boolean(choices?.some(({ finish_reason }) => finish_reason)),
@@ -49,9 +49,10 @@ export const DIALECTS = {
     },
   },
   coze: {
-    names: ["conversation.message.delta", "conversation.message.completed", "conversation.audio.delta", "done"]
-      .concat(["created", "in_progress", "requires_action", "completed", "failed"].map((is) => `conversation.chat.${is}`))
-      .concat(["Message", "Interrupt", "Done", "Error"]),
+    names: ["chat.created", "chat.in_progress", "chat.requires_action", "chat.completed", "chat.failed"]
+      .concat(["message.delta", "message.completed", "audio.delta"])
+      .map((name) => `conversation.${name}`)
+      .concat(["done", "Message", "Interrupt", "Done", "Error"]),
     isWhole: (_, name) => ["conversation.chat.completed", "conversation.chat.requires_action", "Done"].includes(name),
     errorIn(data, name) {
       if (!["error", "Error", "conversation.chat.failed"].includes(name)) return undefined;
@@ -79,8 +80,8 @@ export const DIALECTS = {
   },
 };
 
-// Follows one answer: give it each event. It `isOver` with its last one, if that can be told; whether it `isWhole` is to
-// be asked when the stream has ended.
+// Follows one answer: give it each event. It `isOver` with its last one, if that can be told; whether it `isWhole` is
+// to be asked when the stream has ended.
 export function follow(dialect, show) {
   const answer = {
     isWhole: false,

@@ -30,7 +30,7 @@ DIALECTS = {
     ),
     "anthropic": (lambda d, _: d["type"] == "message_stop", lambda d, _: of(d, "error")),
     "gemini": (
-        lambda d, _: any(finish_reasons(d, "candidates", "finishReason")) or bool(of(d, "promptFeedback", "blockReason")),
+        lambda d, _: any([*finish_reasons(d, "candidates", "finishReason"), of(d, "promptFeedback", "blockReason")]),
         lambda d, _: of(d, "error"),
     ),
     "ollama": (lambda d, _: of(d, "done") is True, lambda d, _: d if "error" in d else None),

@@ -39,8 +39,8 @@ export const READS = ["chunks", "glued", "glued and cut"];
 // By which WeChat says that it is one, and no program can.
 const REFERER = "https://servicewechat.com/wx0123456789abcdef/7/page-frame.html";
 
-// wx.request, and uni.request inside WeChat, as far as streams need them. `isChunked` false is a host that calls nothing back before
-// the end; `tap` gets every read, too.
+// wx.request, and uni.request inside WeChat, as far as streams need them. `isChunked` false is a host that calls nothing
+// back before the end; `tap` gets every read, too.
 export function emulated({ seed, isChunked = true, reads = "glued and cut", agent = false, referer = REFERER, tap }) {
   return {
     request({ url, method, header, data, success, fail }) {
