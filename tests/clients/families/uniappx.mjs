@@ -7,7 +7,7 @@ import { DIALECTS } from "../snippets/answer.js";
 import { load } from "./miniprogram/emulated.mjs";
 
 // Android tells neither errors nor ends; this long without a word, and without a byte, is taken for never.
-const PATIENCE_MS = 5000;
+const PATIENCE_MS = 10_000;
 
 // `alive` is called whenever something came.
 function connectEventSource(platform, { url, header }, alive) {

@@ -8,9 +8,9 @@ import { CLIENT_KEY } from "./tidegate.mjs";
 import { UPSTREAM_KEY } from "./upstream.mjs";
 
 // Most of them wait most of the time.
-const CALL_LANES = 48;
+const CALL_LANES = 32;
 const CLIENT_LANES = 8;
-const CALL_MS = 60_000;
+const CALL_MS = 120_000;
 const CLOSE_MS = 1500;
 
 const slug = (text) => String(text).replace(/[^A-Za-z0-9]+/g, "-");
