@@ -23,9 +23,12 @@ class Heard {
   reasoning = "";
   args = "";
   events = 0;
+  // Of those, empty deltas of tidegate's own, which its access line does not count.
+  heartbeats = 0;
 
   show = ({ choices: [choice], usage }) => {
     this.events += 1;
+    if (choice && !Object.keys(choice.delta).length && !choice.finish_reason) this.heartbeats += 1;
     if (usage) this.usage = usage;
     if (!choice) return;
     this.text += choice.delta.content ?? "";
@@ -92,12 +95,18 @@ async function each(seeds, work) {
   agent.destroy();
 }
 
+// An upstream sends no empty deltas here; the end marker is no event to a program.
+function lost(events, access) {
+  const sent = access && access.events - 1;
+  return events === sent ? [] : [`${events} of ${sent} events`];
+}
+
 const seedsFrom = (first, count) => Array.from({ length: count }, (_, index) => first + index);
 const percent = (part, whole) => `${((100 * part) / whole).toFixed(1)} %`;
 
 export async function randomStreams({ tidegate, upstream, seed: first, streams }) {
   const wrong = [];
-  const total = { events: 0, bytes: 0, reads: 0, naive: 0 };
+  const total = { events: 0, heartbeats: 0, bytes: 0, reads: 0, naive: 0 };
   const begin = Date.now();
   await each(seedsFrom(first, streams), async (seed, agent) => {
     const { said, behaviour } = randomStream(seed);
@@ -113,18 +122,19 @@ export async function randomStreams({ tidegate, upstream, seed: first, streams }
       ...byBytes.faults(said),
       ...byText.faults(said).map((fault) => `decoded by reads: ${fault}`),
       ...(access?.outcome === "done" ? [] : [`its outcome is ${access?.outcome}`]),
-      ...(byText.events === byBytes.events ? [] : [`${byText.events} events and ${byBytes.events}`]),
+      ...[byBytes, byText].flatMap(({ events, heartbeats }) => lost(events - heartbeats, access)),
     ];
     wrong.push(...faults.map((fault) => `seed ${seed}: ${fault}`));
     total.events += byBytes.events;
+    total.heartbeats += byBytes.heartbeats;
     total.naive += naive.events;
     total.bytes += count.bytes;
     total.reads += count.reads;
   });
   const seconds = ((Date.now() - begin) / 1000).toFixed(1);
   const line = [
-    `${streams} random streams from seed ${first} in ${seconds} s: ${total.events} events in ${total.reads} reads,`,
-    `${(total.bytes / 1e6).toFixed(1)} MB; ${wrong.length} wrong;`,
+    `${streams} random streams from seed ${first} in ${seconds} s: ${total.events} events, ${total.heartbeats} of them heartbeats,`,
+    `${(total.bytes / 1e6).toFixed(1)} MB in ${total.reads} reads; ${wrong.length} wrong;`,
     `who takes a read for an event loses ${percent(total.events - total.naive, total.events)}`,
   ].join(" ");
   return { line, wrong };
