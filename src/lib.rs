@@ -23,7 +23,8 @@
 //! 6. **Flush.** One event is one chunk or DATA frame; all that is ready leaves in one write.
 //! 7. **Outcome.** However it ends, there is exactly one [`stream::Outcome`], and one [access line](log::Access).
 //!
-//! Beside the path stand [`profile`], what kinds of clients there are and what each needs, [`config`], [`cli`], and [`demo`], which shows all of this against a messy upstream.
+//! Beside the path stand [`profile`], what kinds of clients there are and what each needs, [`config`], [`cli`],
+//! [`metrics`], and [`demo`], which shows all of this against a messy upstream.
 //!
 //! A client that leaves drops its connection's task, and with it everything above: the upstream's socket is
 //! closed at once.
@@ -65,3 +66,5 @@ pub mod demo;
 pub mod manual;
 
 pub mod log;
+
+pub mod metrics;

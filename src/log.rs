@@ -6,10 +6,8 @@
 mod logfmt;
 
 use std::cell::Cell;
-use std::fmt;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -22,9 +20,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;
 
 use crate::codec::repair::Tally;
-use crate::config::{Config, LogFormat};
+use crate::config::LogFormat;
 use crate::server::client::Client;
 use crate::server::stall::{self, StreamWatch};
+use crate::server::worker::Worker;
 use crate::stream::{Cause, Outcome, Phase};
 
 /// Sends log lines to standard error, and panics to the log.
@@ -60,9 +59,9 @@ pub struct AlreadySet;
 pub struct Access {
     /// The request id.
     pub id: String,
-    /// Index into [`Config::routes`].
+    /// Index into [`Config::routes`](crate::config::Config::routes).
     pub route: Option<usize>,
-    /// Index into [`Config::upstreams`].
+    /// Index into [`Config::upstreams`](crate::config::Config::upstreams).
     pub upstream: Option<usize>,
     /// Index into the route's profiles.
     pub profile: Option<usize>,
@@ -98,7 +97,7 @@ pub struct Access {
     pub error: Option<String>,
     /// How far it has come: the phase of the outcome if it is dropped now.
     pub phase: Cell<Phase>,
-    config: Arc<Config>,
+    worker: Rc<Worker>,
     client: Rc<Client>,
     watch: Option<Rc<StreamWatch>>,
     method: Method,
@@ -111,7 +110,7 @@ pub struct Access {
 impl Access {
     /// A request that has just come in. To be called inside the future that answers it (see
     /// [`stall::current`]).
-    pub fn new(config: Arc<Config>, client: Rc<Client>, head: &http::request::Parts, id: String) -> Self {
+    pub fn new(worker: Rc<Worker>, client: Rc<Client>, head: &http::request::Parts, id: String) -> Self {
         Access {
             id,
             route: None,
@@ -133,7 +132,7 @@ impl Access {
             rewrites: 0,
             error: None,
             phase: Cell::new(Phase::Request),
-            config,
+            worker,
             client,
             watch: stall::current(),
             method: head.method.clone(),
@@ -168,13 +167,15 @@ impl Access {
         self.watch.as_ref()
     }
 
-    /// Writes the access line. Only the first call counts.
+    /// Writes the access line, and counts the request. Only the first call counts.
     pub fn finish(&mut self, outcome: Outcome) {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
-        let route = self.route.and_then(|index| self.config.routes.get(index));
-        let upstream = self.upstream.and_then(|index| self.config.upstreams.get(index));
+        self.worker.metrics.ended(self, outcome);
+        let config = &self.worker.config;
+        let route = self.route.and_then(|index| config.routes.get(index));
+        let upstream = self.upstream.and_then(|index| config.upstreams.get(index));
         let profile = route.zip(self.profile).and_then(|(route, index)| route.profiles.choices.get(index));
         let repaired =
             (self.repaired.count > 0).then(|| self.repaired.kinds.names().collect::<Vec<_>>().join(","));
@@ -184,7 +185,7 @@ impl Access {
             route = route.map(|route| route.name.as_str()),
             upstream = upstream.map(|upstream| upstream.name.as_str()),
             profile = profile.map(|profile| profile.name.as_str()),
-            client = %ClientAddress(&self.client),
+            client = &*self.client.name,
             method = self.method.as_str(),
             path = self.path,
             version = ?self.version,
@@ -220,29 +221,18 @@ impl Drop for Access {
 
 /// The access line of a request that was refused, or broken off, before its head was complete.
 /// `status` is what the client was answered, if anything.
-pub fn refused(client: &Client, status: Option<u16>, cause: Cause) {
+pub fn refused(worker: &Worker, client: &Client, status: Option<u16>, cause: Cause) {
+    worker.metrics.refused(cause);
     let outcome = Outcome::new(cause, Phase::Request);
     tracing::info!(
         target: "access",
-        client = %ClientAddress(client),
+        client = &*client.name,
         method = "-",
         status,
         outcome = %outcome,
         phase = outcome.phase.name(),
         "request"
     );
-}
-
-/// The client's address, or `unix`.
-struct ClientAddress<'a>(&'a Client);
-
-impl fmt::Display for ClientAddress<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.peer {
-            Some(peer) => peer.fmt(f),
-            None => f.write_str("unix"),
-        }
-    }
 }
 
 fn subscriber<W>(
@@ -318,7 +308,7 @@ static PANICS: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(test)]
 pub(crate) mod testing {
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::{Arc, Mutex, PoisonError};
 
     use super::*;
 
@@ -369,7 +359,12 @@ mod tests {
     fn access() -> Access {
         let head = http::Request::get("/v1/chat?key=hidden").body(()).expect("a request").into_parts().0;
         let client = Rc::new(Client::new(Some(([192, 0, 2, 1], 4711).into()), None, false));
-        Access::new(Arc::new(crate::server::testing::config()), client, &head, "abc".to_owned())
+        Access::new(
+            crate::server::testing::worker(crate::server::testing::config()),
+            client,
+            &head,
+            "abc".to_owned(),
+        )
     }
 
     #[test]
@@ -479,7 +474,12 @@ mod tests {
     #[test]
     fn refused_request_has_no_method() {
         let (lines, _guard) = Lines::capture(LogFormat::Logfmt);
-        refused(&Client::new(None, None, false), Some(431), Cause::ClientMalformed);
+        refused(
+            &crate::server::testing::worker(crate::server::testing::config()),
+            &Client::new(None, None, false),
+            Some(431),
+            Cause::ClientMalformed,
+        );
         let lines = lines.access();
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(

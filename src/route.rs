@@ -219,6 +219,7 @@ pub(crate) mod fixture {
                 min_body_rate: 0,
                 max_carry_total: 1,
             },
+            metrics: None,
             log_format: LogFormat::Logfmt,
             log_level: tracing::level_filters::LevelFilter::INFO,
         }

@@ -54,6 +54,7 @@ async fn error_that_comes_with_the_head_is_a_true_status_if_the_head_is_held() {
     let line = proxy.access(CHAT).await;
     line.assert_ended("upstream:error", "first_event");
     assert_eq!((line.number("status"), line.number("events")), (429.0, 0.0));
+    assert_eq!((line.get("format"), line.get("dialect")), (Some("sse"), Some("openai-chat")));
     assert!(!proxy.log().contains("slow down"), "the upstream's words are the client's alone");
 }
 
@@ -121,6 +122,29 @@ async fn head_is_held_no_longer_than_the_route_says() {
         }
     };
     assert_eq!(event.data, ERROR, "too late for a status");
+}
+
+/// A server that sent its head, under a label that says nothing, and then thought, kept the client waiting.
+#[tokio::test]
+async fn head_is_held_no_longer_also_if_nobody_knows_what_comes() {
+    let mut upstream = Upstream::start().await;
+    let route = "stream = { commit = \"first-event\", commit_within = \"200ms\", heartbeat = \"100ms\" }";
+    let proxy = Tidegate::before(&upstream, route).await;
+    let mut call = Call::start(&proxy.http(), &Request::stream(CHAT)).await;
+    let mut exchange = upstream.request().await;
+    exchange.body().await;
+    exchange.respond(200, &[("content-type", "text/plain")]).await;
+    assert_eq!(call.status().await, 200);
+    assert_eq!(call.head().await.one("content-type"), Some("text/event-stream; charset=utf-8"));
+    assert!(sse::is_heartbeat(&call.piece().await.data));
+    exchange.chunk(DELTA).await;
+    exchange.chunk(DONE).await;
+    exchange.end().await;
+    let events = call.rest().await.events();
+    assert_eq!(events.len(), 2, "{events:?}");
+    let line = proxy.access(CHAT).await;
+    line.assert_ended(outcome::DONE, "end");
+    assert_eq!((line.get("format"), line.get("label")), (Some("sse"), Some("other")));
 }
 
 /// A key that a server's error repeats is nobody's to read, nor is the refusal of it.

@@ -190,13 +190,35 @@ async fn answer_that_is_no_stream_is_a_502_while_nothing_was_promised() {
         ("text/plain", "  <html><body>Sign in</body></html>", outcome::HTML),
         ("text/plain", "", outcome::EMPTY),
     ] {
+        for route in ["", "stream = { format = \"sse\" }", "stream = { format = \"ndjson\" }"] {
+            let mut upstream = Upstream::start().await;
+            let proxy = Tidegate::before(&upstream, route).await;
+            let mut call = Call::start(&proxy.http(), &Request::stream(CHAT)).await;
+            upstream.request().await.answer(200, &[("content-type", kind)], body.as_bytes()).await;
+            assert_eq!(call.status().await, 502, "{kind} {body:?} {route}");
+            error_body(&mut call).await;
+            let line = proxy.access(CHAT).await;
+            line.assert_ended(ended, "first_event");
+            assert_eq!(line.get("dialect"), Some("openai-chat"), "{route}");
+        }
+    }
+}
+
+/// A proxy in between said it in its own words, with status 200.
+#[tokio::test]
+async fn error_in_words_is_a_true_status_while_nothing_was_promised() {
+    for (kind, body, status) in [
+        ("text/plain", "upstream connect error or disconnect/reset before headers. reset reason: x", 503),
+        ("text/html; charset=utf-8", "Internal Server Error", 500),
+        ("application/json", "{\"code\":4000,\"msg\":\"no bot\"}", 502),
+    ] {
         let mut upstream = Upstream::start().await;
         let proxy = Tidegate::before(&upstream, "").await;
         let mut call = Call::start(&proxy.http(), &Request::stream(CHAT)).await;
         upstream.request().await.answer(200, &[("content-type", kind)], body.as_bytes()).await;
-        assert_eq!(call.status().await, 502, "{kind} {body:?}");
+        assert_eq!(call.status().await, status, "{body:?}");
         error_body(&mut call).await;
-        proxy.access(CHAT).await.assert_ended(ended, "first_event");
+        proxy.access(CHAT).await.assert_ended("upstream:error", "first_event");
     }
 }
 
@@ -232,6 +254,11 @@ async fn empty_stream_with_the_right_label_is_an_error() {
         error_body(&mut call).await;
     }
     proxy.access(CHAT).await.assert_ended(outcome::EMPTY, "first_event");
+    // Where the head says that nothing follows, nothing is promised.
+    let mut call = Call::start(&proxy.http(), &Request::stream(CHAT)).await;
+    upstream.request().await.answer(200, &[("content-type", "text/event-stream")], b"").await;
+    assert_eq!(call.status().await, 502);
+    assert_eq!(error_body(&mut call).await["error"]["code"], "upstream_empty");
 }
 
 #[tokio::test]

@@ -26,14 +26,16 @@ const READMES: [&str; 2] = ["README.md", "README.zh-CN.md"];
 /// The pages whose blocks are run. To add a page, add a line.
 const PAGES: &[&str] = &["README.md", "README.zh-CN.md", "docs/performance.md"];
 
-/// Pages with tests of their own: [`super::manual`], [`super::systemd`], [`super::clients_doc`] and `tests/servers/run`.
-const ELSEWHERE: [&str; 6] = [
+/// Pages with tests of their own: [`super::manual`], [`super::systemd`], [`super::clients_doc`], [`super::profiles`] and
+/// `tests/servers/run`.
+const ELSEWHERE: [&str; 7] = [
     "docs/config.md",
     "docs/errors.md",
     "docs/systemd.md",
     "docs/clients.md",
     "docs/clients.zh-CN.md",
     "docs/servers.md",
+    "docs/profiles.md",
 ];
 
 /// The languages of blocks that are run.

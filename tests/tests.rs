@@ -37,6 +37,8 @@ mod malformed;
 mod malformed_h2;
 // Clients that take their time: named timeouts, bounded memory.
 mod slow_clients;
+// Counts, as a monitoring system reads them.
+mod metrics;
 // Clients that send, open or ask for more than anybody needs.
 mod floods;
 // Everything that can go wrong with one upstream: what the client sees, what the log says.

@@ -8,6 +8,8 @@
 //! One declaration is doubted: ISO-8859-1 and ASCII (windows-1252 by the standard) are what servers write where nobody
 //! chose anything. There the first character beyond ASCII decides: if its bytes are one of UTF-8, the stream is.
 
+use std::time::Duration;
+
 use encoding_rs::{CoderResult, Decoder, Encoding, UTF_8, WINDOWS_1252};
 
 use super::repair::Tally;
@@ -117,8 +119,8 @@ impl Decode for Transcode {
         self.inner.held() + seen
     }
 
-    fn is_ripe(&mut self) -> bool {
-        self.inner.is_ripe()
+    fn ripens_in(&mut self) -> Option<Duration> {
+        self.inner.ripens_in()
     }
 
     fn flush(&mut self, sink: &mut Sink<'_>) {

@@ -28,6 +28,8 @@ pub(crate) mod testing;
 pub mod text;
 pub mod values;
 
+use std::time::Duration;
+
 use repair::{Repairs, Tally};
 
 /// What a decoder is made for.
@@ -106,10 +108,10 @@ pub trait Decode: std::fmt::Debug {
     /// Bytes held back now.
     fn held(&self) -> usize;
 
-    /// Whether an event is held back that lacks nothing but the sign that it is over. If nothing follows for a while,
-    /// [`Decode::flush`] hands it out.
-    fn is_ripe(&mut self) -> bool {
-        false
+    /// How long an event that is held back waits for the sign that it is over, if it lacks nothing else: if nothing
+    /// follows for so long, [`Decode::flush`] hands it out. `None`: there is no such event.
+    fn ripens_in(&mut self) -> Option<Duration> {
+        None
     }
 
     /// Hands out the event that is ripe.
@@ -149,6 +151,14 @@ impl<'a> Data<'a> {
             Data::None | Data::Block(_) | Data::Text(_) => None,
         }
     }
+}
+
+/// The data that says that an answer is over, in OpenAI's streams and in those that imitate them.
+pub const DONE: &str = "[DONE]";
+
+/// Whether data says that, white space around it aside.
+pub fn is_done(data: &[u8]) -> bool {
+    data.trim_ascii() == DONE.as_bytes()
 }
 
 /// Empties a buffer of held-back bytes. Small buffers are kept for the next item; large ones are given back, so

@@ -26,6 +26,8 @@ pub enum Repair {
     Glued,
     /// Events with empty data as keep-alives.
     EmptyData,
+    /// Something behind a JSON array that is complete.
+    Trailing,
 }
 
 /// What is said about a repair.
@@ -81,8 +83,8 @@ pub static REPAIRS: &[Entry] = &[
         repair: Repair::SingleNewline,
         name: "single-newline",
         auto: Auto::ForJson,
-        doc: "a data line that is whole JSON or [DONE] ends its event if the next line begins another; or after 50 ms, unless blank lines end the others",
-        harm: "an event of several data lines, each of them whole JSON, is split; a first event that stalls inside is, too",
+        doc: "a data line that is whole JSON or [DONE] ends its event if the next line begins another; or if nothing follows for 50 ms (a first event: for 200 ms), unless blank lines end the others",
+        harm: "an event of several data lines, each of them whole JSON, is split; a first event that stalls inside for 200 ms is, too",
     },
     Entry {
         repair: Repair::DoublePrefix,
@@ -118,6 +120,13 @@ pub static REPAIRS: &[Entry] = &[
         auto: Auto::Never,
         doc: "an event that has nothing but empty data is sent as a comment",
         harm: "an empty event can mean something: a line break of a text, the start of an MCP stream",
+    },
+    Entry {
+        repair: Repair::Trailing,
+        name: "trailing",
+        auto: Auto::Always,
+        doc: "lines behind a complete JSON array are dropped, unless they are JSON objects, another array, or [DONE]",
+        harm: "nothing: the answer was whole; without it the stream ends as malformed",
     },
 ];
 

@@ -11,6 +11,8 @@
 mod block;
 mod mend;
 
+use std::time::Duration;
+
 use super::bom::Bom;
 use super::lines::LineEnds;
 use super::repair::{Repair, Repairs, Tally};
@@ -30,8 +32,20 @@ pub struct Sse {
     carried: Option<Box<Carried>>,
     options: Options,
     tally: Tally,
-    /// No blank line has ended an event so far, or one line end did since: nothing better is to be waited for.
-    lacks_blanks: bool,
+    ends_by: EndsBy,
+}
+
+/// What has ended the events of the stream so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EndsBy {
+    /// Nothing yet.
+    Unknown,
+    /// Silence: the next line tells whether it was the end, or a blank line was late.
+    Silence,
+    /// A blank line, as it should.
+    Blank,
+    /// One line end: nothing better is to be waited for.
+    LineEnd,
 }
 
 /// What a line is to the blocks.
@@ -62,7 +76,7 @@ impl Sse {
             carried: None,
             options,
             tally: Tally::default(),
-            lacks_blanks: true,
+            ends_by: EndsBy::Unknown,
         }
     }
 
@@ -75,7 +89,7 @@ impl Sse {
             self.fits(block.len())?;
             if at == start && end.lf && self.usual(block, &input[start..], sink) {
                 (start, at) = (end.next + 1, end.next + 1);
-                self.lacks_blanks = false;
+                self.ends_by = EndsBy::Blank;
                 continue;
             }
             let wire = if end.lf { Some(&input[start..end.next]) } else { None };
@@ -166,13 +180,18 @@ impl Sse {
     fn line(&mut self, block: &[u8], wire: Option<&[u8]>, sink: &mut Sink<'_>) -> Edge {
         let line = &block[self.block.line..];
         if line.is_empty() {
-            self.lacks_blanks &= self.block.line == 0;
+            if self.block.line > 0 || self.ends_by == EndsBy::Silence {
+                self.ends_by = EndsBy::Blank;
+            }
             self.dispatch(block, wire, true, sink);
             return Edge::After;
         }
         if line[0] == b':' {
             sink(Item::Comment(&line[1..]));
             self.block.irregular = true;
+            if self.ends_by == EndsBy::Silence {
+                self.ends_by = EndsBy::Unknown;
+            }
             // A comment before the first field belongs to no block.
             let alone = self.block.line == 0;
             if alone {
@@ -183,9 +202,12 @@ impl Sse {
         if self.block.data_lines == 1 && self.begins_another(block, line) {
             let end = self.block.line;
             self.tally.add(Repairs::NONE.with(Repair::SingleNewline));
-            self.lacks_blanks = true;
+            self.ends_by = EndsBy::LineEnd;
             self.dispatch(&block[..end], None, true, sink);
             return Edge::Before;
+        }
+        if self.ends_by == EndsBy::Silence {
+            self.ends_by = if line.starts_with(b"data:") { EndsBy::LineEnd } else { EndsBy::Unknown };
         }
         self.block.irregular |= wire.is_none();
         self.block.field(line, self.options.literal);
@@ -320,17 +342,23 @@ impl Decode for Sse {
         self.held.len() + carried
     }
 
-    fn is_ripe(&mut self) -> bool {
-        self.lacks_blanks
-            && self.options.repairs.has(Repair::SingleNewline)
+    fn ripens_in(&mut self) -> Option<Duration> {
+        let wait = match self.ends_by {
+            EndsBy::Blank => return None,
+            EndsBy::LineEnd => AFTER_LINE_END,
+            EndsBy::Unknown | EndsBy::Silence => AFTER_FIRST,
+        };
+        let is_ripe = self.options.repairs.has(Repair::SingleNewline)
             && self.block.line == self.held.len()
             && self.block.data_lines == 1
-            && self.block.is_ripe(&self.held)
+            && self.block.is_ripe(&self.held);
+        is_ripe.then_some(wait)
     }
 
     fn flush(&mut self, sink: &mut Sink<'_>) {
         let mut held = std::mem::take(&mut self.held);
         self.tally.add(Repairs::NONE.with(Repair::SingleNewline));
+        self.ends_by = if self.ends_by == EndsBy::LineEnd { EndsBy::LineEnd } else { EndsBy::Silence };
         self.dispatch(&held, None, true, sink);
         release(&mut held);
         self.held = held;
@@ -340,6 +368,13 @@ impl Decode for Sse {
         self.tally
     }
 }
+
+/// How long an event waits for its blank line where no event has had one.
+const AFTER_LINE_END: Duration = Duration::from_millis(50);
+
+/// How long the first event waits for what may still belong to it. Writes of one event come milliseconds apart, but a
+/// server that is busy may stall between them: what it then adds would be lost to the event.
+const AFTER_FIRST: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,8 @@
 //!
 //! There is nothing in such a stream that says where a token ends, so the only order is that of arrival; what is the same
 //! for every split is the text as a whole. A character that is cut is held back until the rest of it is in. Bytes that
-//! are no UTF-8 stay as they are, or become U+FFFD where the data is JSON.
+//! are no UTF-8 stay as they are, or become U+FFFD where the data is JSON. A text that ends inside a character ends with
+//! U+FFFD; if all before was UTF-8, and not only ASCII, that shows that it was cut.
 
 use super::{Data, Decode, Error, Event, Item, KEEP_BYTES, Sink, release};
 
@@ -16,6 +17,17 @@ pub struct Text {
     quoted: Vec<u8>,
     /// The text so far ended in a CR: an LF at the start of the next input belongs to it.
     after_cr: bool,
+    spoken: Spoken,
+}
+
+/// What the text so far shows of its character set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    /// It may be any.
+    Ascii,
+    Utf8,
+    /// Some byte was none of UTF-8.
+    Other,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +48,18 @@ impl Text {
     }
 
     fn new(form: Form) -> Self {
-        Text { form, joined: Vec::new(), quoted: Vec::new(), after_cr: false }
+        Text { form, joined: Vec::new(), quoted: Vec::new(), after_cr: false, spoken: Spoken::Ascii }
+    }
+
+    /// Notes what the text shows of its character set.
+    fn note(&mut self, text: &[u8]) {
+        if !text.is_ascii() && self.spoken != Spoken::Other {
+            self.spoken = if std::str::from_utf8(text).is_ok() { Spoken::Utf8 } else { Spoken::Other };
+        }
     }
 
     fn emit(&mut self, text: &[u8], sink: &mut Sink<'_>) {
+        self.note(text);
         let data = match self.form {
             Form::Json => {
                 quote(text, &mut self.quoted);
@@ -82,10 +102,14 @@ impl Decode for Text {
         Ok(())
     }
 
-    fn finish(&mut self, _sink: &mut Sink<'_>) -> Result<(), Error> {
-        // Part of a character says nothing.
-        self.joined.clear();
-        Ok(())
+    fn finish(&mut self, sink: &mut Sink<'_>) -> Result<(), Error> {
+        if self.joined.is_empty() {
+            return Ok(());
+        }
+        let half = std::mem::take(&mut self.joined);
+        let spoken = self.spoken;
+        self.emit(if spoken == Spoken::Other { &half } else { "\u{fffd}".as_bytes() }, sink);
+        if spoken == Spoken::Utf8 { Err(Error::Truncated) } else { Ok(()) }
     }
 
     fn held(&self) -> usize {
@@ -155,7 +179,33 @@ mod tests {
         assert_eq!(fed(b"\x8c"), [""; 0]);
         assert_eq!(fed(b"\x8d\nline"), ["🌍\nline"]);
         assert_eq!(fed(b"\xe4"), [""; 0]);
-        assert_eq!((text.held(), text.finish(&mut |_| panic!()), text.held()), (1, Ok(()), 0));
+        assert_eq!(text.held(), 1);
+    }
+
+    /// Half a character at the end was dropped without a word.
+    #[test]
+    fn an_end_inside_a_character_is_shown_and_is_a_truncation_of_text_that_is_utf_8() {
+        for (input, cut) in [
+            (&b"\xe4\xb8\x96 \xe4\xb8"[..], true),
+            (b"plain \xe4", false),
+            (b"caf\xe9, d\xe9j\xe0", false),
+            (b"\xe4\xb8\x96 \xff \xe4", false),
+        ] {
+            for mut text in [Text::plain(), Text::json()] {
+                let (mut all, mut items) = (String::new(), feed(&mut text, input));
+                let end = text.finish(&mut |item| items.push(Owned::from(item)));
+                items.iter().for_each(|item| all += &String::from_utf8_lossy(item.data.as_deref().unwrap()));
+                assert!(all.trim_end_matches("\"}").ends_with('\u{fffd}'), "{all}");
+                assert_eq!(
+                    (end, text.held()),
+                    (if cut { Err(Error::Truncated) } else { Ok(()) }, 0),
+                    "{all}"
+                );
+            }
+        }
+        let mut whole = Text::plain();
+        feed(&mut whole, "世".as_bytes());
+        assert_eq!(whole.finish(&mut |_| panic!()), Ok(()));
     }
 
     #[test]

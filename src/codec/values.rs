@@ -10,7 +10,8 @@
 use super::bom::Bom;
 use super::json::{self, Step, Value};
 use super::lines::split;
-use super::{Data, Decode, Error, Event, Item, Sink, release};
+use super::repair::{Repair, Repairs, Tally};
+use super::{DONE, Data, Decode, Error, Event, Item, Options, Sink, is_done, release};
 
 /// The decoder.
 #[derive(Debug)]
@@ -26,6 +27,11 @@ pub struct Values {
     compact: Vec<u8>,
     bom: Bom,
     limit: usize,
+    /// The array is complete.
+    whole: bool,
+    /// What stands behind it and is none of it is dropped.
+    drops: bool,
+    tally: Tally,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +52,22 @@ enum Place {
     InLine,
     /// After the array.
     After,
+    /// Behind a bracket after the array.
+    Again,
+    /// In a line after the array that is dropped.
+    InRest,
+}
+
+impl Place {
+    /// Where a byte leads that says nothing but where in an array it stands.
+    fn past(self, byte: u8) -> Option<Place> {
+        match (self, byte) {
+            (Place::Start, b'[') | (Place::Between, b',') => Some(Place::Between),
+            (Place::Between | Place::Again, b']') => Some(Place::After),
+            (Place::After, b'[') => Some(Place::Again),
+            _ => None,
+        }
+    }
 }
 
 impl Values {
@@ -54,14 +76,18 @@ impl Values {
         Values::new(Form::Sequence, Place::Between, limit)
     }
 
-    /// The elements of one array, of at most `limit` bytes each; or one object in its place.
-    pub fn array(limit: usize) -> Self {
-        Values::new(Form::Array, Place::Start, limit)
+    /// The elements of one array, of at most `limit` bytes each; or one object in its place. Behind it may stand more of
+    /// the same, and `[DONE]`, which gateways add.
+    pub fn array(options: Options) -> Self {
+        let drops = options.repairs.has(Repair::Trailing);
+        Values { drops, ..Values::new(Form::Array, Place::Start, options.limit) }
     }
 
     fn new(form: Form, place: Place, limit: usize) -> Self {
         let (value, bom) = (Value::default(), Bom::default());
-        Values { form, place, next: place, value, held: Vec::new(), compact: Vec::new(), bom, limit }
+        let (held, compact) = (Vec::new(), Vec::new());
+        let (next, whole, drops, tally) = (place, false, false, Tally::default());
+        Values { form, place, next, value, held, compact, bom, limit, whole, drops, tally }
     }
 
     /// Reads on where an earlier input ended inside of a value or a line. Returns where the next one can begin;
@@ -79,7 +105,7 @@ impl Values {
         self.hold(&input[..end.unwrap_or(input.len())])?;
         if end.is_some() {
             let mut held = std::mem::take(&mut self.held);
-            self.closed(&held, sink);
+            self.closed(&held, sink)?;
             release(&mut held);
             self.held = held;
         }
@@ -111,7 +137,13 @@ impl Values {
                         continue;
                     }
                 },
-                Place::Start | Place::Between | Place::After => match self.seek(rest)? {
+                Place::InRest => {
+                    let Some(end) = memchr::memchr2(b'\n', b'\r', rest) else { return Ok(input.len()) };
+                    self.place = Place::After;
+                    at += end;
+                    continue;
+                }
+                Place::Start | Place::Between | Place::After | Place::Again => match self.seek(rest)? {
                     Some(begin) => {
                         at += begin;
                         continue;
@@ -121,7 +153,7 @@ impl Values {
             };
             let Some(end) = end else { return Ok(at) };
             self.fits(end)?;
-            self.closed(&rest[..end], sink);
+            self.closed(&rest[..end], sink)?;
             at += end;
         }
     }
@@ -129,32 +161,26 @@ impl Values {
     /// Goes on to where something begins, and notes what.
     fn seek(&mut self, input: &[u8]) -> Result<Option<usize>, Error> {
         for (at, byte) in input.iter().enumerate() {
+            if let Some(place) = self.place.past(*byte).filter(|_| self.form == Form::Array) {
+                self.place = place;
+                self.whole |= place == Place::After;
+                continue;
+            }
             match (self.form, self.place, byte) {
                 (_, _, b' ' | b'\t' | b'\n' | b'\r') => continue,
                 // RFC 7464 2.1: a record separator before each value.
                 (Form::Sequence, _, 0x1e) => continue,
-                (Form::Array, Place::Between, b',') => continue,
-                (Form::Array, Place::Start, b'[') => {
-                    self.place = Place::Between;
-                    continue;
-                }
-                (Form::Array, Place::Between, b']') => {
-                    self.place = Place::After;
-                    continue;
-                }
-                (Form::Array, Place::After, _) => {
-                    return Err(Error::Malformed { what: "something follows the JSON array" });
-                }
+                (Form::Array, Place::Again, b'D') => (self.place, self.next) = (Place::InLine, Place::After),
                 // One object in the place of the array is its only element.
-                (Form::Array, Place::Start, b'{') => (self.place, self.next) = (Place::InValue, Place::After),
-                (_, Place::Between, b'{' | b'[') => {
+                (Form::Array, Place::Start | Place::After, b'{') => {
+                    (self.place, self.next) = (Place::InValue, Place::After)
+                }
+                (_, Place::Between, b'{' | b'[') | (_, Place::Again, b'{') => {
                     (self.place, self.next) = (Place::InValue, Place::Between)
                 }
                 (Form::Sequence, ..) => (self.place, self.next) = (Place::InLine, Place::Between),
-                (Form::Array, Place::Start, _) => return Err(Error::Malformed { what: "not a JSON array" }),
-                (Form::Array, ..) => {
-                    return Err(Error::Malformed { what: "an element of the JSON array is no object" });
-                }
+                (Form::Array, Place::Start, _) => self.not_so("not a JSON array")?,
+                (Form::Array, ..) => self.not_so("an element of the JSON array is no object")?,
             }
             self.value = Value::default();
             return Ok(Some(at));
@@ -162,12 +188,26 @@ impl Values {
         Ok(None)
     }
 
+    /// Something cannot stand where it does. Behind a whole array it is no part of the answer: the rest of its line is
+    /// dropped, and counted.
+    fn not_so(&mut self, what: &'static str) -> Result<(), Error> {
+        match (self.whole, self.drops) {
+            (false, _) => Err(Error::Malformed { what }),
+            (true, false) => Err(Error::Malformed { what: "something follows the JSON array" }),
+            (true, true) => {
+                self.place = Place::InRest;
+                self.tally.add(Repairs::NONE.with(Repair::Trailing));
+                Ok(())
+            }
+        }
+    }
+
     /// The value at the start of `text` cannot go on at `broken`. Returns where to read on.
     fn recover(&mut self, text: &[u8], broken: usize, sink: &mut Sink<'_>) -> Result<usize, Error> {
         // All of it would be held if it came byte by byte.
         self.fits(broken)?;
         if self.form == Form::Array {
-            return Err(Error::Malformed { what: "an element of the JSON array is not JSON" });
+            return self.not_so("an element of the JSON array is not JSON").map(|()| broken);
         }
         let Some(line) = memchr::memrchr2(b'\n', b'\r', &text[..broken]) else {
             self.place = Place::InLine;
@@ -179,9 +219,13 @@ impl Values {
     }
 
     /// Hands out a whole value, or a whole line.
-    fn closed(&mut self, item: &[u8], sink: &mut Sink<'_>) {
+    fn closed(&mut self, item: &[u8], sink: &mut Sink<'_>) -> Result<(), Error> {
         let is_value = self.place == Place::InValue;
         self.place = self.next;
+        self.whole |= self.place == Place::After;
+        if self.form == Form::Array && !is_value {
+            return self.line_behind(item, sink);
+        }
         if is_value && memchr::memchr2(b'\n', b'\r', item).is_some() {
             json::compact(item, &mut self.compact);
             emit(&self.compact, true, sink);
@@ -189,6 +233,18 @@ impl Values {
         } else {
             emit(item, true, sink);
         }
+        Ok(())
+    }
+
+    /// Takes a line behind the array, without its bracket: the end marker, or nothing.
+    fn line_behind(&mut self, line: &[u8], sink: &mut Sink<'_>) -> Result<(), Error> {
+        if is_done(&[b"[", line].concat()) {
+            emit(DONE.as_bytes(), true, sink);
+            return Ok(());
+        }
+        self.not_so("not a JSON array")?;
+        self.place = Place::After;
+        Ok(())
     }
 
     fn fits(&self, length: usize) -> Result<(), Error> {
@@ -216,11 +272,15 @@ impl Decode for Values {
 
     fn finish(&mut self, sink: &mut Sink<'_>) -> Result<(), Error> {
         let mut held = std::mem::take(&mut self.held);
-        let is_open = self.form == Form::Array && self.place == Place::Between;
+        let is_open = self.form == Form::Array && matches!(self.place, Place::Between | Place::Again);
         if is_open || self.place == Place::InValue {
             return Err(Error::Truncated);
         }
-        emit(&held, false, sink);
+        if self.form == Form::Array && self.place == Place::InLine {
+            self.line_behind(&held, sink)?;
+        } else {
+            emit(&held, false, sink);
+        }
         release(&mut held);
         self.held = held;
         Ok(())
@@ -228,6 +288,10 @@ impl Decode for Values {
 
     fn held(&self) -> usize {
         self.held.len()
+    }
+
+    fn repaired(&self) -> Tally {
+        self.tally
     }
 }
 
@@ -250,7 +314,11 @@ mod tests {
     }
 
     fn array() -> Box<dyn Decode> {
-        Box::new(Values::array(1 << 20))
+        Box::new(array_of(1 << 20))
+    }
+
+    fn array_of(limit: usize) -> Values {
+        Values::array(Options { limit, repairs: Repairs::auto(false), literal: false })
     }
 
     /// What was given up as broken was not counted where it came in one piece.
@@ -295,7 +363,7 @@ mod tests {
         assert_eq!(feed(&mut values, b"{\"a\":"), []);
         assert_eq!(feed(&mut values, b"1}"), [Owned::data("{\"a\":1}")]);
         assert_eq!((feed(&mut values, b"\n").len(), values.held()), (0, 0));
-        let mut values = Values::array(1 << 20);
+        let mut values = array_of(1 << 20);
         assert_eq!(feed(&mut values, b"[{\n}"), [Owned::data("{}")]);
         assert_eq!(feed(&mut values, b"\n,{}"), [Owned::data("{}")]);
     }
@@ -336,18 +404,51 @@ mod tests {
         for (input, count, what) in [
             (&b"[{},1]"[..], 1, "an element of the JSON array is no object"),
             (b"[{},{]", 1, "an element of the JSON array is not JSON"),
-            (b"[{},{}]{", 2, "something follows the JSON array"),
             (b"hello", 0, "not a JSON array"),
         ] {
             let (mut values, mut seen) = (array(), 0);
             let result = values.decode(input, &mut |_| seen += 1);
             assert_eq!((result, seen), (Err(Error::Malformed { what }), count));
         }
-        for input in [&b"[{}"[..], b"[{},", b"[{},{\"a\":"] {
+        for input in [&b"[{}"[..], b"[{},", b"[{},{\"a\":", b"[{}]{", b"[{}]\n["] {
             let mut values = array();
             assert_eq!(feed(&mut *values, input), [Owned::data("{}")]);
             assert_eq!(values.finish(&mut |_| ()), Err(Error::Truncated));
         }
+    }
+
+    /// A line end too much, or a gateway's `[DONE]`, made an error of an answer that was whole.
+    #[test]
+    fn what_stands_behind_an_array_is_more_of_it_or_dropped() {
+        for (behind, want, dropped) in [
+            ("\r\n \n", &[][..], 0),
+            ("\n[DONE]", &["[DONE]"], 0),
+            ("[DONE] \n\n", &["[DONE]"], 0),
+            ("[{\"b\":1},\n{}]\n[ ]", &["{\"b\":1}", "{}"], 0),
+            ("{\"error\":{}}\n[DONE]\n", &["{\"error\":{}}", "[DONE]"], 0),
+            ("]\n", &[], 1),
+            ("\ndata: [DONE]\r\n{\"b\":2}", &["{\"b\":2}"], 1),
+            ("[DONT]\n,\n[7]\n{not}\n{}", &["{}"], 4),
+        ] {
+            let input = format!("[{{\"a\":1}}]{behind}");
+            for piece in [1, 2, 5, 1000] {
+                let (mut values, mut items) = (array(), Vec::new());
+                for part in input.as_bytes().chunks(piece) {
+                    items.extend(feed(&mut *values, part));
+                }
+                values.finish(&mut |item| items.push(Owned::from(item))).unwrap();
+                let want: Vec<_> = ["{\"a\":1}"].iter().chain(want).map(|data| Owned::data(data)).collect();
+                assert_eq!(
+                    (items, values.repaired().count),
+                    (want, dropped),
+                    "{input:?} in pieces of {piece}"
+                );
+            }
+        }
+        let mut strict = Values::array(Options { limit: 100, repairs: Repairs::NONE, literal: false });
+        assert_eq!(feed(&mut strict, b"[{}][DONE]\n").len(), 2);
+        let what = "something follows the JSON array";
+        assert_eq!(strict.decode(b"x", &mut |_| ()), Err(Error::Malformed { what }));
     }
 
     #[test]
@@ -364,7 +465,7 @@ mod tests {
 
     #[test]
     fn a_value_past_the_limit_is_refused_however_it_comes() {
-        for make in [Values::sequence, Values::array] {
+        for make in [Values::sequence, array_of] {
             for (input, fits) in
                 [(&b"[{\"a\":12}]"[..], true), (b"[{\"a\":123456}]", false), (b"xxxxxxxxxxxxxxxxxx", false)]
             {

@@ -30,6 +30,7 @@ pub struct File {
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
     pub(super) server: Server,
+    pub(super) metrics: Metrics,
     pub(super) log: Log,
 }
 
@@ -294,6 +295,12 @@ pub(super) struct Limits {
 pub(super) struct Server {
     pub(super) workers: CountOrAuto,
     pub(super) trusted_proxies: Vec<String>,
+}
+
+/// `[metrics]`
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Metrics {
+    pub(super) address: Spanned<String>,
 }
 
 /// `[log]`

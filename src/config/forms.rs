@@ -39,6 +39,17 @@ pub(super) enum Content {
     Literal(String),
 }
 
+/// `host:port` or `off`.
+pub(super) fn metrics(text: &str) -> Result<Option<(String, u16)>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    match address(text)? {
+        Address::Tcp { host, port } => Ok(Some((host, port))),
+        Address::Unix(_) => Err("metrics are read over TCP (write \"127.0.0.1:9464\")".to_owned()),
+    }
+}
+
 /// `host:port`, `[v6]:port` or `unix:PATH`.
 pub(super) fn address(text: &str) -> Result<Address, String> {
     if let Some(path) = text.strip_prefix("unix:") {

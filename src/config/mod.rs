@@ -70,6 +70,8 @@ pub struct Config {
     pub timeouts: ServerTimeouts,
     /// Bounds of the process and of each connection.
     pub limits: Limits,
+    /// Where the counts of the process are read; `None` = nowhere, the default.
+    pub metrics: Option<SocketAddr>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which log lines there are: `error`, `warn`, `info`, `debug` or `trace`.
@@ -353,8 +355,11 @@ impl Config {
         route: &Route,
         path_and_query: &PathAndQuery,
     ) -> Result<PathAndQuery, http::uri::InvalidUri> {
-        let path = path_and_query.path();
         let base = self.upstreams[route.upstream].base_path.as_str();
+        if route.rewrite == Rewrite::None && base.is_empty() {
+            return Ok(path_and_query.clone());
+        }
+        let path = path_and_query.path();
         let rewritten = match &route.rewrite {
             Rewrite::None => path.to_owned(),
             Rewrite::StripPrefix(prefix) => below(path, prefix).unwrap_or(path).to_owned(),

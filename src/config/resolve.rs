@@ -9,7 +9,7 @@ mod profiles;
 mod route;
 mod shapes;
 
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -52,6 +52,7 @@ fn resolve(file: &File, found: &mut Collector<'_>) -> Option<Config> {
         file.upstream.iter().map(|(name, upstream)| self::upstream(name, upstream, found)).collect();
     let routes = route::routes(file, listeners.iter().flatten(), found);
     let networks = file.server.trusted_proxies.iter().map(|network| forms::network(network).ok());
+    let metrics = metrics(&file.metrics.address, found);
     Some(Config {
         listeners: listeners.into_iter().collect::<Option<_>>()?,
         upstreams: upstreams.into_iter().collect::<Option<_>>()?,
@@ -75,6 +76,7 @@ fn resolve(file: &File, found: &mut Collector<'_>) -> Option<Config> {
             min_body_rate: file.limits.min_body_rate.0,
             max_carry_total: file.limits.max_carry_total.bytes(),
         },
+        metrics: metrics?,
         log_format: file.log.format,
         log_level: file.log.level.parse::<LevelFilter>().ok()?,
     })
@@ -112,6 +114,18 @@ fn listen_address(typed: &Spanned<String>, found: &mut Collector<'_>) -> Option<
             found.ok(typed.span(), "listener.address", addresses).map(ListenAddress::Tcp)
         }
     }
+}
+
+/// The first address of the name: a monitoring system asks one.
+fn metrics(typed: &Spanned<String>, found: &mut Collector<'_>) -> Option<Option<SocketAddr>> {
+    let Some((host, port)) = forms::metrics(typed.get_ref()).ok()? else { return Some(None) };
+    let address = (host.as_str(), port).to_socket_addrs().map(|mut addresses| addresses.next());
+    let address = match address {
+        Ok(Some(address)) => Ok(Some(address)),
+        Ok(None) => Err(format!("{host:?} has no address")),
+        Err(error) => Err(format!("cannot resolve {host:?}: {error}")),
+    };
+    found.ok(typed.span(), "metrics.address", address)
 }
 
 fn server_tls(typed: &file::Tls, found: &mut Collector<'_>) -> Option<ServerTls> {

@@ -582,10 +582,12 @@ pub static KEYS: &[Key] = &[
         Default(r#""auto""#),
         "What upstreams send. \"auto\" is found out by the bytes of each stream, then by the media type.",
         "\"off\" passes every body through untouched. A body that is no stream passes whatever stands here. \"text\" and \
-         \"text-json\" are never found out: they must be chosen.",
+         \"text-json\" are never found out: they must be chosen. In any other format that is set here, a page or nothing in \
+         place of a stream is still told; so under another label the head waits for the first bytes, at most until a \
+         heartbeat is due.",
     )
     .example(r#""sse""#)
-    .causes(&[Cause::UpstreamMalformed]),
+    .causes(&[Cause::UpstreamMalformed, Cause::UpstreamHtml, Cause::UpstreamEmpty]),
     key(
         "stream.charset",
         Kind::Word(|| vec!["declared", "utf-8"]),
@@ -633,7 +635,8 @@ pub static KEYS: &[Key] = &[
         Profile(r#""head""#),
         "What must have come of a stream before the client is given the response head. While it is held, an error event \
          or an empty stream that came with status 200 becomes a true status: the 4xx or 5xx that the error names, else 502. \
-         An error in JSON, a page or nothing in place of a stream, and labelled as what it is, becomes one always.",
+         An error in JSON or in plain words, a page or nothing in place of a stream, and not labelled as a stream, becomes \
+         one always.",
         "\"head\" waits for nothing. The others hold the head, and with it all output, heartbeats too, until there is an event, or content (no role, no ping), \
          or 256 KiB of output, or commit_within has passed: the client's own timeout until the first byte runs meanwhile.",
     )
@@ -645,10 +648,13 @@ pub static KEYS: &[Key] = &[
         time("1ms", "24h"),
         Profile(r#""20s""#),
         "How long commit may hold the head back, from the upstream's response head on.",
-        "Then the head and what was held leave, and heartbeats begin.",
+        "Then the head and what was held leave, and heartbeats begin. Also if the upstream is silent under a label that \
+         promises no stream: a client that accepts events is promised them then, and what comes in their place is told as \
+         an event. A client that takes what is sent (Accept is not text/event-stream) waits for the first bytes until \
+         timeouts.first_event: nobody can know what head to give it.",
     )
     .example(r#""5s""#)
-    .see(&["stream.commit"]),
+    .see(&["stream.commit", "timeouts.first_event"]),
     key(
         "stream.early_head",
         time_or_off("1ms", "24h"),
@@ -657,8 +663,8 @@ pub static KEYS: &[Key] = &[
          heartbeats, for proxies in between that cut a silent request after 60 s or 100 s. For requests that want a stream \
          and are known to get events; never for others.",
         "The status is promised then: what the upstream answers after that, 4xx and 5xx too, a refused connection or a \
-         timeout, is an error event in the stream, and clients that try again by status do not. The access line keeps \
-         the true outcome.",
+         timeout, is an error event in the stream, and clients that try again by status do not. The head has none of the \
+         upstream's fields (rate limits, request ids, cookies): it left before them. The access line keeps the true outcome.",
     )
     .example(r#""25s""#)
     .see(&["stream.heartbeat", "stream.commit"])
@@ -1082,6 +1088,17 @@ pub static KEYS: &[Key] = &[
         "From all others these headers are replaced. A peer on a Unix socket counts as 127.0.0.1.",
     )
     .example(r#"["127.0.0.1", "10.0.0.0/8"]"#),
+    key("metrics", Kind::Table, Default("{}"), "Counts and times of the process, for a monitoring system.", ""),
+    key(
+        "metrics.address",
+        Kind::Text("\"HOST:PORT\" or \"off\"", |text| forms::metrics(text).map(drop)),
+        Default(r#""off""#),
+        "Where `GET /metrics` is answered in the text format of OpenMetrics, which Prometheus reads.",
+        "A listener of its own, in clear text and without authentication: keep it on an address that only \
+         the monitoring system reaches. Port 0 takes any free port.",
+    )
+    .example(r#""127.0.0.1:9464""#)
+    .see(&["log.format"]),
     key("log", Kind::Table, Default("{}"), "The log, on standard error.", ""),
     key(
         "log.format",

@@ -6,7 +6,7 @@
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{Dialect, Manual, Place, Places, Sign, Told, add_status, by_type, object, pointer};
+use super::{Dialect, Finishes, Manual, Place, Places, Sign, Told, add_status, by_type, object, pointer};
 
 /// Ends with `RUN_FINISHED` or `RUN_ERROR`.
 pub static AG_UI: Dialect = Dialect {
@@ -21,8 +21,9 @@ pub static AG_UI: Dialect = Dialect {
             && object(event).is_some_and(|json| has(json, "threadId") && has(json, "runId"))
     },
     sign,
-    finishes: |_| true,
+    finishes: Finishes::Always,
     kind: by_type,
+    choices: None,
     places: Places {
         text: &[Place::of("TEXT_MESSAGE_CONTENT", "/delta"), Place::of("TEXT_MESSAGE_CHUNK", "/delta")],
         other: &[

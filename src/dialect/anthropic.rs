@@ -1,27 +1,34 @@
 //! Anthropic Messages: named events from `message_start` to `message_stop`.
+//!
+//! Bedrock's `InvokeModelWithResponseStream` has the same data in an envelope without the name: there the `type` in the
+//! data, which is always the same word, stands for it.
 
 use crate::codec::Event;
 
 use super::{
-    Beat, Dialect, Manual, Place, Places, Sign, Told, by_name, common_error, holds, object, pointer,
+    Beat, Dialect, Finishes, Manual, Place, Places, Sign, Told, by_name_or_type, common_error, object,
+    pointer,
 };
 
 /// Ends with a `stop_reason`, then `message_stop`; an `error` event ends it too.
 pub static ANTHROPIC: Dialect = Dialect {
     name: "anthropic",
     doc: "Anthropic Messages: named events, ends with a stop_reason or message_stop",
-    paths: &["/v1/messages"],
+    paths: &["/v1/messages", "/invoke-with-response-stream"],
     headers: &["anthropic-version"],
-    confirms: |event| {
-        event.name == Some(b"message_start") || (event.name == Some(b"ping") && object(event).is_some())
+    confirms: |event| match by_name_or_type(event) {
+        Some(b"message_start") => true,
+        Some(b"ping") => object(event).is_some(),
+        _ => false,
     },
     evident: |event| {
         let has_message = |json| pointer::member(json, "message").is_some();
-        event.name == Some(b"message_start") && object(event).is_some_and(has_message)
+        by_name_or_type(event) == Some(b"message_start") && object(event).is_some_and(has_message)
     },
     sign,
-    finishes: |_| true,
-    kind: by_name,
+    finishes: Finishes::Always,
+    kind: by_name_or_type,
+    choices: None,
     places: Places {
         text: &[Place::of("content_block_delta", "/delta/text")],
         other: &[
@@ -37,14 +44,14 @@ pub static ANTHROPIC: Dialect = Dialect {
     // The reference has any number of them in a stream ("Ping events", seen 2026-11).
     heartbeat: Some(Beat { name: Some("ping"), repeated: &[], members: r#""type":"ping""#, instead: None }),
     manual: Manual {
-        first: "`message_start`, or `ping`",
+        first: "`message_start`, or `ping`; as the name or as the `type` of the data",
         ends: "a `stop_reason`, or `message_stop`",
         errors: "`error`",
     },
 };
 
 fn sign(event: &Event<'_>) -> Sign {
-    match event.name {
+    match by_name_or_type(event) {
         Some(b"message_stop") => Sign::Last,
         // Of these there is one, or few.
         Some(b"message_delta") if stops(event) => Sign::Finish,
@@ -54,7 +61,8 @@ fn sign(event: &Event<'_>) -> Sign {
 }
 
 fn stops(event: &Event<'_>) -> bool {
-    object(event).is_some_and(|json| holds(json, event.name, ANTHROPIC.places.finish, pointer::is_text))
+    let has_reason = |json| pointer::find(json, "/delta/stop_reason", pointer::is_text).is_some();
+    object(event).is_some_and(has_reason)
 }
 
 #[cfg(test)]
@@ -70,10 +78,15 @@ mod tests {
         assert_eq!(sign(&ANTHROPIC, Some("message_delta"), open), Sign::Plain);
         assert_eq!(sign(&ANTHROPIC, Some("message_stop"), "{}"), Sign::Last);
         assert_eq!(sign(&ANTHROPIC, Some("error"), "{}"), Sign::Error);
-        assert_eq!(sign(&ANTHROPIC, None, r#"{"type":"message_stop"}"#), Sign::Plain);
+        assert_eq!(sign(&ANTHROPIC, None, r#"{"type":"message_stop"}"#), Sign::Last);
+        assert_eq!(sign(&ANTHROPIC, None, data), Sign::Finish);
+        assert_eq!(sign(&ANTHROPIC, None, r#"{"type":"error","error":{}}"#), Sign::Error);
+        assert_eq!(sign(&ANTHROPIC, None, r#"{"delta":{"type":"message_stop"}}"#), Sign::Plain);
         assert!(confirms(&ANTHROPIC, Some("message_start"), "{}"));
         assert!(!confirms(&ANTHROPIC, None, "{}"));
         assert!(evident(&ANTHROPIC, Some("message_start"), r#"{"message":{}}"#));
+        assert!(evident(&ANTHROPIC, None, r#"{"type":"message_start","message":{}}"#));
+        assert!(!evident(&ANTHROPIC, None, r#"{"type":"message_start"}"#));
     }
 
     #[test]
@@ -85,5 +98,7 @@ mod tests {
         assert!(!content("content_block_start", r#"{"content_block":{"type":"text","text":""}}"#));
         assert!(!content("content_block_delta", r#"{"delta":{"type":"text_delta","text":""}}"#));
         assert!(!content("ping", r#"{"type":"ping"}"#));
+        let unnamed = r#"{"type":"content_block_delta","delta":{"text":"x"}}"#;
+        assert!(super::super::testing::content(&ANTHROPIC, None, unnamed));
     }
 }

@@ -6,7 +6,7 @@
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{Dialect, Manual, Place, Places, Sign, Told, by_name, object, pointer};
+use super::{Dialect, Finishes, Manual, Place, Places, Sign, Told, by_name, object, pointer};
 
 /// Ends with `done`, after `conversation.chat.completed`.
 pub static COZE: Dialect = Dialect {
@@ -27,8 +27,9 @@ pub static COZE: Dialect = Dialect {
     },
     evident: |event| event.name == Some(b"conversation.chat.created") && object(event).is_some(),
     sign,
-    finishes: |_| true,
+    finishes: Finishes::Always,
     kind: by_name,
+    choices: None,
     places: Places {
         text: &[Place::of("conversation.message.delta", "/content"), Place::of("Message", "/content")],
         other: &[

@@ -12,7 +12,7 @@ use crate::codec::Event;
 use crate::stream::Failure;
 
 use super::{
-    Dialect, Manual, Place, Places, Sign, Told, add_status, has, no_kind, object, pointer, value_of,
+    Dialect, Finishes, Manual, Place, Places, Sign, Told, add_status, has, no_kind, object, pointer, value_of,
 };
 
 /// Ends with a `finish_reason`; a running answer has the string `"null"` there.
@@ -24,8 +24,9 @@ pub static DASHSCOPE: Dialect = Dialect {
     confirms: |event| object(event).is_some_and(|json| pointer::member(json, "output").is_some()),
     evident: |_| false,
     sign,
-    finishes: |_| true,
+    finishes: Finishes::Always,
     kind: no_kind,
+    choices: None,
     places: Places {
         text: &[
             Place::any("/output/choices/*/message/content"),

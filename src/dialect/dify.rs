@@ -6,7 +6,7 @@
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{Beat, Dialect, Manual, Place, Places, Sign, Told, object, pointer};
+use super::{Beat, Dialect, Finishes, Manual, Place, Places, Sign, Told, object, pointer};
 
 /// Ends with `message_end` or `workflow_finished`, after which sound may follow.
 pub static DIFY: Dialect = Dialect {
@@ -19,8 +19,9 @@ pub static DIFY: Dialect = Dialect {
         kind(event).is_some() && object(event).is_some_and(|json| pointer::string(json, "task_id").is_some())
     },
     sign,
-    finishes: |_| true,
+    finishes: Finishes::Always,
     kind,
+    choices: None,
     places: Places {
         text: &[
             Place::of("message", "/answer"),

@@ -14,8 +14,8 @@ use crate::codec::Event;
 use crate::stream::Failure;
 
 use super::{
-    Beat, Dialect, Manual, Place, Places, Sign, Told, begins_with_key, has, holds, no_kind, object, pointer,
-    value_of,
+    Beat, Dialect, Finishes, Manual, Place, Places, Sign, Told, begins_with_key, has, holds, no_kind, object,
+    pointer, value_of,
 };
 
 /// Ends with a `finishReason`; nothing else marks the end.
@@ -31,8 +31,9 @@ pub static GEMINI: Dialect = Dialect {
     evident: |_| false,
     sign,
     // Google counts tokens in every chunk, and ends with a reason; of servers that imitate it neither is known.
-    finishes: |event| object(event).is_some_and(|json| value_of(json, &USAGE).is_some()),
+    finishes: Finishes::Where(|event| object(event).is_some_and(|json| value_of(json, &USAGE).is_some())),
     kind: no_kind,
+    choices: None,
     places: Places {
         text: &[
             Place::any("/candidates/*/content/parts/*/text"),
@@ -58,7 +59,7 @@ pub static GEMINI: Dialect = Dialect {
     heartbeat: Some(Beat { name: None, repeated: &[], members: "", instead: Some("data: {}\n\n") }),
     manual: Manual {
         first: "`candidates`, `promptFeedback` or `usageMetadata` in the data",
-        ends: "a `finishReason`, or a `blockReason` of the prompt; the end itself, if the first event has no `usageMetadata`",
+        ends: "a `finishReason`, or a `blockReason` of the prompt; the end itself, if the first event has no `usageMetadata` and the route does not set the dialect",
         errors: "an event `error`; data that begins with `error`",
     },
 };
@@ -143,6 +144,7 @@ mod tests {
         assert!(!confirms(&GEMINI, None, r#"{"choices":[]}"#));
         assert!(finishes(&GEMINI, None, r#"{"candidates":[],"usageMetadata":{}}"#));
         assert!(!finishes(&GEMINI, None, r#"{"candidates":[]}"#));
+        assert!(GEMINI.finishes.shown_by(&Event::default(), true), "where the route sets it");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Any other stream of an AI upstream: nothing is known of its events, so nothing is judged by them.
 
-use super::{Dialect, Manual, Places, Sign, Told, common_error, no_kind};
+use super::{Dialect, Finishes, Manual, Places, Sign, Told, common_error, no_kind};
 
 /// No finish sign: a clean end is complete. Errors are told in the common form.
 pub static GENERIC: Dialect = Dialect {
@@ -11,8 +11,9 @@ pub static GENERIC: Dialect = Dialect {
     confirms: |_| true,
     evident: |_| false,
     sign: |event| if event.name == Some(b"error") { Sign::Error } else { Sign::Plain },
-    finishes: |_| false,
+    finishes: Finishes::Never,
     kind: no_kind,
+    choices: None,
     places: Places { text: &[], other: &[], finish: &[], usage: &[] },
     error: common_error,
     told: Some(Told::NAMED),

@@ -7,7 +7,7 @@
 use crate::codec::Event;
 use crate::stream::Failure;
 
-use super::{Dialect, Manual, Place, Places, Sign, no_kind, object, pointer};
+use super::{Dialect, Finishes, Manual, Place, Places, Sign, no_kind, object, pointer};
 
 /// Ends with a JSON-RPC response; broken streams are cut.
 pub static MCP: Dialect = Dialect {
@@ -18,8 +18,9 @@ pub static MCP: Dialect = Dialect {
     confirms: |event| object(event).is_some_and(|json| pointer::member(json, "jsonrpc") == Some(b"\"2.0\"")),
     evident: |_| false,
     sign,
-    finishes: |_| false,
+    finishes: Finishes::Never,
     kind: no_kind,
+    choices: None,
     places: Places {
         text: &[Place::any("/result/content/*/text")],
         other: &[Place::any("/result"), Place::any("/method")],

@@ -11,6 +11,7 @@
 
 mod ag_ui;
 mod anthropic;
+mod bedrock_converse;
 mod coze;
 mod dashscope;
 mod dify;
@@ -31,6 +32,7 @@ use crate::stream::Failure;
 
 pub use ag_ui::AG_UI;
 pub use anthropic::ANTHROPIC;
+pub use bedrock_converse::BEDROCK_CONVERSE;
 pub use coze::COZE;
 pub use dashscope::DASHSCOPE;
 pub use dify::DIFY;
@@ -59,11 +61,14 @@ pub struct Dialect {
     pub evident: fn(&Event<'_>) -> bool,
     /// What an event says about how the stream goes on.
     pub sign: fn(&Event<'_>) -> Sign,
-    /// Whether a stream with this event at its beginning always shows [`Sign::Finish`] or [`Sign::Last`] when it is
-    /// complete, so that a clean end without it is a truncation.
-    pub finishes: fn(&Event<'_>) -> bool,
+    /// Whether a complete answer always shows [`Sign::Finish`] or [`Sign::Last`], so that a clean end without it is a
+    /// truncation.
+    pub finishes: Finishes,
     /// What kind of event this is, where a [`Place`] tells them apart.
     pub kind: for<'a> fn(&Event<'a>) -> Option<&'a [u8]>,
+    /// Where the answers stand of which one stream may carry several, each with an `index` and a `finish_reason` of its
+    /// own; `None`: a stream carries one.
+    pub choices: Option<&'static str>,
     /// Where things stand in the data.
     pub places: Places,
     /// What tells a client of this dialect of a failure: one line of JSON.
@@ -87,6 +92,17 @@ pub enum Sign {
     Last,
     /// The upstream reports an error.
     Error,
+}
+
+/// Whether a complete answer shows that it is complete.
+#[derive(Debug, Clone, Copy)]
+pub enum Finishes {
+    /// Always.
+    Always,
+    /// Not always, or never.
+    Never,
+    /// Where the event that the dialect is known by is such a one, and where the route sets the dialect.
+    Where(fn(&Event<'_>) -> bool),
 }
 
 /// Where things stand in the data of events that are JSON objects.
@@ -174,6 +190,7 @@ pub static DIALECTS: &[&Dialect] = &[
     &OPENAI_RESPONSES,
     &ANTHROPIC,
     &GEMINI,
+    &BEDROCK_CONVERSE,
     &OLLAMA,
     &DASHSCOPE,
     &DIFY,
@@ -197,15 +214,14 @@ impl Dialect {
 
     /// The dialect that the fields of a request or a response hint at.
     pub fn announced(headers: &HeaderMap) -> Option<&'static Dialect> {
-        DIALECTS
-            .iter()
-            .copied()
-            .find(|dialect| dialect.headers.iter().any(|name| headers.contains_key(*name)))
+        // To compare with the few names that there are costs less than to look each of them up.
+        let has = |name: &&str| headers.keys().any(|key| key == name);
+        DIALECTS.iter().copied().find(|dialect| dialect.headers.iter().any(has))
     }
 
     /// Whether servers of this dialect stream events and nothing else, whoever asks.
     pub fn streams_events(&self) -> bool {
-        ![&OLLAMA, &GEMINI, &GENERIC].contains(&self)
+        ![&OLLAMA, &GEMINI, &BEDROCK_CONVERSE, &GENERIC].contains(&self)
     }
 
     /// The failure as it is written into a stream that breaks; `None`: the stream is cut instead.
@@ -242,6 +258,17 @@ impl Dialect {
     }
 }
 
+impl Finishes {
+    /// Whether an answer that begins with this event does. `is_set`: the route sets the dialect.
+    pub fn shown_by(self, event: &Event<'_>, is_set: bool) -> bool {
+        match self {
+            Finishes::Always => true,
+            Finishes::Never => false,
+            Finishes::Where(begins) => is_set || begins(event),
+        }
+    }
+}
+
 impl Place {
     const fn any(at: &'static str) -> Self {
         Place { of: None, at }
@@ -271,6 +298,11 @@ pub fn is_blank(event: &Event<'_>) -> bool {
 
 fn no_kind<'a>(_: &Event<'a>) -> Option<&'a [u8]> {
     None
+}
+
+/// Its name, or the `type` of the data where servers, or an envelope that was taken off, left the name out.
+fn by_name_or_type<'a>(event: &Event<'a>) -> Option<&'a [u8]> {
+    event.name.or_else(|| by_type(event))
 }
 
 fn by_name<'a>(event: &Event<'a>) -> Option<&'a [u8]> {
@@ -363,7 +395,7 @@ mod testing {
     }
 
     pub(super) fn finishes(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {
-        (dialect.finishes)(&event(name, data))
+        dialect.finishes.shown_by(&event(name, data), false)
     }
 
     pub(super) fn content(dialect: &Dialect, name: Option<&str>, data: &str) -> bool {

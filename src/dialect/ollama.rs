@@ -8,8 +8,8 @@ use crate::codec::Event;
 use crate::stream::Failure;
 
 use super::{
-    Beat, Dialect, Manual, Place, Places, Sign, Told, add_status, begins_with_key, has, no_kind, object,
-    pointer, value_of,
+    Beat, Dialect, Finishes, Manual, Place, Places, Sign, Told, add_status, begins_with_key, has, no_kind,
+    object, pointer, value_of,
 };
 
 /// Ends with `"done":true`; an object with `error` ends it too.
@@ -21,8 +21,9 @@ pub static OLLAMA: Dialect = Dialect {
     confirms: |event| object(event).is_some_and(|json| value_of(json, &DONE).is_some()),
     evident: |_| false,
     sign,
-    finishes: |_| true,
+    finishes: Finishes::Always,
     kind: no_kind,
+    choices: None,
     places: Places {
         text: &[Place::any("/message/content"), Place::any("/response")],
         other: &[

@@ -4,11 +4,11 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use crate::codec::Event;
+use crate::codec::{Event, is_done};
 
 use super::{
-    Beat, Dialect, Manual, Place, Places, Sign, Told, begins_with_key, common_error, has, no_kind, object,
-    pointer, value_of,
+    Beat, Dialect, Finishes, Manual, Place, Places, Sign, Told, begins_with_key, common_error, has, no_kind,
+    object, pointer, value_of,
 };
 
 /// Ends with a `finish_reason`, then `[DONE]`; servers exist that forget the latter.
@@ -22,8 +22,9 @@ pub static OPENAI_CHAT: Dialect = Dialect {
         object(event).and_then(|json| pointer::string(json, "object")) == Some(b"chat.completion.chunk")
     },
     sign,
-    finishes: |_| true,
+    finishes: Finishes::Always,
     kind: no_kind,
+    choices: Some("/choices/*"),
     places: Places {
         text: &[Place::any("/choices/*/delta/content"), Place::any("/choices/*/text")],
         other: &[
@@ -67,7 +68,7 @@ fn sign(event: &Event<'_>) -> Sign {
         return Sign::Error;
     }
     let Some(json) = object(event) else {
-        let done = event.data.line().is_some_and(|line| line.trim_ascii() == b"[DONE]");
+        let done = event.data.line().is_some_and(is_done);
         return if done { Sign::Last } else { Sign::Plain };
     };
     // Several choices finish one by one; any reason shows that the upstream got to the end of an answer. But

@@ -4,10 +4,12 @@
 //! event named `error` or on a top-level `error` in the data; both keep the flat `code` and `message` of the
 //! reference's `error` event.
 
-use crate::codec::Event;
+use crate::codec::{Event, is_done};
 use crate::stream::Failure;
 
-use super::{Dialect, Manual, Place, Places, Sign, Told, add_status, by_type, object, pointer};
+use super::{
+    Dialect, Finishes, Manual, Place, Places, Sign, Told, add_status, by_name_or_type, object, pointer,
+};
 
 /// Ends with `response.completed` or `response.incomplete`; `response.failed` and `error` end it, too.
 pub static OPENAI_RESPONSES: Dialect = Dialect {
@@ -15,15 +17,16 @@ pub static OPENAI_RESPONSES: Dialect = Dialect {
     doc: "OpenAI Responses: named events, ends with response.completed or response.incomplete",
     paths: &["/responses"],
     headers: &[],
-    confirms: |event| kind(event).is_some_and(|kind| kind.starts_with(b"response.")),
+    confirms: |event| by_name_or_type(event).is_some_and(|kind| kind.starts_with(b"response.")),
     evident: |event| {
-        kind(event) == Some(b"response.created")
+        by_name_or_type(event) == Some(b"response.created")
             && object(event)
                 .is_some_and(|json| pointer::find(json, "/response/id", pointer::is_text).is_some())
     },
     sign,
-    finishes: |_| true,
-    kind,
+    finishes: Finishes::Always,
+    kind: by_name_or_type,
+    choices: None,
     places: Places {
         text: &[Place::of("response.output_text.delta", "/delta")],
         other: &[
@@ -54,16 +57,11 @@ pub static OPENAI_RESPONSES: Dialect = Dialect {
     },
 };
 
-/// Its name; servers exist that send the data alone.
-fn kind<'a>(event: &Event<'a>) -> Option<&'a [u8]> {
-    event.name.or_else(|| by_type(event))
-}
-
 fn sign(event: &Event<'_>) -> Sign {
-    match kind(event) {
+    match by_name_or_type(event) {
         Some(b"response.completed" | b"response.incomplete" | b"response.cancelled") => Sign::Last,
         Some(b"response.failed" | b"error") => Sign::Error,
-        None if event.data.line().is_some_and(|line| line.trim_ascii() == b"[DONE]") => Sign::Last,
+        None if event.data.line().is_some_and(is_done) => Sign::Last,
         // Gateways tell errors of their own as chat completions do.
         None if object(event).is_some_and(|json| pointer::member(json, "error").is_some()) => Sign::Error,
         _ => Sign::Plain,

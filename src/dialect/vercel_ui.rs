@@ -5,10 +5,10 @@
 //! the part itself is the error (`ui-message-chunks.ts`), so the code goes into the text. Its older data stream has
 //! lines such as `0:"x"`, which are no events, and passes.
 
-use crate::codec::Event;
+use crate::codec::{Event, is_done};
 use crate::stream::Failure;
 
-use super::{Dialect, Manual, Place, Places, Sign, Told, by_type};
+use super::{Dialect, Finishes, Manual, Place, Places, Sign, Told, by_type};
 
 /// Ends with `finish`, then `[DONE]`.
 pub static VERCEL_UI: Dialect = Dialect {
@@ -19,8 +19,9 @@ pub static VERCEL_UI: Dialect = Dialect {
     confirms: |event| by_type(event).is_some(),
     evident: |_| false,
     sign,
-    finishes: |_| true,
+    finishes: Finishes::Always,
     kind: by_type,
+    choices: None,
     places: Places {
         text: &[Place::of("text-delta", "/delta")],
         other: &[
@@ -46,7 +47,7 @@ fn sign(event: &Event<'_>) -> Sign {
     match by_type(event) {
         Some(b"finish" | b"abort") => Sign::Finish,
         Some(b"error") => Sign::Error,
-        None if event.data.line().is_some_and(|line| line.trim_ascii() == b"[DONE]") => Sign::Last,
+        None if event.data.line().is_some_and(is_done) => Sign::Last,
         _ => Sign::Plain,
     }
 }

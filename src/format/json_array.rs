@@ -9,5 +9,5 @@ pub static JSON_ARRAY: Format = Format {
     name: "json-array",
     doc: "one JSON array: each element is an event as soon as its closing bracket is in",
     media_types: &[],
-    decoder: |options| Box::new(Values::array(options.limit)),
+    decoder: |options| Box::new(Values::array(options)),
 };

@@ -35,7 +35,7 @@ where
         for part in [" level=", level(metadata.level()), " target=", metadata.target()] {
             writer.write_str(part)?;
         }
-        let mut fields = Fields { writer, text: String::new(), result: Ok(()) };
+        let mut fields = Fields { writer, text: String::with_capacity(USUAL_VALUE_BYTES), result: Ok(()) };
         event.record(&mut fields);
         fields.result?;
         fields.writer.write_char('\n')
@@ -132,6 +132,9 @@ fn level(level: &Level) -> &'static str {
         Level::TRACE => "trace",
     }
 }
+
+/// Few values that are looked at before they are written are longer.
+const USUAL_VALUE_BYTES: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@ use super::{GENERATED, anchor, block, bullet, heading, paragraph, table};
 use crate::config::table::KEYS;
 use crate::dialect::{GENERIC, OLLAMA};
 use crate::log;
+use crate::metrics::METRICS;
 use crate::stream::{self, About, Answer, Cause, Failure, Phase, Who};
 
 /// The whole page.
@@ -28,6 +29,7 @@ pub fn text() -> String {
         }
     }
     access_line(&mut out);
+    metrics(&mut out);
     out
 }
 
@@ -116,6 +118,22 @@ fn status(cause: Cause) -> String {
         Answer::StatusOfError => "the status that the error names, else 502".to_owned(),
         Answer::Nothing => NONE.to_owned(),
     }
+}
+
+fn metrics(out: &mut String) {
+    heading(out, 2, "Metrics");
+    paragraph(
+        out,
+        "With `metrics.address` set, `GET /metrics` there answers what Prometheus reads (OpenMetrics 1.0). The counts \
+         begin at zero with the process, and are taken where the access line is written. Every name begins with \
+         `tidegate_`:",
+    );
+    out.push('\n');
+    table(
+        out,
+        ["metric", "meaning"],
+        METRICS.iter().map(|(name, meaning)| [format!("`{name}`"), (*meaning).to_owned()]),
+    );
 }
 
 fn access_line(out: &mut String) {

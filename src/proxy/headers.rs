@@ -64,11 +64,11 @@ pub(super) fn forward(headers: &mut HeaderMap, client: &Client, host: Option<&Au
             *name == header::FORWARDED || name.as_str().starts_with("x-forwarded-") || name == "x-real-ip"
         });
     }
-    let address = client.peer.map(|peer| peer.ip().to_canonical());
+    let address = client.address.as_deref();
     let (has_for, has_forwarded) =
         (headers.contains_key(&X_FORWARDED_FOR), headers.contains_key(&header::FORWARDED));
     if let (Some(address), true) = (address, has_for || !has_forwarded) {
-        extend(headers, &X_FORWARDED_FOR, &address.to_string());
+        extend(headers, &X_FORWARDED_FOR, address);
     }
     if has_forwarded || !has_for {
         extend(headers, &header::FORWARDED, &forwarded_element(address, client.tls, host));
@@ -132,19 +132,12 @@ pub(super) fn is_loop(headers: &HeaderMap) -> bool {
 
 /// Adds tidegate to the `Via` of a request that came in `version`, under a name that no other process has.
 pub(super) fn add_via_to_request(headers: &mut HeaderMap, version: Version) {
-    if let Ok(value) = HeaderValue::try_from(format!("{} {}", protocol(version), *PSEUDONYM)) {
-        headers.append(header::VIA, value);
-    }
+    headers.append(header::VIA, received_by(version, &REQUEST_VIA));
 }
 
 /// Adds tidegate to the `Via` of a response that came in `version`.
 pub(super) fn add_via_to_response(headers: &mut HeaderMap, version: Version) {
-    let value = match protocol(version) {
-        "1.0" => "1.0 tidegate",
-        "2" => "2 tidegate",
-        _ => "1.1 tidegate",
-    };
-    headers.append(header::VIA, HeaderValue::from_static(value));
+    headers.append(header::VIA, received_by(version, &RESPONSE_VIA));
 }
 
 /// The name of one request, in the log, upstream and in the response: `X-Request-Id`.
@@ -163,8 +156,9 @@ impl RequestId {
     }
 
     fn random() -> Self {
-        let [high, low] = random();
-        let id = format!("{high:016x}{low:016x}");
+        let bytes = random().map(u64::to_be_bytes).into_iter().flatten();
+        let digit = |nibble: u8| b"0123456789abcdef".get(usize::from(nibble)).copied().unwrap_or_default();
+        let id: Vec<u8> = bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
         RequestId(HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-")))
     }
 
@@ -232,26 +226,22 @@ fn extend(headers: &mut HeaderMap, name: &HeaderName, element: &str) {
 }
 
 /// One hop (RFC 7239 4). An address with colons, and a host with a port, must be quoted.
-fn forwarded_element(address: Option<IpAddr>, tls: bool, host: Option<&Authority>) -> String {
-    let node = match address {
-        Some(IpAddr::V4(address)) => address.to_string(),
-        Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
-        None => "unknown".to_owned(),
-    };
-    let proto = if tls { "https" } else { "http" };
-    match host {
-        Some(host) => format!("for={node};host=\"{host}\";proto={proto}"),
-        None => format!("for={node};proto={proto}"),
-    }
+fn forwarded_element(address: Option<&str>, tls: bool, host: Option<&Authority>) -> String {
+    let (open, close) =
+        if address.is_some_and(|address| address.contains(':')) { ("\"[", "]\"") } else { ("", "") };
+    let (before, host, after) = host.map_or(("", "", ""), |host| (";host=\"", host.as_str(), "\""));
+    let proto = if tls { ";proto=https" } else { ";proto=http" };
+    ["for=", open, address.unwrap_or("unknown"), close, before, host, after, proto].concat()
 }
 
-/// The received protocol of `Via` (RFC 9110 7.6.3).
-fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2",
-        _ => "1.1",
-    }
+/// One of the values for HTTP/1.0, 1.1 and 2: the received protocol (RFC 9110 7.6.3).
+fn received_by(version: Version, [http_10, http_11, http_2]: &[HeaderValue; 3]) -> HeaderValue {
+    let value = match version {
+        Version::HTTP_10 => http_10,
+        Version::HTTP_2 => http_2,
+        _ => http_11,
+    };
+    value.clone()
 }
 
 /// 128 random bits: two generators for each thread, seeded once by the system (SplitMix64, Steele and others 2014).
@@ -275,6 +265,18 @@ fn seed() -> u64 {
 
 /// What this process calls itself upstream: no other has this name, so whoever sees it in `Via` knows of a loop.
 static PSEUDONYM: LazyLock<String> = LazyLock::new(|| format!("tidegate-{:016x}", seed()));
+
+static REQUEST_VIA: LazyLock<[HeaderValue; 3]> = LazyLock::new(|| {
+    ["1.0", "1.1", "2"].map(|protocol| {
+        let value = HeaderValue::try_from(format!("{protocol} {}", *PSEUDONYM));
+        value.unwrap_or(HeaderValue::from_static("1.1 tidegate"))
+    })
+});
+static RESPONSE_VIA: [HeaderValue; 3] = [
+    HeaderValue::from_static("1.0 tidegate"),
+    HeaderValue::from_static("1.1 tidegate"),
+    HeaderValue::from_static("2 tidegate"),
+];
 
 /// By which a request names its profile, where its route allows that; for tidegate alone.
 pub(super) const TIDEGATE_PROFILE: HeaderName = HeaderName::from_static("tidegate-profile");

@@ -19,7 +19,6 @@ mod upgrade;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::header::CONTENT_ENCODING;
 use http::request::Parts;
@@ -60,8 +59,7 @@ pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<W
     let id = RequestId::of(request.headers(), trusted);
     let (mut head, incoming) = request.into_parts();
     let body = RequestBody::new(incoming, stall::leave_unread());
-    let mut access =
-        Access::new(Arc::clone(&worker.config), Rc::clone(&client), &head, id.as_str().to_owned());
+    let mut access = Access::new(Rc::clone(&worker), Rc::clone(&client), &head, id.as_str().to_owned());
     let upgrade = Upgrade::asked(&mut head, !body.is_end());
     let mut response = match Chosen::by(&head, &worker, &mut access) {
         Ok((chosen, host)) => {

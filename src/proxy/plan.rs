@@ -15,7 +15,7 @@ use crate::codec::coding::{Codings, Unknown};
 use crate::codec::repair::Repairs;
 use crate::config::{FormatSetting, StreamSettings};
 use crate::dialect::{Dialect, GENERIC};
-use crate::format::{Format, SSE, essence};
+use crate::format::{Format, SSE, TEXT, TEXT_JSON, essence};
 use crate::stream::{Label, Mode, Wanted};
 
 /// What the request says about the response it wants.
@@ -124,7 +124,7 @@ pub(super) fn decide(
     match mode(settings, ask, intent, content_type) {
         Mode::PassThrough => pass,
         // Bytes in a character set that does not begin with ASCII tell nothing.
-        Mode::Sniff(Label::Format(format), Wanted::Events)
+        Mode::Sniff(Label::Format(format), Wanted::Events) | Mode::Sniff(_, Wanted::In(format))
             if charset.is_some_and(|charset| !charset.begins_with_ascii()) =>
         {
             Decision { mode: Mode::Reframe(format), coding, charset, ..pass }
@@ -162,8 +162,11 @@ fn mode(settings: &StreamSettings, ask: &Ask, intent: Option<bool>, content_type
     };
     match (settings.format, label) {
         (FormatSetting::Off, _) => Mode::PassThrough,
-        (FormatSetting::Fixed(format), Label::Format(_)) => Mode::Reframe(format),
-        (FormatSetting::Fixed(format), _) if intent == Some(true) => Mode::Reframe(format),
+        (FormatSetting::Fixed(format), label) if is_stream(label) || intent == Some(true) => {
+            // Text can be anything, a page too.
+            let is_text = [&TEXT, &TEXT_JSON].contains(&format);
+            if is_text { Mode::Reframe(format) } else { Mode::Sniff(label, Wanted::In(format)) }
+        }
         (FormatSetting::Fixed(_), _) => Mode::PassThrough,
         (FormatSetting::Auto, Label::Format(format)) if *format == SSE || wanted == Wanted::Events => {
             Mode::Sniff(label, Wanted::Events)
@@ -173,6 +176,10 @@ fn mode(settings: &StreamSettings, ask: &Ask, intent: Option<bool>, content_type
         }
         (FormatSetting::Auto, _) => Mode::PassThrough,
     }
+}
+
+fn is_stream(label: Label) -> bool {
+    matches!(label, Label::Format(_))
 }
 
 /// The codings that the body has, if any; an error for what cannot be taken off.
@@ -209,7 +216,7 @@ mod tests {
     use crate::codec::repair::Repair;
     use crate::config::{Errors, RepairSetting};
     use crate::dialect::OPENAI_CHAT;
-    use crate::format::{AWS_EVENTSTREAM, NDJSON, TEXT};
+    use crate::format::{AWS_EVENTSTREAM, NDJSON};
     use crate::stream::HeartbeatForm;
 
     fn settings() -> StreamSettings {
@@ -341,7 +348,12 @@ mod tests {
         let off = StreamSettings { format: FormatSetting::Off, ..settings() };
         assert_eq!(decided(&off, "text/event-stream", Some(true), &sse).mode, Mode::PassThrough);
         let fixed = StreamSettings { format: FormatSetting::Fixed(&NDJSON), ..settings() };
-        assert_eq!(decided(&fixed, "*/*", Some(true), &[]).mode, Mode::Reframe(&NDJSON));
+        assert_eq!(
+            decided(&fixed, "*/*", Some(true), &[]).mode,
+            Mode::Sniff(Label::Other, Wanted::In(&NDJSON))
+        );
+        let labelled = decided(&fixed, "*/*", None, &sse).mode;
+        assert_eq!(labelled, Mode::Sniff(Label::Format(&SSE), Wanted::In(&NDJSON)));
         let text = StreamSettings { format: FormatSetting::Fixed(&TEXT), ..settings() };
         assert_eq!(decided(&text, "*/*", None, &sse).mode, Mode::Reframe(&TEXT));
         assert_eq!(

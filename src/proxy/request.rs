@@ -214,8 +214,9 @@ pub(super) fn has_json_body(headers: &HeaderMap) -> bool {
 
 /// Whether that is `application/json`, or a media type with the suffix `+json` (RFC 6839 3.1).
 pub(super) fn is_json(essence: &str) -> bool {
-    let essence = essence.to_ascii_lowercase();
-    essence == "application/json" || essence.ends_with("+json")
+    let suffix = essence.len().checked_sub("+json".len()).and_then(|at| essence.get(at..));
+    essence.eq_ignore_ascii_case("application/json")
+        || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"))
 }
 
 fn upstream_uri(config: &Config, route: &Route, uri: &Uri) -> Result<Uri, Refusal> {

@@ -20,12 +20,12 @@ enum Kind {
     Events(Bytes),
     /// Nothing; what comes after the head is not HTTP.
     Tunnel(Option<Box<Tunnel>>),
-    Stream(Box<Stream>),
+    Stream(Stream),
 }
 
 #[derive(Debug)]
 struct Stream {
-    relay: Relay,
+    relay: Box<Relay>,
     /// An abort was decided, and hyper was given one more turn to flush what it has.
     flushing: bool,
 }
@@ -60,8 +60,8 @@ impl Body {
     }
 
     /// A body that is relayed from an upstream.
-    pub fn relayed(relay: Relay) -> Self {
-        Body(Kind::Stream(Box::new(Stream { relay, flushing: false })))
+    pub fn relayed(relay: Box<Relay>) -> Self {
+        Body(Kind::Stream(Stream { relay, flushing: false }))
     }
 }
 

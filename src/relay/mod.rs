@@ -45,6 +45,8 @@ pub struct Relay {
     /// Which trailers the client gets.
     allowed: Trailers,
     end: Option<End>,
+    /// The client was given a head, or will be given one whatever comes.
+    has_head: bool,
     timer: Timer,
     member: Member,
     client: Rc<Client>,
@@ -100,21 +102,22 @@ impl Relay {
         client: Rc<Client>,
         worker: Rc<Worker>,
         access: Access,
-    ) -> Self {
-        Relay {
+    ) -> Box<Self> {
+        Box::new(Relay {
             source: Some(source),
             session,
             ready: Ready::default(),
             trailers: None,
             allowed,
             end: None,
+            has_head: false,
             timer: Timer::Unset,
             member: worker.streams.join(),
             client,
             worker,
             handed_at: None,
             access,
-        }
+        })
     }
 
     /// Waits until it is known what head the client is to be given. A body that is known to be empty is over then:
@@ -128,6 +131,7 @@ impl Relay {
                 let is_end = self.source.as_ref().is_some_and(Source::is_end);
                 let is_empty = is_end && !self.session.is_behind();
                 if let Some(commit) = self.session.commit().filter(|_| !is_empty) {
+                    self.has_head = true;
                     return Poll::Ready(commit);
                 }
                 match self.advance(cx) {
@@ -238,7 +242,8 @@ impl Relay {
                     }
                 }
                 Ok(Read::Trailers(trailers)) => self.trailers = Some(trailers),
-                Ok(Read::End) => self.session.upstream_ended(now, out),
+                Ok(Read::End) if self.has_head => self.session.upstream_ended(now, out),
+                Ok(Read::End) => self.session.upstream_empty(now, out),
                 Err(error) => self.session.upstream_failed(proxy::failure(&error), now, out),
             }
             if out.end.is_some() || self.session.is_behind() || !source.is_end() {
@@ -364,7 +369,6 @@ impl Ready {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::sync::Arc;
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -376,7 +380,7 @@ mod tests {
     use crate::format::SSE;
     use crate::log::testing::Lines;
     use crate::route::fixture;
-    use crate::stream::{Budget, HeartbeatForm, Mode, Plan, Wanted};
+    use crate::stream::{HeartbeatForm, Mode, Plan, Wanted};
     use crate::upstream::Upload;
 
     fn plan(mode: Mode, worker: &Worker) -> Plan {
@@ -407,16 +411,16 @@ mod tests {
 
     /// A relay whose upstream has sent a head, and the upstream's end of the connection. Its access line is to be
     /// captured: a line written without a subscriber can switch off that of a test on another thread.
-    async fn relay(mode: Mode) -> (Relay, TcpStream) {
+    async fn relay(mode: Mode) -> (Box<Relay>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut config: Config = fixture::config(Vec::new());
         config.upstreams[0].endpoint =
             crate::config::Endpoint::Tcp { host: address.ip().to_string(), port: address.port() };
-        let worker = Rc::new(Worker::new(Arc::new(config), Arc::new(Budget::new(1 << 20))));
+        let worker = crate::server::testing::worker(config);
         let head = http::Request::get("/").header("host", "up.example").body(()).unwrap().into_parts().0;
         let client = Rc::new(Client::new(None, None, false));
-        let access = Access::new(Arc::clone(&worker.config), Rc::clone(&client), &head, "id".to_owned());
+        let access = Access::new(Rc::clone(&worker), Rc::clone(&client), &head, "id".to_owned());
         let answer = async {
             let mut peer = listener.accept().await.unwrap().0;
             let mut request = Vec::new();

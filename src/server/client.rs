@@ -12,6 +12,10 @@ use crate::stream::Cause;
 pub struct Client {
     /// Its address; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
+    /// How the log calls it: its address and port, or `unix`.
+    pub name: Box<str>,
+    /// Its IP address as other hops are told of it; `None` on a Unix socket.
+    pub address: Option<Box<str>>,
     /// The address it connected to; `None` on a Unix socket.
     pub local: Option<SocketAddr>,
     /// Whether it speaks TLS.
@@ -42,6 +46,8 @@ impl Client {
     pub fn new(peer: Option<SocketAddr>, local: Option<SocketAddr>, tls: bool) -> Self {
         Client {
             peer,
+            name: peer.map_or("unix".into(), |peer| peer.to_string().into()),
+            address: peer.map(|peer| peer.ip().to_canonical().to_string().into()),
             local,
             tls,
             write_blocked: Cell::new(false),

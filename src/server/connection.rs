@@ -147,7 +147,7 @@ impl<H: Handler> Connection<H> {
             Err(_) => Cause::ClientTimeoutRequestHead,
         };
         if wire.holds_bytes() {
-            log::refused(&self.client, None, cause);
+            log::refused(&self.worker, &self.client, None, cause);
         }
         None
     }
@@ -212,12 +212,12 @@ impl<H: Handler> Connection<H> {
                 true => self.too_large(unread, wire).await,
                 false => wire.last_status(),
             };
-            log::refused(&self.client, status, Cause::ClientMalformed);
+            log::refused(&self.worker, &self.client, status, Cause::ClientMalformed);
             self.linger(wire, LINGER).await;
         } else if error.is_timeout() && !is_blank(unread) {
             self.timed_out(wire).await;
         } else if error.is_incomplete_message() && !is_blank(unread) {
-            log::refused(&self.client, None, Cause::ClientGone);
+            log::refused(&self.worker, &self.client, None, Cause::ClientGone);
         } else {
             self.ended(error);
         }
@@ -233,7 +233,12 @@ impl<H: Handler> Connection<H> {
     /// so it has written all of the response before.
     async fn timed_out(&self, wire: &Wire) {
         let told = !self.client.write_blocked.get() && wire.reply(TIMED_OUT.bytes).await;
-        log::refused(&self.client, told.then_some(TIMED_OUT.status), Cause::ClientTimeoutRequestHead);
+        log::refused(
+            &self.worker,
+            &self.client,
+            told.then_some(TIMED_OUT.status),
+            Cause::ClientTimeoutRequestHead,
+        );
         if told {
             self.linger(wire, LINGER).await;
         }
@@ -275,7 +280,7 @@ impl<H: Handler> Connection<H> {
                 self.client.left.set(cause);
                 let lines = self.http2_ended(&wire, cause) + streams.live();
                 if lines == 0 && (cause != Cause::ClientGone || wire.is_inside_head()) {
-                    log::refused(&self.client, None, cause);
+                    log::refused(&self.worker, &self.client, None, cause);
                 }
                 self.ended(&error);
             }
@@ -288,7 +293,9 @@ impl<H: Handler> Connection<H> {
         if self.worker.phase.get() > Phase::Serving {
             return 0;
         }
-        let refused = wire.refused().map(|reset| log::refused(&self.client, None, reset.unwrap_or(cause)));
+        let refused = wire
+            .refused()
+            .map(|reset| log::refused(&self.worker, &self.client, None, reset.unwrap_or(cause)));
         refused.count()
     }
 

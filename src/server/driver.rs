@@ -104,9 +104,9 @@ impl<'a> Driver<'a> {
         // another connection (RFC 9113 6.8).
         if !self.closing && self.wire.is_settled() {
             self.wire.refused().for_each(|reset| match reset {
-                Some(cause) => log::refused(self.client, None, cause),
+                Some(cause) => log::refused(self.worker, self.client, None, cause),
                 // The one thing that h2 answers instead: a head past `max_head_bytes`.
-                None => log::refused(self.client, Some(431), Cause::ClientMalformed),
+                None => log::refused(self.worker, self.client, Some(431), Cause::ClientMalformed),
             });
         }
         if let Poll::Ready(cut) = self.poll_left(cx) {
@@ -157,7 +157,7 @@ impl<'a> Driver<'a> {
         }
         let since = *self.head_since.get_or_insert_with(Instant::now);
         ready!(self.head_timer.poll_until(cx, since + self.worker.config.timeouts.request_head));
-        log::refused(self.client, None, Cause::ClientTimeoutRequestHead);
+        log::refused(self.worker, self.client, None, Cause::ClientTimeoutRequestHead);
         Poll::Ready(End::Cut(Cause::ClientTimeoutRequestHead))
     }
 

@@ -53,6 +53,19 @@ pub(super) struct SocketFile {
     inode: u64,
 }
 
+impl Listener {
+    /// The socket, for the runtime of this thread.
+    ///
+    /// # Errors
+    /// It is no TCP socket, or the runtime does not take it.
+    pub(super) fn into_tcp(self) -> io::Result<tokio::net::TcpListener> {
+        match self.socket {
+            Socket::Tcp(socket) => tokio::net::TcpListener::from_std(socket),
+            Socket::Unix(..) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
 /// Binds every listener of `config`.
 pub(super) fn bind(config: &Config) -> Result<Vec<Listener>, BindError> {
     let mut listeners = Vec::new();
@@ -69,6 +82,11 @@ pub(super) fn bind(config: &Config) -> Result<Vec<Listener>, BindError> {
         }
     }
     Ok(listeners)
+}
+
+/// Binds where the metrics are read, if that is anywhere.
+pub(super) fn bind_metrics(config: &Config) -> Result<Option<Listener>, BindError> {
+    config.metrics.map(|address| bind_tcp(config, address, false, None)).transpose()
 }
 
 fn bind_tcp(

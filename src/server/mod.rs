@@ -29,7 +29,6 @@ pub mod worker;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread;
 
 use tokio::runtime::LocalRuntime;
@@ -43,6 +42,7 @@ use report::Report;
 use worker::{Phase, Worker};
 
 use crate::config::Config;
+use crate::metrics::{self, Metrics};
 use crate::stream::Budget;
 use crate::systemd::Manager;
 
@@ -56,8 +56,9 @@ pub struct Server {
     listeners: Vec<Listener>,
     addresses: Vec<String>,
     stopper: Stopper,
-    /// Streams of all workers.
-    streams: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
+    /// Where the metrics are read, if anywhere.
+    metrics_listener: Option<Listener>,
     manager: Option<Manager>,
 }
 
@@ -102,13 +103,16 @@ impl Server {
     /// An address cannot be bound; the ones before it are free again.
     pub fn bind(config: Arc<Config>) -> Result<Self, BindError> {
         let listeners = listener::bind(&config)?;
+        let metrics_listener = listener::bind_metrics(&config)?;
+        let budget = Arc::new(Budget::new(config.limits.max_carry_total));
         Ok(Server {
             addresses: listeners.iter().map(|listener| listener.address.clone()).collect(),
-            budget: Arc::new(Budget::new(config.limits.max_carry_total)),
+            metrics: Arc::new(Metrics::new(&config, Arc::clone(&budget))),
+            metrics_listener,
+            budget,
             stopper: Stopper(Arc::new(watch::Sender::new(Phase::Serving))),
             listeners,
             config,
-            streams: Arc::default(),
             manager: None,
         })
     }
@@ -162,7 +166,7 @@ impl Server {
             let (config, budget, handler) =
                 (Arc::clone(&self.config), Arc::clone(&self.budget), handler.clone());
             let (phase, done) = (self.stopper.0.subscribe(), done_sender.clone());
-            let streams = Arc::clone(&self.streams);
+            let metrics = Arc::clone(&self.metrics);
             let body = move || {
                 let _done = done;
                 let runtime = match worker::runtime() {
@@ -172,7 +176,7 @@ impl Server {
                 };
                 drop(started.send(Ok(())));
                 worker::run(runtime, async {
-                    let worker = Rc::new(Worker::new(config, budget).counted_in(streams));
+                    let worker = Rc::new(Worker::new(config, budget, metrics));
                     worker::serve(worker, handler, incoming, phase).await;
                 });
             };
@@ -198,13 +202,24 @@ impl Server {
         worker::run(runtime, async {
             let signals = Signals::new().map_err(RunError::Signals)?;
             tokio::task::spawn_local(signals.forward(self.stopper.clone()));
-            let worker = Worker::new(Arc::clone(&self.config), Arc::clone(&self.budget));
-            let worker = Rc::new(worker.counted_in(Arc::clone(&self.streams)));
+            let (config, budget) = (Arc::clone(&self.config), Arc::clone(&self.budget));
+            let worker = Rc::new(Worker::new(config, budget, Arc::clone(&self.metrics)));
+            if let Some(listener) = self.metrics_listener {
+                tracing::info!(url = format!("{}{}", listener.address, metrics::PATH), "metrics");
+                let listener = listener.into_tcp().map_err(|source| RunError::Start { worker: 0, source })?;
+                tokio::task::spawn_local(metrics::serve(listener, Arc::clone(&self.metrics)));
+            }
             let acceptor = Acceptor::new(self.listeners, places, Rc::clone(&worker), handler.clone())
                 .map_err(|source| RunError::Start { worker: 0, source })?;
             let mut phase = self.stopper.0.subscribe();
             let drain = self.config.timeouts.drain;
-            let report = Report::new(self.manager, &self.addresses, drain, self.streams, phase.clone());
+            let report = Report::new(
+                self.manager,
+                &self.addresses,
+                drain,
+                Arc::clone(&self.metrics.streams),
+                phase.clone(),
+            );
             report.tell();
             tokio::task::spawn_local(Rc::clone(&report).keep_telling());
             accept_until_drain(acceptor, &mut phase).await;

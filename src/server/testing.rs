@@ -26,6 +26,7 @@ use super::worker::{Phase, Worker};
 use crate::config::{Config, Limits, ListenAddress, Listener, LogFormat, ServerTimeouts};
 use crate::log::Access;
 use crate::log::testing::Lines;
+use crate::metrics::Metrics;
 use crate::relay::Aborted;
 use crate::stream::Budget;
 
@@ -54,6 +55,7 @@ pub(crate) fn config() -> Config {
             min_body_rate: 256,
             max_carry_total: 512 << 20,
         },
+        metrics: None,
         log_format: LogFormat::Logfmt,
         log_level: LevelFilter::INFO,
     }
@@ -180,7 +182,7 @@ impl Handler for Scripted {
         worker: Rc<Worker>,
     ) -> Response<ScriptedBody> {
         let head = request.into_parts().0;
-        let access = Access::new(Arc::clone(&worker.config), client, &head, String::new());
+        let access = Access::new(worker, client, &head, String::new());
         let path = head.uri.path().to_owned();
         let events = self.events.clone();
         self.answer(Request { path, events, _access: access }).await
@@ -228,12 +230,19 @@ pub(crate) struct Served {
     _guard: DefaultGuard,
 }
 
+/// A worker for `config` that serves nobody yet.
+pub(crate) fn worker(config: Config) -> Rc<Worker> {
+    let budget = Arc::new(Budget::new(1 << 20));
+    let metrics = Arc::new(Metrics::new(&config, Arc::clone(&budget)));
+    Rc::new(Worker::new(Arc::new(config), budget, metrics))
+}
+
 /// Serves one connection over a pipe that holds `capacity` bytes each way.
 pub(crate) fn serve(config: Config, capacity: usize) -> Served {
     let tls = config.listeners[0].tls.as_ref().map(|tls| Arc::clone(&tls.config));
     let (lines, guard) = Lines::capture(LogFormat::Logfmt);
     let (client, socket) = tokio::io::duplex(capacity);
-    let worker = Rc::new(Worker::new(Arc::new(config), Arc::new(Budget::new(1 << 20))));
+    let worker = worker(config);
     let state = Rc::new(Client::new(None, None, tls.is_some()));
     let script = Scripted::default();
     let connection = Connection {

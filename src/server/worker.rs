@@ -7,12 +7,12 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::stream::Budget;
 use crate::upstream::Upstreams;
 
@@ -36,6 +36,8 @@ pub struct Worker {
     pub phase: Cell<Phase>,
     /// Bytes of unfinished events in the whole process.
     pub budget: Arc<Budget>,
+    /// The counts of the whole process.
+    pub metrics: Arc<Metrics>,
 }
 
 /// How far a drain has come. It only goes forward.
@@ -51,20 +53,16 @@ pub enum Phase {
 
 impl Worker {
     /// A worker that serves nobody yet.
-    pub fn new(config: Arc<Config>, budget: Arc<Budget>) -> Self {
+    pub fn new(config: Arc<Config>, budget: Arc<Budget>, metrics: Arc<Metrics>) -> Self {
         Worker {
             upstreams: Upstreams::new(Arc::clone(&config)),
             connections: Registry::default(),
-            streams: Registry::default(),
+            streams: Registry::counted_in(Arc::clone(&metrics.streams)),
             phase: Cell::new(Phase::Serving),
             config,
             budget,
+            metrics,
         }
-    }
-
-    /// Counts its streams in `total` too. To be called before there is one.
-    pub(super) fn counted_in(self, total: Arc<AtomicUsize>) -> Self {
-        Worker { streams: Registry::counted_in(total), ..self }
     }
 
     /// Goes on to `phase` and tells everybody.

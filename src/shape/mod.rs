@@ -34,7 +34,7 @@ pub use encode::{ENCODE, Encoding};
 pub use fields::FIELDS;
 pub use merge::MERGE;
 pub use pick::{PICK, Pick};
-pub use sentinel::{DONE, Ending, Marker, Markers, SENTINEL};
+pub use sentinel::{Ending, Marker, Markers, SENTINEL};
 pub use split::SPLIT;
 pub use to_delta::TO_DELTA;
 pub use to_full::TO_FULL;

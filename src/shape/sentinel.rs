@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Reshape, Seen, Shape, Sink};
-use crate::codec::{Data, Event};
+use crate::codec::{DONE, Data, Event};
 use crate::dialect::Dialect;
 
 /// Map, ensure or strip the end marker.
@@ -24,9 +24,6 @@ pub static SENTINEL: Shape = Shape {
         is_wanted.then(|| Box::new(Sentinel { markers, said: false, again: false, closes_at: None }) as _)
     },
 };
-
-/// What OpenAI's streams end with.
-pub const DONE: &str = "[DONE]";
 
 /// What becomes of end markers. By default nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,9 @@
 //!
 //! Some upstreams repeat in each event all that was said so far (SGLang's `/generate`, DashScope without
 //! `incremental_output`). Of each such text only what is new is kept. It is never guessed at: the route says where the text
-//! stands. A text that does not begin with the one before was rewritten; it passes whole, and is counted.
+//! stands. A text that does not begin with the one before was rewritten; it passes whole, and is counted. One that lost
+//! its end (a server takes back half a token, or blanks) says nothing new: what grows behind that place is sent, and what
+//! was said already is not said twice.
 
 use super::{Reshape, Seen, Settings, Shape, Sink};
 use crate::codec::{Data, Event};
@@ -33,21 +35,13 @@ impl ToDelta {
         let ToDelta { texts, data, rewrites } = self;
         let mut from = 0;
         data.clear();
-        texts.each(json, &mut |at, text, known| match text.strip_prefix(known.as_slice()) {
-            // What says nothing takes nothing back.
-            _ if text.is_empty() => {}
-            Some(new) => {
-                if !known.is_empty() {
-                    data.extend_from_slice(&json[from..at]);
-                    from = at + known.len();
-                }
-                known.extend_from_slice(new);
+        texts.each(json, &mut |at, text, known| {
+            let (repeated, is_rewritten) = known.take(text);
+            if repeated > 0 {
+                data.extend_from_slice(&json[from..at]);
+                from = at + repeated;
             }
-            None => {
-                *rewrites += 1;
-                known.clear();
-                known.extend_from_slice(text);
-            }
+            *rewrites += u64::from(is_rewritten);
         });
         data.extend_from_slice(&json[from..]);
         from > 0
@@ -77,11 +71,48 @@ impl Reshape for ToDelta {
 #[derive(Debug)]
 pub(super) struct Texts {
     pointer: String,
-    known: Vec<Vec<u8>>,
+    known: Vec<Known>,
+}
+
+/// What was said at one place.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// All that was sent.
+    pub(super) said: Vec<u8>,
+    /// How much of that the last text repeated.
+    length: usize,
+}
+
+impl Known {
+    /// Takes the whole text once more. Returns how many bytes of it were sent before, and whether it takes something of
+    /// those back.
+    fn take(&mut self, text: &[u8]) -> (usize, bool) {
+        // What says nothing takes nothing back.
+        if text.is_empty() {
+            return (0, false);
+        }
+        if self.said.starts_with(text) {
+            self.length = text.len();
+            return (text.len(), false);
+        }
+        let is_rewritten = !text.starts_with(&self.said);
+        let repeated = match is_rewritten {
+            false => self.said.len(),
+            // It lost its end, and goes on in another way.
+            true if self.length < self.said.len() && text.starts_with(&self.said[..self.length]) => {
+                self.length
+            }
+            true => 0,
+        };
+        self.said.clear();
+        self.said.extend_from_slice(text);
+        self.length = text.len();
+        (repeated, is_rewritten)
+    }
 }
 
 /// Receives where a text begins, what it says, and what was said there before.
-type Found<'f> = dyn FnMut(usize, &[u8], &mut Vec<u8>) + 'f;
+type Found<'f> = dyn FnMut(usize, &[u8], &mut Known) + 'f;
 
 impl Texts {
     pub(super) fn at(pointer: String) -> Self {
@@ -95,7 +126,7 @@ impl Texts {
         pointer::each(json, pointer, &mut |at, value| {
             let Some(text) = pointer::inside(value) else { return };
             if place == known.len() && place < MAX_PLACES {
-                known.push(Vec::new());
+                known.push(Known::default());
             }
             if let Some(known) = known.get_mut(place) {
                 found(at + 1, text, known);
@@ -106,7 +137,7 @@ impl Texts {
 
     /// Bytes that are kept.
     pub(super) fn held(&self) -> usize {
-        self.known.iter().map(Vec::len).sum()
+        self.known.iter().map(|known| known.said.len()).sum()
     }
 }
 
@@ -146,8 +177,28 @@ mod tests {
         assert_eq!(rig.data(r#"{"t":"abc"}"#), [r#"{"t":"abc"}"#]);
         assert_eq!(rig.data(r#"{"t":"abX"}"#), [r#"{"t":"abX"}"#]);
         assert_eq!(rig.data(r#"{"t":"abXY"}"#), [r#"{"t":"Y"}"#]);
-        assert_eq!(rig.data(r#"{"t":"a"}"#), [r#"{"t":"a"}"#]);
+        assert_eq!(rig.data(r#"{"t":"b"}"#), [r#"{"t":"b"}"#]);
         assert_eq!(rig.shapes.rewrites(), 2);
+    }
+
+    /// A server that takes half a token back had the whole text sent once more.
+    #[test]
+    fn text_that_loses_its_end_is_not_sent_twice_when_it_grows_again() {
+        let mut rig = rig("/t");
+        for (text, new, rewrites) in [
+            ("abc", "abc", 0),
+            ("ab", "", 0),
+            ("abc", "", 0),
+            ("abcd", "d", 0),
+            ("a", "", 0),
+            ("abX", "bX", 1),
+            ("ab", "", 1),
+            ("abY", "Y", 2),
+            ("abYZ", "Z", 2),
+        ] {
+            assert_eq!(rig.data(&format!(r#"{{"t":"{text}"}}"#)), [format!(r#"{{"t":"{new}"}}"#)], "{text}");
+            assert_eq!(rig.shapes.rewrites(), rewrites, "{text}");
+        }
     }
 
     #[test]

@@ -33,8 +33,8 @@ impl ToFull {
         data.clear();
         texts.each(json, &mut |at, text, known| {
             data.extend_from_slice(&json[from..at]);
-            data.extend_from_slice(known);
-            known.extend_from_slice(text);
+            data.extend_from_slice(&known.said);
+            known.said.extend_from_slice(text);
             from = at;
         });
         data.extend_from_slice(&json[from..]);

@@ -159,7 +159,7 @@ causes! {
     UpstreamAuth: Upstream "auth", status(StatusCode::BAD_GATEWAY), "Check the secret in `route.inject`: it is not the client's fault.";
     /// The upstream answered 4xx or 5xx to an injected credential, with a compressed body that cannot be searched for it.
     UpstreamEncodedError: Upstream "encoded_error", StatusOfUpstream, "Switch compression of error bodies off at the upstream.";
-    /// The upstream answered a stream request with an HTML page.
+    /// The upstream answered a stream request with an HTML page. Of raw text (`stream.format`) a page may be the answer.
     UpstreamHtml: Upstream "html", status(StatusCode::BAD_GATEWAY), "A login page, or a wrong path: open the upstream's URL in a browser.";
     /// The upstream answered a stream request with an empty body, or with no event.
     UpstreamEmpty: Upstream "empty", status(StatusCode::BAD_GATEWAY), "Look at the server's log.";
@@ -169,10 +169,12 @@ causes! {
     UpstreamTimeoutFirstContent: Upstream "timeout_first_content", status(StatusCode::GATEWAY_TIMEOUT), "Look at the load of the server; raise the timeout for models that think long in silence.";
     /// The upstream sent nothing for `timeouts.event_gap` inside a body.
     UpstreamTimeoutEventGap: Upstream "timeout_event_gap", status(StatusCode::GATEWAY_TIMEOUT), "Look at the server; raise the timeout for models that pause long.";
-    /// The stream told an error itself, in its own dialect, and ended; or an answer with status 200 was an error in JSON.
+    /// The stream told an error itself, in its own dialect, and ended; or an answer with status 200 was an error in JSON, or
+    /// in the plain words of a proxy or a server.
     /// The client got all of it: as an event, or while the head was held back (`stream.commit`) as an error body.
     UpstreamError: Upstream "error", StatusOfError, "Read what the client got: the words are the upstream's.";
-    /// The body broke off, or the stream ended before the answer was finished.
+    /// The body broke off, or the stream ended before the answer was finished; of several answers in one stream (`n`), all
+    /// of them.
     UpstreamTruncated: Upstream "truncated", status(StatusCode::BAD_GATEWAY), "Look at the server's log, and at proxies between it and tidegate.";
     /// The upstream reset the connection of a tunnel.
     UpstreamReset: Upstream "reset", Nothing, "Look at the server's log.";

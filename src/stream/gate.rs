@@ -5,12 +5,17 @@
 //! label the head is held back until the first bytes that are not blank, [`SNIFF_BYTES`] of them at the most. Blank runs
 //! in front mean nothing to a stream (servers pad with them, or send them while they think), but they are part
 //! of a body that passes: so they are held too, up to [`HOLD_BYTES`].
+//!
+//! Where the route says what the format is, only one thing is looked for: a page in its place.
+
+use http::StatusCode;
 
 use crate::codec::aws_eventstream::is_prelude;
 use crate::codec::json;
 use crate::format::{AWS_EVENTSTREAM, Format, JSON_ARRAY, NDJSON, SSE};
 
-use super::quote;
+use super::plain::Plain;
+use super::{Wanted, quote};
 
 /// What the media type claims.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,14 +65,19 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Gate {
     label: Label,
+    /// The format, if the route says it.
+    fixed: Option<&'static Format>,
+    /// Which errors in plain text are waited for.
+    plain: Plain,
     held: Vec<u8>,
     /// How many of the held bytes say nothing: a byte order mark, white space. They are not looked at again.
     blank: usize,
 }
 
 impl Gate {
-    pub(super) fn new(label: Label) -> Self {
-        Gate { label, held: Vec::new(), blank: 0 }
+    pub(super) fn new(label: Label, wanted: Wanted, plain: Plain) -> Self {
+        let fixed = if let Wanted::In(format) = wanted { Some(format) } else { None };
+        Gate { label, fixed, plain, held: Vec::new(), blank: 0 }
     }
 
     /// Takes the next bytes of the body.
@@ -87,6 +97,11 @@ impl Gate {
         self.verdict(true)
     }
 
+    /// The status that the whole of it stands for, if it is an error in plain text.
+    pub(super) fn plain_error(&self) -> Option<StatusCode> {
+        self.plain.status(self.text())
+    }
+
     /// All that was held back.
     pub(super) fn into_held(self) -> Vec<u8> {
         self.held
@@ -97,11 +112,15 @@ impl Gate {
         &self.held[self.blank..]
     }
 
-    /// An error in JSON, in place of a stream, is held until it is whole: it becomes a true status then.
+    /// An error in JSON or in plain text, in place of a stream, is held until it is whole: it becomes a true status then.
     fn unless_error(&self, verdict: Verdict, full: bool) -> Verdict {
-        let is_open =
-            matches!(verdict, Verdict::More | Verdict::Pass) && !matches!(self.label, Label::Format(_));
-        if !is_open || full || !quote::may_be_error(self.text()) {
+        if full || !matches!(verdict, Verdict::More | Verdict::Pass) {
+            return verdict;
+        }
+        if self.plain.may_be_error(self.text()) {
+            return Verdict::More;
+        }
+        if matches!(self.label, Label::Format(_)) || !quote::may_be_error(self.text()) {
             return verdict;
         }
         let text = self.text().trim_ascii_end();
@@ -110,11 +129,23 @@ impl Gate {
 
     /// `last` = no more will come, or enough was seen.
     fn verdict(&self, last: bool) -> Verdict {
-        let undecided = if last { Verdict::Pass } else { Verdict::More };
+        let undecided = match (last, self.fixed) {
+            (false, _) => Verdict::More,
+            (true, Some(format)) => Verdict::Stream(format),
+            (true, None) => Verdict::Pass,
+        };
         if self.held.len() < BOM.len() && BOM.starts_with(&self.held) {
             return undecided;
         }
         let text = self.text();
+        if let (Some(format), Some(first)) = (self.fixed, text.first()) {
+            let page = if *first == b'<' { html(text) } else { Some(Verdict::Pass) };
+            return match page {
+                Some(Verdict::Html) => Verdict::Html,
+                Some(_) => Verdict::Stream(format),
+                None => undecided,
+            };
+        }
         match text.first() {
             None => undecided,
             Some(0) => match is_prelude(text) {
@@ -193,7 +224,7 @@ mod tests {
     use super::*;
 
     fn sniff(bytes: &[u8], label: Label, last: bool) -> Verdict {
-        let mut gate = Gate::new(label);
+        let mut gate = Gate::new(label, Wanted::Events, Plain::Nothing);
         let verdict = gate.push(bytes);
         if last { gate.end() } else { verdict }
     }
@@ -275,9 +306,30 @@ mod tests {
     }
 
     #[test]
+    fn of_a_format_that_the_route_sets_only_a_page_is_doubted() {
+        for label in [Label::Format(&SSE), Label::Json, Label::Other] {
+            let judged = |text: &str, last| {
+                let mut gate = Gate::new(label, Wanted::In(&NDJSON), Plain::Phrases);
+                let verdict = gate.push(text.as_bytes());
+                if last { gate.end() } else { verdict }
+            };
+            for text in ["{\"error\":{}}", "data: x", "Internal", "\0", "<svg>", " \n["] {
+                assert_eq!(judged(text, false), Verdict::Stream(&NDJSON), "{text}");
+            }
+            for text in ["", "\n", "<", "\n<!doc"] {
+                assert_eq!(
+                    (judged(text, false), judged(text, true)),
+                    (Verdict::More, Verdict::Stream(&NDJSON))
+                );
+            }
+            assert_eq!(judged("\r\n<!DOCTYPE html>", false), Verdict::Html);
+        }
+    }
+
+    #[test]
     fn blank_runs_in_front_are_waited_for_whatever_their_length_and_split() {
         for piece in [1, 100, 8 << 10] {
-            let mut gate = Gate::new(Label::Other);
+            let mut gate = Gate::new(Label::Other, Wanted::Events, Plain::Nothing);
             let blank = vec![b' '; 8 << 10];
             for part in blank.chunks(piece) {
                 assert_eq!(gate.push(part), Verdict::More, "pieces of {piece}");
@@ -286,7 +338,7 @@ mod tests {
             assert_eq!(gate.text(), b"data: x");
             assert_eq!(gate.into_held().len(), blank.len() + 7);
         }
-        let mut endless = Gate::new(Label::Other);
+        let mut endless = Gate::new(Label::Other, Wanted::Events, Plain::Nothing);
         assert_eq!(endless.push(&[b'\n'; HOLD_BYTES - 1]), Verdict::More);
         assert_eq!(endless.push(b"\n"), Verdict::Pass);
         assert_eq!(

@@ -34,8 +34,8 @@ pub(super) struct First {
 }
 
 impl Held {
-    pub(super) fn new(hold: Hold, now: Instant) -> Self {
-        Held { deadline: now + hold.within, out: Out::default() }
+    pub(super) fn new(deadline: Instant) -> Self {
+        Held { deadline, out: Out::default() }
     }
 }
 

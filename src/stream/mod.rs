@@ -6,10 +6,12 @@
 
 mod budget;
 mod cause;
+mod choices;
 mod failure;
 mod gate;
 mod hold;
 mod outcome;
+mod plain;
 mod plan;
 mod quote;
 mod session;

@@ -113,12 +113,15 @@ pub enum Until {
 }
 
 /// What a client that asked for a stream can read, besides Server-Sent Events from the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Wanted {
     /// Server-Sent Events, whatever the upstream sends.
     Events,
     /// What the upstream sends: only Server-Sent Events are reframed, other formats pass.
     AsSent,
+    /// Server-Sent Events, and the route says what the upstream sends: this format, whatever its label and its bytes, but
+    /// for a page.
+    In(&'static Format),
 }
 
 /// What head the client is to be given.

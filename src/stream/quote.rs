@@ -3,8 +3,9 @@
 //! Read only where an error was found in place of an answer, once per stream at the most; an answer is never parsed.
 //! Servers say it in many forms, none of them a standard: the fields below are those of OpenAI (`error.message`, `code`,
 //! `type`), Anthropic (`error.type`), Google (`error.code`, `error.status`), DashScope (`code`, and a comment
-//! `:HTTP_STATUS/400`), Dify (`status`), Baidu (`error_code`, `error_msg`), MiniMax (`base_resp`), FastAPI (`detail`) and
-//! AWS (the name of the exception), as their references have them (seen 2026-11).
+//! `:HTTP_STATUS/400`), Dify (`status`), Baidu (`error_code`, `error_msg`), MiniMax (`base_resp`), Coze and Zhipu (`code`,
+//! `msg`), iFlytek (`header`), Tencent (`Response.Error`), Cloudflare (`errors`), FastAPI (`detail`) and AWS (the name of the
+//! exception, `__type`), as their references have them (seen 2026-11).
 
 use http::StatusCode;
 use memchr::memmem;
@@ -84,6 +85,10 @@ pub(super) fn is_error(text: &[u8]) -> bool {
     let number = |value: &Value| value.as_i64().or_else(|| value.as_str()?.parse().ok());
     let failed = |value: Option<&Value>| value.and_then(number).is_some_and(|code| code != 0);
     let told = |key: &str| value.get(key).is_some_and(Value::is_string);
+    let says = |key: &str| {
+        let words = value.get(key).and_then(Value::as_str);
+        words.is_some_and(|words| !SUCCESSES.contains(&words.trim().to_ascii_lowercase().as_str()))
+    };
     let code = value.get("code");
     // Words such as "InvalidApiKey"; numbers only where they cannot be taken for a success.
     let is_code = match code.and_then(number) {
@@ -95,9 +100,21 @@ pub(super) fn is_error(text: &[u8]) -> bool {
     has("error")
         || failed(value.get("error_code")) && told("error_msg")
         || failed(value.pointer("/base_resp/status_code"))
-        || is_code && told("message")
-        || value.get("type").and_then(Value::as_str) == Some("error") && told("message")
+        || is_code && (says("message") || says("msg"))
+        || ["type", "status"].iter().any(|key| value.get(key).and_then(Value::as_str) == Some("error"))
+            && told("message")
+        || value.get("success") == Some(&Value::Bool(false))
+            && (has("errors") || told("message") || told("msg"))
+        || failed(value.pointer("/header/code")) && !has("payload")
+        || value.pointer("/Response/Error/Message").is_some_and(Value::is_string)
+        || told("__type") && (told("message") || told("Message"))
         || has("detail") && value.as_object().is_some_and(|object| object.len() == 1)
+}
+
+/// The object in which the words and the code stand, if it is not the whole.
+fn inner(value: &Value) -> Option<&Value> {
+    let places = ["/error", "/Response/Error", "/header", "/errors/0"];
+    places.iter().filter_map(|place| value.pointer(place)).find(|inner| inner.is_object())
 }
 
 /// Whether an object that begins so may be an error. Cheap; `true` promises nothing.
@@ -130,8 +147,7 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 fn words(value: &Value) -> Option<&str> {
-    let inner = value.get("error").filter(|error| error.is_object());
-    let objects = inner.into_iter().chain([value]).chain(value.get("base_resp"));
+    let objects = inner(value).into_iter().chain([value]).chain(value.get("base_resp"));
     // Last, since Spring says `{"error":"Not Found","message":"…"}`.
     let short = text(value, "error");
     objects.flat_map(|object| WORDS.iter().filter_map(|key| text(object, key))).next().or(short)
@@ -143,8 +159,7 @@ fn text<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 
 /// The status that an error names: as a number, else by a word that stands for one.
 fn status(value: &Value) -> Option<StatusCode> {
-    let inner = value.get("error").filter(|error| error.is_object());
-    let objects = || inner.into_iter().chain([value]);
+    let objects = || inner(value).into_iter().chain([value]);
     let fields = |keys: &'static [&str]| {
         objects().flat_map(move |object| keys.iter().filter_map(move |key| object.get(key)))
     };
@@ -153,7 +168,7 @@ fn status(value: &Value) -> Option<StatusCode> {
         .filter_map(number)
         .find_map(|number| u16::try_from(number).ok().and_then(error_status));
     by_number.or_else(|| {
-        let mut words = fields(&["code", "status", "type"]).filter_map(Value::as_str);
+        let mut words = fields(&["code", "status", "type", "__type"]).filter_map(Value::as_str);
         words.find_map(|word| named(word.as_bytes()))
     })
 }
@@ -177,15 +192,24 @@ fn clipped(text: &str) -> String {
 const ANSWERS: [&str; 7] = ["choices", "candidates", "output", "data", "result", "results", "jsonrpc"];
 
 /// Where words stand, the best first.
-const WORDS: [&str; 7] =
-    ["message", "error_msg", "errorText", "detail", "msg", "status_msg", "error_description"];
+const WORDS: [&str; 8] =
+    ["message", "error_msg", "errorText", "detail", "msg", "status_msg", "error_description", "Message"];
 
 /// Codes that say that all is well.
-const SUCCESSES: [&str; 3] = ["success", "ok", "succeeded"];
+const SUCCESSES: [&str; 4] = ["success", "ok", "succeeded", "成功"];
 
 /// What stands in errors, near their beginning.
-const KEYS: [&[u8]; 6] =
-    [b"\"error\"", b"\"error_", b"\"base_resp\"", b"\"code\"", b"\"detail\"", b"\"message\""];
+const KEYS: [&[u8]; 9] = [
+    b"\"error\"",
+    b"\"error_",
+    b"\"base_resp\"",
+    b"\"code\"",
+    b"\"detail\"",
+    b"\"message\"",
+    b"\"errors\"",
+    b"\"Error\"",
+    b"\"success\"",
+];
 
 const STATUS_LINE: &[u8] = b":HTTP_STATUS/";
 
@@ -224,6 +248,7 @@ const NAMES: [(&[&str], u16); 12] = [
             "Throttling.RateQuota",
             "Throttling.AllocationQuota",
             "throttlingException",
+            "ThrottlingException",
         ],
         429,
     ),
@@ -255,6 +280,10 @@ mod tests {
             (r#"{"event":"error","status":404,"code":"not_found","message":"x"}"#, Some(404)),
             (r#"{"code":"InvalidApiKey","message":"x","request_id":"r"}"#, Some(401)),
             (r#"{"error_code":17,"error_msg":"x"}"#, None),
+            (r#"{"code":4000,"msg":"x"}"#, None),
+            (r#"{"code":429,"msg":"x"}"#, Some(429)),
+            (r#"{"success":false,"errors":[{"code":403,"message":"x"}]}"#, Some(403)),
+            (r#"{"__type":"ThrottlingException","message":"x"}"#, Some(429)),
             (r#"{"error":{"message":"x","code":200}}"#, None),
             (r#"{"error":{"message":"x","code":99999999999}}"#, None),
             ("nothing", None),
@@ -281,6 +310,10 @@ mod tests {
             (r#"{"error_code":17,"error_msg":"boom"}"#, Some("boom")),
             (r#"{"base_resp":{"status_code":1004,"status_msg":"boom"}}"#, Some("boom")),
             (r#"{"type":"error","errorText":"boom"}"#, Some("boom")),
+            (r#"{"code":4000,"msg":"boom"}"#, Some("boom")),
+            (r#"{"success":false,"errors":[{"code":1,"message":"boom"}]}"#, Some("boom")),
+            (r#"{"header":{"code":1,"message":"boom"}}"#, Some("boom")),
+            (r#"{"Response":{"Error":{"Code":"c","Message":"boom"}}}"#, Some("boom")),
             (r#"{"detail":[{"loc":1}]}"#, Some(r#"{"detail":[{"loc":1}]}"#)),
             (" boom \n", Some("boom")),
             ("<html>boom</html>", None),
@@ -316,6 +349,15 @@ mod tests {
             r#"{"code":500,"message":"x","data":null}"#,
             r#"{"type":"error","message":"x"}"#,
             r#"{"detail":"Not authenticated"}"#,
+            r#"{"code":4000,"msg":"The field bot_id is required.","detail":{"logid":"1"}}"#,
+            r#"{"code":700012006,"msg":"access token invalid"}"#,
+            r#"{"request_id":"r","code":"Arrearage","message":"Access denied"}"#,
+            r#"{"code":1002,"msg":"bad key","success":false}"#,
+            r#"{"success":false,"errors":[{"code":10000,"message":"Authentication error"}],"result":null}"#,
+            r#"{"header":{"code":10013,"message":"blocked","sid":"s"}}"#,
+            r#"{"Response":{"Error":{"Code":"AuthFailure","Message":"x"},"RequestId":"r"}}"#,
+            r#"{"__type":"ThrottlingException","message":"slow down"}"#,
+            r#"{"status":"error","message":"x"}"#,
         ] {
             assert!(is_error(error.as_bytes()), "{error}");
         }
@@ -330,6 +372,16 @@ mod tests {
             r#"{"code":200,"message":"success","data":{}}"#,
             r#"{"code":"success","message":"done"}"#,
             r#"{"message":"hello"}"#,
+            r#"{"msg":"hello","code":0}"#,
+            r#"{"code":200,"msg":"hello"}"#,
+            r#"{"code":20000,"msg":"成功"}"#,
+            r#"{"code":20000,"message":"OK"}"#,
+            r#"{"code":1,"msg":"hello"}"#,
+            r#"{"code":4000,"msg":"x","data":{"answer":"x"}}"#,
+            r#"{"success":true,"message":"hello"}"#,
+            r#"{"success":false}"#,
+            r#"{"header":{"code":0},"payload":{"text":"x"}}"#,
+            r#"{"status":"success","message":"hello"}"#,
             r#"{"detail":"x","more":1}"#,
             r#"[{"error":1}]"#,
             r#"{"error":"#,

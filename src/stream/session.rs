@@ -12,10 +12,11 @@ use crate::codec::coding::Decoder;
 use crate::codec::mask::Mask;
 use crate::codec::{Decode, Options};
 use crate::dialect::Dialect;
-use crate::format::Format;
+use crate::format::{Format, SSE};
 
 use super::gate::{Gate, Label};
 use super::hold::{First, Held};
+use super::plain::Plain;
 use super::times::Times;
 use super::writer::Writer;
 use super::{Cause, Commit, End, Failure, Mode, Out, Outcome, Phase, Plan, Share, Stats, Wanted};
@@ -29,7 +30,7 @@ pub struct Session {
     is_error: bool,
     /// The route injects a credential.
     injects: bool,
-    /// The client was given the head of a stream before the upstream answered.
+    /// The client was given the head of a stream before the upstream answered, or before it was known what it answered.
     early: bool,
     /// The head, and what waits with it, while it is held back.
     held: Option<Held>,
@@ -64,7 +65,9 @@ enum State {
         format: &'static Format,
         decoder: Box<dyn Decode>,
     },
-    Refused,
+    Refused {
+        format: Option<&'static Format>,
+    },
 }
 
 impl Session {
@@ -80,14 +83,20 @@ impl Session {
             Mode::PassThrough => State::Passing,
             Mode::Tell(status) => State::Telling(early::Telling::new(status)),
             Mode::Reframe(format) => reframing(format, options, plan.charset),
-            Mode::Sniff(label, wanted) => State::Sniffing { gate: Gate::new(label), label, wanted },
+            Mode::Sniff(label, wanted) => {
+                let gate = Gate::new(label, wanted, Plain::of(writer.watch.dialect()));
+                State::Sniffing { gate, label, wanted }
+            }
         };
+        // Where the route says what comes, the head waits for the first bytes no longer than a client for a heartbeat.
+        let is_known = matches!(plan.mode, Mode::Sniff(Label::Json | Label::Other, Wanted::In(_)));
+        let within = hold.map(|hold| hold.within).or(plan.heartbeat.filter(|_| is_known));
         Session {
             state,
             is_error: plan.is_error,
             injects: plan.injects,
             early: plan.mode == Mode::Await,
-            held: hold.map(|hold| Held::new(hold, now)),
+            held: within.map(|within| Held::new(now + within)),
             writer,
             coded: plan.coding.map(Decoder::new),
             behind: false,
@@ -102,15 +111,15 @@ impl Session {
         }
     }
 
-    /// What head the client is to be given; `None` while that is open. Of a request that was answered early, nothing.
+    /// What head the client is to be given; `None` while that is open, and of a request that was answered early.
     pub fn commit(&self) -> Option<Commit> {
         match &self.state {
             State::Waiting(_) | State::Telling(_) => None,
             _ if self.held.is_some() => None,
-            State::Sniffing { .. } => self.promised().map(Commit::Reframe),
+            State::Sniffing { .. } => self.promised().or(self.early.then_some(&SSE)).map(Commit::Reframe),
             State::Passing => Some(Commit::PassThrough),
             State::Reframing { format, .. } => Some(Commit::Reframe(format)),
-            State::Refused => self.failure.clone().map(Commit::Refuse),
+            State::Refused { .. } => self.failure.clone().map(Commit::Refuse),
         }
     }
 
@@ -224,6 +233,17 @@ impl Session {
         }
     }
 
+    /// The upstream's body is known to be empty, and the client was given no head yet: so it is given none of a stream
+    /// that should have an answer in it. Otherwise as [`Session::upstream_ended`].
+    pub fn upstream_empty(&mut self, now: Instant, out: &mut Out) {
+        let lacks_all = !self.early && self.is_reframed() && self.writer.watch.lacks_everything();
+        if self.outcome.is_some() || self.behind || !lacks_all {
+            return self.upstream_ended(now, out);
+        }
+        let message = "the upstream answered a stream request with an empty body";
+        self.refuse(Failure::new(Cause::UpstreamEmpty, message), out);
+    }
+
     /// The upstream's body broke off, or a bound of tidegate's ended it.
     pub fn upstream_failed(&mut self, failure: Failure, now: Instant, out: &mut Out) {
         if self.outcome.is_none() {
@@ -306,12 +326,17 @@ impl Session {
 
     /// The dialect as far as it is known; `None` for a body that passes.
     pub fn dialect(&self) -> Option<&'static Dialect> {
-        self.is_reframed().then(|| self.writer.watch.dialect()).flatten()
+        let is_read = self.is_reframed() || matches!(self.state, State::Refused { .. });
+        is_read.then(|| self.writer.watch.dialect()).flatten()
     }
 
     /// The format that the upstream's stream is in; `None` for a body that passes.
     pub fn format(&self) -> Option<&'static Format> {
-        if let State::Reframing { format, .. } = &self.state { Some(format) } else { self.promised() }
+        match &self.state {
+            State::Reframing { format, .. } => Some(format),
+            State::Refused { format } => *format,
+            _ => self.promised(),
+        }
     }
 
     /// Counts so far.

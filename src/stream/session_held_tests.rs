@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::super::super::{Hold, Until};
 use super::*;
 use crate::codec::mask::Mask;
-use crate::dialect::{GENERIC, MCP};
+use crate::dialect::{COZE, DASHSCOPE, GENERIC, MCP};
 
 const WITHIN: u64 = 20;
 const ERROR: &str = "data: {\"error\":{\"message\":\"boom\",\"type\":\"rate_limit_error\"}}\n\n";
@@ -83,6 +83,86 @@ fn head_is_held_no_longer_than_it_may_be() {
     assert_eq!(rig.session.commit(), Some(Commit::Reframe(&SSE)));
 }
 
+/// A server that was silent under a label that says nothing held the head until `first_event`, 10 minutes by default.
+#[test]
+fn head_of_a_silent_upstream_leaves_in_time_if_the_client_takes_events() {
+    let silent =
+        |label, wanted| Rig::new(Plan { mode: Mode::Sniff(label, wanted), ..held_plan(Until::Event) });
+    for label in [Label::Json, Label::Other] {
+        for (body, told) in [
+            (CONTENT, CONTENT),
+            ("{\"choices\":[]}", "data: {\"choices\":[]}\n\n"),
+            ("<!doctype html>", "upstream_html"),
+            ("Internal Server Error", "\"message\":\"Internal Server Error\""),
+            ("hello", "upstream_malformed"),
+            ("", "upstream_empty"),
+        ] {
+            let mut rig = silent(label, Wanted::Events);
+            assert_eq!((rig.pass(WITHIN - 1), rig.session.commit()), (String::new(), None));
+            assert_eq!(rig.pass(1), "");
+            assert_eq!(rig.session.commit(), Some(Commit::Reframe(&SSE)));
+            assert_eq!(rig.pass(15), ":\n", "from here on there are heartbeats");
+            let said = rig.input(body) + &rig.ended();
+            assert!(said.contains(told), "{body}: {said}");
+            assert_eq!(rig.end, Some(End::Clean), "{body}");
+        }
+        let mut open = silent(label, Wanted::AsSent);
+        assert_eq!((open.pass(599), open.session.commit()), (String::new(), None), "nobody knows what head");
+        open.pass(1);
+        assert_eq!(refused(&open).0, 504);
+    }
+    let feed = Plan { dialect: None, known_ai: false, ..held_plan(Until::Event) };
+    let mut feed = Rig::new(Plan { mode: Mode::Sniff(Label::Other, Wanted::Events), ..feed });
+    feed.pass(WITHIN);
+    assert_eq!((feed.ended().as_str(), feed.outcome().as_str()), ("", "done@end"), "a source may be empty");
+}
+
+/// A proxy's own words, with status 200, passed as an answer.
+#[test]
+fn error_in_plain_text_becomes_the_status_that_it_stands_for() {
+    let (json, other, promised) = (Label::Json, Label::Other, Label::Format(&SSE));
+    for (text, status) in
+        [("Internal Server Error", 500), ("rate limit exceeded\n", 429), ("no healthy upstream", 503)]
+    {
+        for (label, wanted) in [(json, Wanted::AsSent), (other, Wanted::Events), (promised, Wanted::Events)] {
+            let mut rig = Rig::new(Plan { mode: Mode::Sniff(label, wanted), ..held_plan(Until::Event) });
+            let (first, second) = text.split_at(7);
+            assert_eq!(rig.input(first) + &rig.input(second) + &rig.ended(), "");
+            assert_eq!(refused(&rig), refusal(status, "upstream_error", text.trim()));
+            let mut open = Rig::new(Plan { mode: Mode::Sniff(label, wanted), ..openai() });
+            let said = open.input(text) + &open.ended();
+            assert_eq!(said.contains(text.trim()), label == promised, "{said}");
+            assert!(open.outcome().starts_with("upstream:error"), "{}", open.outcome());
+        }
+    }
+    for (plan, text) in [
+        (openai(), "Internal Server Error is what servers say"),
+        (Plan { dialect: None, ..openai() }, "Internal Server Error"),
+        (Plan { dialect: None, known_ai: false, ..openai() }, "no healthy upstream"),
+    ] {
+        let mut rig = Rig::new(Plan { mode: Mode::Sniff(Label::Other, Wanted::Events), ..plan });
+        assert_eq!(rig.input(text) + &rig.ended(), text, "what is not sure passes");
+        assert_eq!(rig.outcome(), "done@end");
+    }
+}
+
+#[test]
+fn stream_that_was_refused_tells_what_it_was() {
+    let mut rig = held(Until::Event);
+    rig.input(ERROR);
+    let told = |rig: &Rig| {
+        let (format, dialect) = (rig.session.format(), rig.session.dialect());
+        (format.map(|format| format.name), dialect.map(|dialect| dialect.name))
+    };
+    assert_eq!(told(&rig), (Some("sse"), Some("openai-chat")));
+    let mut rig = held(Until::Event);
+    rig.input("{\"error\":{\"message\":\"x\"}}");
+    assert_eq!(told(&rig), (Some("ndjson"), Some("openai-chat")));
+    let mut rig = Rig::new(Plan { mode: Mode::Sniff(Label::Other, Wanted::Events), ..openai() });
+    rig.input("<html>");
+    assert_eq!(told(&rig), (None, Some("openai-chat")), "no format was found");
+}
+
 #[test]
 fn error_in_place_of_an_answer_becomes_its_own_status() {
     let own = |status, message: &str| refusal(status, "upstream_error", message);
@@ -96,6 +176,13 @@ fn error_in_place_of_an_answer_becomes_its_own_status() {
         (&ANTHROPIC, anthropic, own(529, "busy")),
         (&GENERIC, dashscope, own(400, "bad")),
         (&GENERIC, baidu, own(502, "daily limit")),
+        (&GENERIC, "{\"code\":4000,\"msg\":\"no bot_id\"}\n", own(502, "no bot_id")),
+        (&COZE, "{\"code\":4000,\"msg\":\"no bot_id\"}\n", own(502, "no bot_id")),
+        (
+            &DASHSCOPE,
+            "{\"code\":\"Throttling\",\"message\":\"slow down\",\"request_id\":\"r\"}",
+            own(429, "slow down"),
+        ),
         (&GENERIC, "event: error\ndata: plain words\n\n", own(502, "plain words")),
         (&OPENAI_CHAT, "{\"error\":{\"message\":\"boom\",\"code\":404}}", own(404, "boom")),
     ] {

@@ -12,7 +12,7 @@ use super::*;
 use crate::codec::charset::Charset;
 use crate::codec::coding::Codings;
 use crate::codec::repair::Repairs;
-use crate::dialect::{ANTHROPIC, GENERIC, OLLAMA, OPENAI_CHAT};
+use crate::dialect::{ANTHROPIC, GEMINI, GENERIC, OLLAMA, OPENAI_CHAT};
 use crate::format::{AWS_EVENTSTREAM, JSON_ARRAY, NDJSON, SSE, TEXT};
 use crate::shape::{Ending, Marker, Markers, Pick, Settings};
 
@@ -200,6 +200,34 @@ fn a_clean_end_is_judged_only_in_a_confirmed_dialect() {
     assert_eq!(unknown.outcome(), "done@end", "an event source may end without a word");
 }
 
+/// One of two answers was cut, and the stream was done.
+#[test]
+fn a_clean_end_is_complete_only_with_every_answer_that_began() {
+    let chunk = |index: u8, reason: &str| {
+        format!(
+            "data: {{\"choices\":[{{\"index\":{index},\"delta\":{{\"content\":\"x\"}},\"finish_reason\":{reason}}}]}}\n\n"
+        )
+    };
+    let both = [chunk(0, "null"), chunk(1, "null"), chunk(0, "null"), chunk(1, "null")].concat();
+    let (first, second) = (chunk(0, "\"stop\""), chunk(1, "\"length\""));
+    for (text, outcome) in [
+        ([&*both, &first].concat(), "upstream:truncated@body"),
+        ([&*both, &first, &second].concat(), "done@end"),
+        ([&*both, &first, DONE_EVENT].concat(), "done@end"),
+        ([&*both, &chunk(0, "null").repeat(20), &first].concat(), "upstream:truncated@body"),
+        (
+            [&*chunk(0, "null").repeat(20), &first, &chunk(1, "null").repeat(2)].concat(),
+            "upstream:truncated@body",
+        ),
+        ([&*chunk(0, "null").repeat(20), &first].concat(), "done@end"),
+    ] {
+        let mut rig = Rig::new(openai());
+        rig.input(&text);
+        rig.ended();
+        assert_eq!(rig.outcome(), outcome, "{text}");
+    }
+}
+
 #[test]
 fn what_was_already_complete_or_told_is_not_told_again() {
     let mut rig = Rig::new(openai());
@@ -292,20 +320,53 @@ fn ndjson_lines_become_events_with_their_bytes_unchanged() {
     assert!(cut.ended().contains("upstream_truncated"));
 }
 
+/// What is handed out when nothing comes for so long.
+fn wait(rig: &mut Rig, milliseconds: u64) -> String {
+    rig.now += Duration::from_millis(milliseconds);
+    rig.call(|session, now, out| {
+        let _ = session.tick(now, out);
+    })
+}
+
+/// A server that stalled between two lines of its first event had the event cut in two.
+#[test]
+fn a_first_event_waits_for_its_other_lines_and_later_ones_are_never_cut() {
+    let (data, id) = ("data: {\"t\":1}\n", "id: 7\n\n");
+    let mut rig = Rig::new(openai());
+    assert_eq!(rig.input(data) + &wait(&mut rig, 199) + &rig.input(id), "id: 7\ndata: {\"t\":1}\n\n");
+    for _ in 0..2 {
+        assert_eq!(rig.input(data) + &wait(&mut rig, 10_000), "");
+        assert_eq!(rig.input(id), "id: 7\ndata: {\"t\":1}\n\n");
+    }
+    // The blank line was late: the others have one too.
+    let mut late = Rig::new(openai());
+    assert_eq!(late.input(data) + &wait(&mut late, 200), "data: {\"t\":1}\n\n");
+    assert_eq!(late.input("\n") + &late.input(data) + &wait(&mut late, 10_000), "");
+    // Another event follows at once: there are none.
+    let mut lacks = Rig::new(openai());
+    lacks.input(data);
+    wait(&mut lacks, 200);
+    assert_eq!(lacks.input(data) + &wait(&mut lacks, 49), "");
+    assert_eq!(wait(&mut lacks, 1), "data: {\"t\":1}\n\n");
+    // A comment says nothing of it.
+    let mut beats = Rig::new(openai());
+    beats.input(data);
+    wait(&mut beats, 200);
+    assert_eq!(beats.input(": ping\n\n").as_str(), ": ping\n");
+    assert_eq!(beats.input(data) + &wait(&mut beats, 200), "data: {\"t\":1}\n\n");
+}
+
 /// The stream of a server whose events end in one line end came out at its very end, if at all.
 #[test]
-fn an_event_that_lacks_only_its_blank_line_leaves_after_50_ms() {
+fn an_event_that_lacks_only_its_blank_line_leaves_when_nothing_follows() {
     let mut rig = Rig::new(openai());
     assert_eq!(rig.input("data: {\"t\":1}\n"), "");
     assert!(rig.session.wants_tick());
-    let mut wait = |milliseconds| {
-        rig.now += Duration::from_millis(milliseconds);
-        rig.call(|session, now, out| {
-            let _ = session.tick(now, out);
-        })
-    };
-    assert_eq!((wait(49), wait(1).as_str(), wait(50).as_str()), (String::new(), "data: {\"t\":1}\n\n", ""));
-    assert_eq!(rig.input("\ndata: {\"t\":2}\ndata: {\"t\":3}\n"), "data: {\"t\":2}\n\n");
+    assert_eq!(
+        (wait(&mut rig, 199), wait(&mut rig, 1).as_str(), wait(&mut rig, 50).as_str()),
+        (String::new(), "data: {\"t\":1}\n\n", "")
+    );
+    assert_eq!(rig.input("data: {\"t\":2}\ndata: {\"t\":3}\n"), "data: {\"t\":2}\n\n");
     assert_eq!(
         rig.failed(Cause::UpstreamTruncated).split_inclusive("\n\n").next(),
         Some("data: {\"t\":3}\n\n")
@@ -625,6 +686,43 @@ fn a_dialect_that_the_route_sets_needs_no_event_to_confirm_it() {
 }
 
 #[test]
+fn gemini_is_judged_by_its_reason_where_the_route_sets_it() {
+    let (part, end) = (
+        "data: {\"candidates\":[{\"content\":{}}]}\n\n",
+        "data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n",
+    );
+    for (is_set, text, outcome) in [
+        (false, part.to_owned(), "done@end"),
+        (true, part.to_owned(), "upstream:truncated@body"),
+        (true, [part, end].concat(), "done@end"),
+    ] {
+        let mut rig = Rig::new(Plan { dialect: Some(&GEMINI), is_set, ..openai() });
+        rig.input(&text);
+        rig.ended();
+        assert_eq!(rig.outcome(), outcome, "{text}");
+    }
+    let generic = Plan { dialect: Some(&GENERIC), is_set: true, ..openai() };
+    let mut rig = Rig::new(generic);
+    rig.input(part);
+    rig.ended();
+    assert_eq!(rig.outcome(), "done@end", "no end is known");
+}
+
+#[test]
+fn pings_behind_an_error_leave_it_the_last_word() {
+    let error = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n";
+    let named = "event: ping\ndata: {\"type\": \"ping\"}\n\n";
+    for (ping, dialect) in
+        [(named, &ANTHROPIC), ("data: {\"type\":\"ping\"}\n\n", &ANTHROPIC), (named, &GENERIC)]
+    {
+        let mut rig = Rig::new(Plan { dialect: Some(dialect), is_set: true, ..openai() });
+        rig.input([error, ping].concat());
+        assert_eq!(rig.failed(Cause::UpstreamTruncated), "", "{ping}");
+        assert_eq!(rig.outcome(), "upstream:error@end", "{ping}");
+    }
+}
+
+#[test]
 fn pings_alone_are_no_answer() {
     let mut rig = Rig::new(openai());
     rig.input("event: ping\n\nid: 1\ndata:\n\n");
@@ -750,6 +848,60 @@ fn nothing_is_promised_for_a_page_an_empty_body_or_a_break_before_the_first_byte
     let mut rig = sniff();
     rig.call(Session::drain);
     assert_eq!(refusal(&rig), (503, "tidegate_drain".into()));
+}
+
+/// A route that sets the format took a page for its first event, and nothing at all for an answer.
+#[test]
+fn a_page_or_nothing_in_a_format_that_the_route_sets_is_told() {
+    let fixed = |label, format| {
+        let plan = Plan { mode: Mode::Sniff(label, Wanted::In(format)), ..openai() };
+        Rig::new(plan)
+    };
+    let refusal = |rig: &Rig| match rig.session.commit() {
+        Some(Commit::Refuse(failure)) => (failure.status().as_u16(), failure.code()),
+        other => panic!("{other:?}"),
+    };
+    let page = "\n<!doctype html><p>Sign in";
+    for format in [&SSE, &NDJSON, &JSON_ARRAY] {
+        let mut rig = fixed(Label::Other, format);
+        assert_eq!(rig.input(page), "");
+        assert_eq!(refusal(&rig), (502, "upstream_html".into()));
+        let mut rig = fixed(Label::Other, format);
+        assert_eq!(rig.ended(), "");
+        assert_eq!(refusal(&rig), (502, "upstream_empty".into()));
+        let mut rig = fixed(Label::Format(&SSE), format);
+        assert_eq!(rig.session.commit(), Some(Commit::Reframe(format)), "a stream is promised");
+        assert!(rig.input(page).contains("upstream_html"));
+        let mut rig = fixed(Label::Format(&SSE), format);
+        assert!(rig.ended().contains("upstream_empty"));
+        // Silence is filled: whatever comes, the client gets events.
+        let mut rig = fixed(Label::Other, format);
+        assert_eq!((rig.pass(14), rig.session.commit()), (String::new(), None));
+        assert_eq!((rig.pass(16), rig.session.commit()), (":\n".into(), Some(Commit::Reframe(&SSE))));
+        assert!(rig.input(page).contains("upstream_html"));
+    }
+    let mut rig = fixed(Label::Json, &NDJSON);
+    assert_eq!(rig.session.commit(), None);
+    assert_eq!(rig.input("{\"error\":1}"), "data: {\"error\":1}\n\n", "in this format, whatever it is");
+    assert_eq!(
+        (rig.session.commit(), rig.session.stats().lying_label),
+        (Some(Commit::Reframe(&NDJSON)), None)
+    );
+}
+
+#[test]
+fn a_body_that_is_known_to_be_empty_is_refused_while_no_head_is_out() {
+    let empty = |plan| {
+        let mut rig = Rig::new(plan);
+        rig.call(Session::upstream_empty);
+        (rig.session.commit().map(|commit| matches!(commit, Commit::Refuse(_))), rig.outcome())
+    };
+    let promised = Mode::Sniff(Label::Format(&SSE), Wanted::Events);
+    let refused = (Some(true), "upstream:empty@first_event".to_owned());
+    assert_eq!(empty(openai()), refused);
+    assert_eq!(empty(Plan { mode: promised, ..openai() }), refused);
+    assert_eq!(empty(plan(promised)), (Some(false), "done@end".into()), "an event source may be empty");
+    assert_eq!(empty(plan(Mode::PassThrough)), (Some(false), "done@end".into()));
 }
 
 #[test]

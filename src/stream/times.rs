@@ -84,9 +84,9 @@ impl Times {
         now.saturating_duration_since(self.last_input)
     }
 
-    /// An event is ripe, or none is.
-    pub(super) fn ripe(&mut self, is_ripe: bool, now: Instant) {
-        self.ripe_at = if is_ripe { self.ripe_at.or(Some(now + RIPE_AFTER)) } else { None };
+    /// An event is handed out after this time, if nothing of it follows; `None`: there is no such event.
+    pub(super) fn ripe(&mut self, after: Option<Duration>, now: Instant) {
+        self.ripe_at = after.map(|after| self.ripe_at.unwrap_or(now + after));
     }
 
     /// Whether a heartbeat is due, if the last write was then.
@@ -145,6 +145,3 @@ impl Times {
         next
     }
 }
-
-/// How long an event waits for a sign that it is over, if it lacks nothing else.
-const RIPE_AFTER: Duration = Duration::from_millis(50);

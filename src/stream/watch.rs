@@ -1,5 +1,6 @@
 //! Watches the events of a stream for its first content and for signs of how it ends.
 
+use super::choices::Choices;
 use crate::codec::{Data, Event};
 use crate::dialect::{DIALECTS, Dialect, GENERIC, Sign, is_blank};
 
@@ -25,6 +26,8 @@ pub(super) struct Watch {
     finishes: bool,
     finish: bool,
     last: bool,
+    /// The answers that come side by side, where the dialect has such.
+    choices: Choices,
     /// Some event was an error.
     error: bool,
     /// The last event that said anything was an error.
@@ -48,6 +51,7 @@ impl Watch {
             finishes: false,
             finish: false,
             last: false,
+            choices: Choices::new(),
             error: false,
             error_last: false,
             heartbeat: None,
@@ -73,10 +77,17 @@ impl Watch {
         let Some(dialect) = self.dialect else { return };
         let sign = (dialect.sign)(event);
         match sign {
-            Sign::Plain => self.error_last &= says_nothing(event),
+            Sign::Plain => {
+                self.error_last = self.error_last && (says_nothing(event) || is_ping(event, dialect));
+            }
             Sign::Error => (self.error, self.error_last) = (true, true),
             Sign::Finish => self.finish = true,
             Sign::Last => (self.finish, self.last) = (true, true),
+        }
+        if (self.choices.wants() || sign == Sign::Finish)
+            && let (Some(at), Some(json)) = (dialect.choices, event.data.line())
+        {
+            self.choices.event(json, at);
         }
         if !self.content && sign != Sign::Error {
             // Of an event in another dialect nothing is known.
@@ -102,7 +113,7 @@ impl Watch {
         self.patience = self.patience.saturating_sub(1);
         self.settled = found.is_some() || self.patience == 0;
         if self.settled {
-            self.finishes = found.is_some_and(|dialect| (dialect.finishes)(event));
+            self.finishes = found.is_some_and(|dialect| dialect.finishes.shown_by(event, self.is_set));
             self.dialect = found.or(self.known_ai.then_some(&GENERIC));
         }
         self.settled
@@ -153,7 +164,7 @@ impl Watch {
 
     /// A clean end now would cut the answer short.
     pub(super) fn lacks_finish(&self) -> bool {
-        self.finishes && !self.finish
+        self.finishes && (!self.finish || !self.last && self.choices.are_open())
     }
 
     /// A clean end now would be an answer without a single event that says anything.
@@ -165,6 +176,11 @@ impl Watch {
 /// Pings, ids, and empty objects, which some proxies fill silence with: neither a word of an answer nor of a dialect.
 fn says_nothing(event: &Event<'_>) -> bool {
     is_blank(event) || event.name.is_none() && matches!(event.data, Data::Line(b"{}"))
+}
+
+/// Whether an event only shows that the connection lives, whatever its data.
+fn is_ping(event: &Event<'_>, dialect: &Dialect) -> bool {
+    event.name.or_else(|| (dialect.kind)(event)).is_some_and(|kind| kind.eq_ignore_ascii_case(b"ping"))
 }
 
 /// Events with data that may come before the first one of the dialect that was hinted at.

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::bridge::sse as bridge;
 use crate::codec::repair::{Repair, Repairs};
-use crate::codec::{Data, Event, Item, json};
-use crate::dialect::{Dialect, Sign};
+use crate::codec::{DONE, Data, Event, Item, json};
+use crate::dialect::{Dialect, Sign, pointer};
 use crate::shape::Shapes;
 
 use super::hold::First;
@@ -63,9 +63,9 @@ impl Writer {
             if self.done && self.repairs.has(Repair::Done) {
                 // Exact and once: clients compare the whole string, and stop at the first. Where events come between
                 // two, they are the ends of two answers.
-                if again || line != DONE {
+                if again || line != DONE.as_bytes() {
                     self.stats.repaired.add(Repairs::NONE.with(Repair::Done));
-                    event.data = Data::Line(DONE);
+                    event.data = Data::Line(DONE.as_bytes());
                     event.canonical = None;
                 }
                 if again {
@@ -201,17 +201,21 @@ impl Writer {
     fn is_done(&self, line: &[u8], event: &Event<'_>) -> bool {
         let line = line.trim_ascii();
         let ends_with_it = |dialect: &Dialect| {
-            let marker = Event { data: Data::Line(DONE), ..Event::default() };
+            let marker = Event { data: Data::Line(DONE.as_bytes()), ..Event::default() };
             (dialect.sign)(&marker) == Sign::Last
         };
-        line == DONE
-            || line == QUOTED_DONE && event.name.is_none() && self.watch.dialect().is_some_and(ends_with_it)
+        let in_quotes = || pointer::inside(line) == Some(DONE.as_bytes());
+        line == DONE.as_bytes()
+            || in_quotes() && event.name.is_none() && self.watch.dialect().is_some_and(ends_with_it)
     }
 
     /// What stood unclosed at a clean end: closed here if it is provably whole, dropped otherwise, since half an
     /// event must never be sent (HTML standard 9.2.6 drops it always).
     pub(super) fn tail(&mut self, item: Item<'_>, now: Instant, out: &mut Out) {
         let Item::Event(event) = item else { return };
+        if event.closed {
+            return self.event(event, now, out);
+        }
         let whole = event.data.line().is_some_and(|line| self.is_done(line, &event) || json::is_whole(line));
         if whole && self.repairs.has(Repair::UnclosedTail) {
             self.stats.repaired.add(Repairs::NONE.with(Repair::UnclosedTail));
@@ -238,9 +242,6 @@ impl Writer {
 fn says_nothing(event: &Event<'_>) -> bool {
     event.name.is_none() && event.id.is_none() && event.retry.is_none() && event.unknown.is_none()
 }
-
-const DONE: &[u8] = b"[DONE]";
-const QUOTED_DONE: &[u8] = b"\"[DONE]\"";
 
 /// Longer data is not looked at for `[DONE]` between white space.
 const DONE_MAX_BYTES: usize = 64;

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tidegate::codec;
 use tidegate::dialect::{DIALECTS, Dialect, Place};
-use tidegate::format::{FORMATS, Format, JSON_ARRAY, NDJSON, SSE};
+use tidegate::format::{AWS_EVENTSTREAM, FORMATS, Format, JSON_ARRAY, NDJSON, SSE};
 use tidegate::stream::Plan;
 use toml::{Table, Value};
 
 use crate::support::session::{self, Ending, Said};
 use crate::support::sse::{self, Event};
+use crate::support::unhex;
 
 /// One file of `tests/data/DIALECT/`.
 #[derive(Debug)]
@@ -68,7 +69,10 @@ fn read(file: &Path, dialect: &'static Dialect) -> Capture {
         fields.map(|(name, field)| (name.clone(), value(field))).collect()
     };
     assert!(word("source").is_some_and(|source| source.contains("seen 20")), "{}", file.display());
-    let wire = |key: &str| {
+    let wire = |key: &str, hex: &str| {
+        if let Some(hex) = word(hex) {
+            return Some(unhex(hex));
+        }
         let lines = word(key)?;
         let crlf = word("line_end") == Some("crlf");
         Some(if crlf { lines.replace('\n', "\r\n") } else { lines.to_owned() }.into_bytes())
@@ -82,8 +86,8 @@ fn read(file: &Path, dialect: &'static Dialect) -> Capture {
         request: fields("request"),
         response: fields("response"),
         setting: word("setting").map(str::to_owned),
-        body: wire("text").expect("a text"),
-        error: wire("error"),
+        body: wire("text", "hex").expect("a text"),
+        error: wire("error", "error_hex"),
         content: number("content"),
         finish: number("finish"),
         last: number("last"),
@@ -168,11 +172,25 @@ impl Capture {
 
     /// Whether what stands at the end of these bytes shows that something is missing.
     pub fn is_open(&self, bytes: &[u8]) -> bool {
+        if *self.format == AWS_EVENTSTREAM {
+            return ends_inside_a_message(bytes);
+        }
         let line = bytes.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
         *self.format == NDJSON
             && !line.is_empty()
             && serde_json::from_slice::<serde_json::Value>(line).is_err()
     }
+}
+
+/// Whether binary messages, each with its length in front, end before the last is complete.
+fn ends_inside_a_message(mut bytes: &[u8]) -> bool {
+    while let Some(length) = bytes.first_chunk() {
+        match bytes.split_at_checked(u32::from_be_bytes(*length) as usize) {
+            Some((_, rest)) => bytes = rest,
+            None => return true,
+        }
+    }
+    !bytes.is_empty()
 }
 
 /// The upstream's events that came out.

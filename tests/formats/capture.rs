@@ -11,6 +11,7 @@ use toml::{Table, Value};
 
 use crate::support::session::{self, Said};
 use crate::support::sse::{self, Event};
+use crate::support::unhex;
 
 /// One file of `tests/data/FORMAT/`.
 #[derive(Debug)]
@@ -79,11 +80,6 @@ fn event_of(table: &Table) -> Event {
         id: word("id"),
         retry: word("retry").map(|retry| retry.parse().expect("digits")),
     }
-}
-
-fn unhex(hex: &str) -> Vec<u8> {
-    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal");
-    (0..hex.len()).step_by(2).map(byte).collect()
 }
 
 impl Capture {

@@ -71,6 +71,13 @@ pub async fn alone() -> (MutexGuard<'static, ()>, File) {
     (one, locked.await.expect("no panic"))
 }
 
+/// The bytes that hexadecimal digits stand for; line ends between them say nothing.
+pub fn unhex(hex: &str) -> Vec<u8> {
+    let hex: String = hex.split_ascii_whitespace().collect();
+    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal");
+    (0..hex.len()).step_by(2).map(byte).collect()
+}
+
 /// A directory of its own, removed with everything in it when dropped.
 #[derive(Debug)]
 pub struct Dir(PathBuf);

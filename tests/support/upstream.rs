@@ -201,6 +201,8 @@ impl Drop for Ticket {
 }
 
 async fn serve_tcp(stream: TcpStream, tls: Option<TlsAcceptor>, speaks: Speaks, ticket: Ticket) {
+    // What is taken of a flood is to be what the proxy takes, not what the kernel keeps here (up to 4 MiB).
+    socket2::SockRef::from(&stream).set_send_buffer_size(64 << 10).expect("a socket has a send buffer");
     if stream.set_nodelay(true).is_err() {
         return;
     }

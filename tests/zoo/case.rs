@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+use crate::support::unhex;
+
 /// One case.
 #[derive(Debug, Clone)]
 pub struct Case {
@@ -109,11 +111,6 @@ fn chunk(value: &Value) -> Chunk {
         _ => panic!("a chunk has either text or hex"),
     };
     Chunk { delay: millis(chunk, "delay_ms"), bytes, repeat: number(chunk, "repeat").unwrap_or(1) as usize }
-}
-
-fn unhex(hex: &str) -> Vec<u8> {
-    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal");
-    (0..hex.len()).step_by(2).map(byte).collect()
 }
 
 fn pair(value: &Value) -> (String, String) {

@@ -9,7 +9,7 @@ use super::block::{parse_field, unknown_lines};
 use crate::codec::json::{self, Step, Value};
 use crate::codec::lines::split;
 use crate::codec::repair::{Repair, Repairs};
-use crate::codec::{Data, Event, Item, Sink};
+use crate::codec::{DONE, Data, Event, Item, Sink, is_done};
 
 /// Whether a block with this data, and no unknown lines, is worth a look. Of one line: a glance at its first byte.
 #[inline]
@@ -30,7 +30,7 @@ fn has_prefix(line: &[u8]) -> bool {
 
 /// Whether this is data that needs nothing after it: a JSON object or array, or the end marker.
 pub(super) fn is_complete(data: &[u8]) -> bool {
-    data.trim_ascii() == DONE || json::is_whole(data)
+    is_done(data) || json::is_whole(data)
 }
 
 /// Whether the payload of the block is whole, with these repairs.
@@ -128,9 +128,9 @@ impl Walk {
         loop {
             if !self.open {
                 rest = self.without_prefix(rest);
-                if rest == DONE {
+                if rest == DONE.as_bytes() {
                     self.count += 1;
-                    take(DONE);
+                    take(DONE.as_bytes());
                     return Some(());
                 }
             }
@@ -182,5 +182,3 @@ impl Walk {
         self.count += 1;
     }
 }
-
-const DONE: &[u8] = b"[DONE]";

@@ -60,8 +60,8 @@ impl Session {
             State::Reframing { decoder, .. } => {
                 let writer = &mut self.writer;
                 let result = decoder.decode(bytes, &mut |item| writer.item(item, now, out));
-                let ripe = result.is_ok() && decoder.held() > 0 && decoder.is_ripe();
-                self.times.ripe(ripe, now);
+                let is_held = result.is_ok() && decoder.held() > 0;
+                self.times.ripe(if is_held { decoder.ripens_in() } else { None }, now);
                 if let Err(error) = result {
                     return self.fail(Failure::from(error), now, out);
                 }
@@ -69,7 +69,7 @@ impl Session {
                     return self.fail(failure, now, out);
                 }
             }
-            State::Refused => {}
+            State::Refused { .. } => {}
         }
         self.account(now, out);
     }

@@ -67,12 +67,12 @@ impl Session {
         }
         let (stats, last_write) = (self.writer.stats, self.writer.last_write);
         let mode = match plan.mode {
-            Mode::Sniff(label, _) => Mode::Sniff(label, Wanted::Events),
+            Mode::Sniff(label, Wanted::AsSent) => Mode::Sniff(label, Wanted::Events),
             mode => mode,
         };
         // The client was promised the stream of an AI upstream.
         *self = Session::new(Plan { mode, hold: None, known_ai: true, ..plan }, now);
-        self.early = true;
+        (self.early, self.held) = (true, None);
         (self.writer.stats, self.writer.last_write) = (stats, last_write);
         if !status.is_success() {
             self.state = State::Telling(Telling::new(status));

@@ -64,9 +64,10 @@ impl Session {
     }
 
     /// Ends it before anything was promised: nothing of what was held back leaves.
-    fn refuse(&mut self, failure: Failure, out: &mut Out) {
+    pub(super) fn refuse(&mut self, failure: Failure, out: &mut Out) {
+        let format = self.format();
         let Stats { longest_gap, repaired, lying_label, .. } = self.stats();
-        (self.held, self.writer.first, self.state) = (None, None, State::Refused);
+        (self.held, self.writer.first, self.state) = (None, None, State::Refused { format });
         out.clear();
         self.writer.stats = Stats { longest_gap, repaired, lying_label, ..Stats::default() };
         let outcome = failure.outcome(self.phase());

@@ -18,10 +18,18 @@ impl Session {
         let Some(held) = &mut self.held else { return act(self, out) };
         std::mem::swap(out, &mut held.out);
         act(self, out);
+        let Some(held) = &self.held else { return };
+        let is_due = now >= held.deadline;
         let undecided = matches!(self.state, State::Sniffing { .. }) && self.promised().is_none();
-        let free = matches!(self.state, State::Passing) || !self.lacks_answer() || self.outcome.is_some();
+        // A client of events can be promised them whatever comes; one that wants what is sent cannot.
+        let sent_as_is = matches!(self.state, State::Sniffing { wanted: Wanted::AsSent, .. });
+        if undecided && is_due && !sent_as_is && self.outcome.is_none() {
+            self.early = true;
+        }
+        let is_told = self.outcome.is_some() || self.early || matches!(self.state, State::Passing);
+        let free = is_told || !undecided && (is_due || !self.lacks_answer());
         let Some(held) = &mut self.held else { return };
-        if free || now >= held.deadline && !undecided || out.bytes.len() > MAX_BYTES {
+        if free || out.bytes.len() > MAX_BYTES {
             (self.held, self.writer.first, self.writer.last_write) = (None, None, now);
         } else {
             std::mem::swap(out, &mut held.out);
@@ -32,6 +40,7 @@ impl Session {
     /// events.
     pub(super) fn promised(&self) -> Option<&'static Format> {
         match &self.state {
+            State::Sniffing { label: Label::Format(_), wanted: Wanted::In(format), .. } => Some(format),
             State::Sniffing { label: Label::Format(format), wanted: Wanted::Events, .. } => Some(format),
             _ => None,
         }
@@ -53,9 +62,10 @@ impl Session {
         };
         let state = std::mem::replace(&mut self.state, State::Passing);
         let State::Sniffing { gate, label, wanted } = state else { return self.state = state };
-        match format.filter(|format| **format == SSE || wanted == Wanted::Events) {
+        match format.filter(|format| **format == SSE || wanted != Wanted::AsSent) {
             Some(format) => {
-                self.writer.stats.lying_label = Some(label).filter(|label| !label.is_true_of(format));
+                let is_doubted = !matches!(wanted, Wanted::In(_)) && !label.is_true_of(format);
+                self.writer.stats.lying_label = is_doubted.then_some(label);
                 self.state = reframing(format, self.options, self.charset);
                 self.take(gate.text(), now, out);
             }
@@ -67,15 +77,20 @@ impl Session {
     /// pass, or refuses them.
     pub(super) fn judge_unknown(&mut self) -> Result<Option<&'static Format>, Failure> {
         let State::Sniffing { gate, .. } = &self.state else { return Ok(None) };
-        if let Some(format) = self.promised() {
+        let plain = gate.plain_error();
+        if plain.is_none()
+            && let Some(format) = self.promised()
+        {
             return Ok(Some(format));
         }
-        if quote::is_error(gate.text()) {
+        if plain.is_some() || quote::is_error(gate.text()) {
             let text = gate.text().to_vec();
-            return Err(self.quoting(b"", &text, None));
+            return Err(self.quoting(b"", &text, plain));
         }
         match gate.text().first() {
             _ if !self.early => Ok(None),
+            // An event source may end without a word.
+            None => Ok(Some(&SSE)),
             // One complete answer in place of a stream of it: one event.
             Some(b'{' | b'[') => Ok(Some(&NDJSON)),
             _ => {

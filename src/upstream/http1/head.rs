@@ -44,9 +44,11 @@ pub fn encode(head: &request::Parts, size: Option<u64>) -> (Vec<u8>, RequestFram
         out.extend_from_slice(part.as_bytes());
     }
     // RFC 9112 3.2: Host should come first.
-    let (hosts, others): (Vec<_>, Vec<_>) = head.headers.iter().partition(|(name, _)| *name == header::HOST);
-    for (name, value) in hosts.into_iter().chain(others) {
-        if *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING {
+    for host in head.headers.get_all(header::HOST) {
+        field(&mut out, "host", host.as_bytes());
+    }
+    for (name, value) in &head.headers {
+        if !WRITTEN_APART.contains(name) {
             field(&mut out, name.as_str(), value.as_bytes());
         }
     }
@@ -219,7 +221,7 @@ fn parse(buffer: &[u8]) -> Result<Parsed, Error> {
 /// Copies `fields`, which were parsed from the first `length` bytes of `buffer`.
 fn to_map(buffer: &[u8], length: usize, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Error> {
     let shared = Bytes::copy_from_slice(&buffer[..length]);
-    let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut headers = HeaderMap::with_capacity(fields.len() + ADDED_FIELDS);
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes())
             .map_err(|_| Error::Malformed { what: "a bad header name" })?;
@@ -270,7 +272,7 @@ fn final_head(
 ) -> Result<Head, Error> {
     let chunked = is_chunked(&headers)?;
     let length = content_length(&headers)?;
-    if let Some(length) = length {
+    if let Some(length) = length.filter(|_| !is_number(&headers)) {
         // RFC 9110 8.6: a list of the same number is forwarded as that number.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -326,6 +328,13 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
     Ok(length)
 }
 
+/// Whether `Content-Length`, which is sound, is one number.
+fn is_number(headers: &HeaderMap) -> bool {
+    let mut fields = headers.get_all(header::CONTENT_LENGTH).iter();
+    let first = fields.next().is_some_and(|field| field.as_bytes().iter().all(u8::is_ascii_digit));
+    first && fields.next().is_none()
+}
+
 /// Digits only: no sign, no blank, no overflow.
 fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
@@ -342,6 +351,12 @@ fn says_close(headers: &HeaderMap) -> bool {
         headers.get_all(header::CONNECTION).iter().flat_map(|field| field.as_bytes().split(|b| *b == b','));
     options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
+
+/// How many fields a response gets on its way to the client, about: room is made once.
+const ADDED_FIELDS: usize = 4;
+
+/// What [`encode`] writes at a place of its own.
+const WRITTEN_APART: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 /// How every response begins.
 const PROTOCOL: &[u8] = b"HTTP/1.";

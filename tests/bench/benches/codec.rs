@@ -39,8 +39,8 @@ impl Input {
     /// Whole events, and how many.
     fn events(self) -> (Vec<u8>, usize) {
         let token = format!(
-            r#"{{"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{{"index":0,"delta":{{"content":"{}"}}}}]}}"#,
-            "x".repeat(88)
+            r#"{{"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{{"index":0,"delta":{{"content":"{}"}},"finish_reason":null}}]}}"#,
+            "x".repeat(67)
         );
         let event = match self {
             Input::Canonical | Input::Cut => format!("data: {token}\n\n"),
@@ -83,16 +83,27 @@ fn sse_codec(bencher: Bencher, input: Input) {
     });
 }
 
+/// With the dialect watched, for the first content and for an honest end.
 #[divan::bench(args = INPUTS)]
 fn session(bencher: Bencher, input: Input) {
+    play(bencher, input, Dialect::named("openai-chat"));
+}
+
+/// The same of a stream of which nothing is known: no event is looked into.
+#[divan::bench(args = INPUTS)]
+fn session_unwatched(bencher: Bencher, input: Input) {
+    play(bencher, input, None);
+}
+
+fn play(bencher: Bencher, input: Input, dialect: Option<&'static Dialect>) {
     let (bytes, events) = input.events();
     let now = Instant::now();
     let plan = Plan {
         mode: Mode::Reframe(&SSE),
         is_error: false,
-        dialect: Dialect::named("openai-chat"),
+        dialect,
         is_set: false,
-        known_ai: true,
+        known_ai: dialect.is_some(),
         coding: None,
         charset: None,
         repairs: Repairs::auto(true),
@@ -112,6 +123,10 @@ fn session(bencher: Bencher, input: Input) {
     };
     let mut session = Session::new(plan, now);
     let mut out = Out::default();
+    if dialect.is_none() {
+        // The first event may tell the dialect by itself; this one does not.
+        session.input(b"data: hello\n\n", now, &mut out);
+    }
     bencher.counter(BytesCount::of_slice(&bytes)).counter(ItemsCount::new(events)).bench_local(|| {
         let mut written = 0;
         for piece in input.pieces(black_box(&bytes)) {
@@ -124,6 +139,7 @@ fn session(bencher: Bencher, input: Input) {
         }
         assert!(written >= events, "{written} of {events}");
     });
+    assert_eq!(session.dialect(), dialect, "what is watched");
 }
 
 /// Chunks of one event each are taken off in place, so each iteration has a copy, which is not counted.

@@ -22,12 +22,33 @@ pub fn pin_harness() -> Result<()> {
     sched_setaffinity(None, &set).context("this takes two cores")
 }
 
-/// Puts this process, and all that it starts, before what else there is, if it may.
-pub fn go_first() {
-    let _ = rustix::process::setpriority_process(None, -20);
-    // Where the scheduler groups processes by session, only the group's counts (sched(7), autogroup).
-    let _ = fs::write("/proc/self/autogroup", "-20");
+/// The place of this process, and of all that it starts, before what else there is; given up when dropped.
+pub struct First {
+    /// What the group had before, where the scheduler groups processes by session: then only the group's counts
+    /// (sched(7), autogroup), and the shell that started this is in it too.
+    group: Option<String>,
 }
+
+impl First {
+    /// Goes first, if it may.
+    pub fn go() -> Self {
+        let _ = rustix::process::setpriority_process(None, -20);
+        let group = fs::read_to_string(AUTOGROUP).ok();
+        let group = group.and_then(|group| Some(group.trim_end().rsplit_once("nice ")?.1.to_owned()));
+        let _ = fs::write(AUTOGROUP, "-20");
+        First { group }
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        if let Some(group) = &self.group {
+            let _ = fs::write(AUTOGROUP, group);
+        }
+    }
+}
+
+const AUTOGROUP: &str = "/proc/self/autogroup";
 
 /// A command that runs on a core.
 pub fn on_core(core: usize, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -117,7 +138,7 @@ pub fn spin() -> Result<()> {
     let parent = rustix::process::getppid();
     // In a group of its own, and the last: idle priority is within the group.
     let _ = rustix::process::setsid();
-    let _ = fs::write("/proc/self/autogroup", "19");
+    let _ = fs::write(AUTOGROUP, "19");
     loop {
         for _ in 0..1_000_000_u32 {
             std::hint::spin_loop();

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use machine::{Backend, Spinners};
+use machine::{Backend, First, Spinners};
 use peers::Place;
 
 #[derive(Debug, Parser)]
@@ -108,7 +108,7 @@ fn measure_all(mut run: Run) -> Result<()> {
     peers::certificate(&dir)?;
     machine::raise_fd_limit();
     machine::pin_harness()?;
-    machine::go_first();
+    let _first = First::go();
     let _spinners = Spinners::start()?;
     let backend = Backend::start()?;
     let place = Place {

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use tidegate::codec::aws_eventstream::AwsEventStream;
 use tidegate::codec::{Decode, Error};
-use tidegate_fuzz::{Owned, cuts, pieces};
+use tidegate_fuzz::{Owned, aws_framed, aws_message, cuts, pieces};
 
 const LIMIT: usize = 1 << 20;
 
@@ -19,19 +19,6 @@ fn decode(pieces: &[&[u8]]) -> (Vec<Owned>, Result<(), Error>) {
     }
     let result = decoder.finish(&mut |item| items.push(Owned::from(item)));
     (items, result)
-}
-
-/// A message with right checksums. With `fields`, the bytes of its headers are these; else those of an event.
-fn message(fields: Option<&[u8]>, payload: &[u8]) -> Vec<u8> {
-    let fields = fields.unwrap_or(b"\x0b:event-type\x07\0\x05delta\x0d:message-type\x07\0\x05event");
-    let mut message = Vec::new();
-    message.extend_from_slice(&((16 + fields.len() + payload.len()) as u32).to_be_bytes());
-    message.extend_from_slice(&(fields.len() as u32).to_be_bytes());
-    message.extend_from_slice(&crc32fast::hash(&message).to_be_bytes());
-    message.extend_from_slice(fields);
-    message.extend_from_slice(payload);
-    message.extend_from_slice(&crc32fast::hash(&message).to_be_bytes());
-    message
 }
 
 fn same_in_any_split(places: &[usize], body: &[u8]) -> (Vec<Owned>, Result<(), Error>) {
@@ -51,12 +38,13 @@ fuzz_target!(|input: &[u8]| {
         // Headers of any kind behind checksums that hold.
         1 => {
             let (fields, payload) = body.split_at(body.len() / 2);
-            drop(same_in_any_split(&places, &message(Some(fields), payload)));
+            drop(same_in_any_split(&places, &aws_framed(fields, payload)));
         }
         // Events, and then one of their bytes wrong.
         _ => {
             let payloads: Vec<&[u8]> = body.split(|byte| *byte == b'\n').collect();
-            let mut wire: Vec<u8> = payloads.iter().flat_map(|payload| message(None, payload)).collect();
+            let mut wire: Vec<u8> =
+                payloads.iter().flat_map(|payload| aws_message("delta", payload)).collect();
             let (items, result) = same_in_any_split(&places, &wire);
             assert_eq!((items.len(), result), (payloads.len(), Ok(())));
             for (item, payload) in items.iter().zip(&payloads) {

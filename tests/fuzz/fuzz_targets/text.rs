@@ -8,7 +8,7 @@ use tidegate::codec::charset::{Charset, Transcode};
 use tidegate::codec::repair::Repairs;
 use tidegate::codec::sse::Sse;
 use tidegate::codec::text::Text;
-use tidegate::codec::{Decode, Options};
+use tidegate::codec::{Decode, Error, Options};
 use tidegate_fuzz::{Owned, cuts, events, lines, pieces};
 
 const LABELS: &[&str] =
@@ -19,7 +19,8 @@ fn decode(mut decoder: impl Decode, pieces: &[&[u8]]) -> Vec<Owned> {
     for piece in pieces {
         decoder.decode(piece, &mut |item| items.push(Owned::from(item))).expect("no limit is near");
     }
-    decoder.finish(&mut |item| items.push(Owned::from(item))).expect("any end will do");
+    let end = decoder.finish(&mut |item| items.push(Owned::from(item)));
+    assert!(matches!(end, Ok(()) | Err(Error::Truncated)), "any end will do, but half a character shows");
     items
 }
 
@@ -57,9 +58,12 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(plain(&cut), plain(&[body]));
     assert_eq!(plain(&bytes), plain(&[body]));
     let whole = match std::str::from_utf8(body) {
-        Ok(text) => Some(text),
-        // Part of a character says nothing.
-        Err(error) if error.error_len().is_none() => std::str::from_utf8(&body[..error.valid_up_to()]).ok(),
+        Ok(text) => Some(text.to_owned()),
+        // Part of a character is shown.
+        Err(error) if error.error_len().is_none() => {
+            let text = std::str::from_utf8(&body[..error.valid_up_to()]).ok();
+            text.map(|text| text.to_owned() + "\u{fffd}")
+        }
         Err(_) => None,
     };
     if let Some(text) = whole {
