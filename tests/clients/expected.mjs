@@ -4,12 +4,14 @@
 // is missing is not run.
 //
 // No client may take a broken answer for a whole one. Those that cannot see errors by themselves:
+//   ollama, Python                      lines pass as they are, and the package does not look for the last one
 //   curl                                prints the error event like any other and ends with 0
 //   EventSource where "ends short"      a clean end without a finish is its sign to ask again: it does, with
 //                                       Last-Event-ID, and so gets the whole
-//   uni.connectEventSource, Android     tells neither a status nor an end: the program needs a timer of its own
+//   uni.connectEventSource, Android     tells no end: the program needs a timer of its own
 
 const TRUNCATED = "upstream_truncated";
+const SILENT = "SHORT without an error";
 
 // Code that parses for itself, with `Error` as its class.
 const PARSER = {
@@ -23,17 +25,23 @@ const PARSER = {
   leaves: "left",
 };
 
-// EventSource is closed for good by any status but 200.
+// Who can read no status is told in the stream.
+const TOLD_IN_STREAM = {
+  429: "Error 429 upstream_status",
+  500: "Error 500 upstream_status",
+  "HTML page": "Error 502 upstream_html",
+};
+
 const EVENT_SOURCE = {
   whole: "whole",
   "ends short": "whole, 2 requests",
-  breaks: `error ${TRUNCATED}`,
-  "error event": "error overloaded",
-  429: "closed",
-  500: "closed",
-  "HTML page": "closed",
+  breaks: `Error ${TRUNCATED}`,
+  "error event": "Error overloaded",
+  ...TOLD_IN_STREAM,
   leaves: "left",
 };
+
+const MINI_PROGRAM = { ...PARSER, ...TOLD_IN_STREAM };
 
 const STATUS_CLASSES = {
   429: "RateLimitError 429 rate_limited",
@@ -54,6 +62,8 @@ const SDK = {
 export const EXPECTED = {
   "openai, Node": SDK,
   "openai, Python": SDK,
+  "openai, Node, Responses": { ...SDK, "error event": "object overloaded" },
+  "openai, Python, Responses": { ...SDK, "error event": "RuntimeError overloaded" },
   "@anthropic-ai/sdk, Node": { ...SDK, "error event": "APIError overloaded_error" },
   "anthropic, Python": {
     ...SDK,
@@ -72,12 +82,34 @@ export const EXPECTED = {
     leaves: "left",
     "asks again": "whole, 2 requests",
   },
+  "Vercel ai, UI messages": {
+    whole: "whole",
+    "ends short": "Error",
+    breaks: "Error",
+    "error event": "Error",
+    429: "Error",
+    500: "Error",
+    "HTML page": "Error",
+    leaves: "left",
+  },
   "ollama, Node": {
     whole: "whole",
     // A last line with the error, which the package throws.
     "ends short": "Error",
     breaks: "Error",
     "error event": "Error",
+    429: "ResponseError 429",
+    500: "ResponseError 500",
+    "HTML page": "ResponseError 502",
+    leaves: "left",
+  },
+  "ollama, Python": {
+    whole: "whole",
+    "ends short": SILENT,
+    breaks: "RemoteProtocolError",
+    // It reads on behind the last line, and so finds the end missing.
+    "no last chunk": "RemoteProtocolError",
+    "error event": "ResponseError -1",
     429: "ResponseError 429",
     500: "ResponseError 500",
     "HTML page": "ResponseError 502",
@@ -110,35 +142,24 @@ export const EXPECTED = {
     "ends short": "whole, 2 requests",
     breaks: "whole, 2 requests",
   },
-  "eventsource, Node": EVENT_SOURCE,
+  "EventSourcePolyfill, Chromium": EVENT_SOURCE,
+  // Closed for good by any status but 200. It calls itself Node, and so nobody takes it for a browser's.
+  "eventsource, Node": { ...EVENT_SOURCE, 429: "closed", 500: "closed", "HTML page": "closed" },
   "fetch reader, Chromium": PARSER,
   "fetch reader, Chromium, HTTP/2": PARSER,
   // tidegate's own answers have no CORS headers, so the page learns only that there was an error.
   "fetch reader, Chromium, other origin": { ...PARSER, "HTML page": "TypeError" },
   "fetchEventSource, Chromium": PARSER,
-  "wx.request, uni.request (emulated)": PARSER,
+  "wx.request, uni.request (emulated)": MINI_PROGRAM,
   // It sees nothing before the end, so there is nothing that could make it leave.
-  "wx.request that reports at the end (emulated)": { ...PARSER, leaves: undefined },
-  "uni.connectEventSource, Android (emulated)": {
-    ...EVENT_SOURCE,
-    "ends short": "no callback",
-    429: "no callback",
-    500: "no callback",
-    "HTML page": "no callback",
-  },
-  "uni.connectEventSource, iOS (emulated)": {
-    ...EVENT_SOURCE,
-    "ends short": "onError",
-    429: "onError",
-    500: "onError",
-    "HTML page": "onError",
-  },
+  "wx.request that reports at the end (emulated)": { ...MINI_PROGRAM, leaves: undefined },
+  "wx.request, new decoder per read (emulated)": MINI_PROGRAM,
+  "uni.connectEventSource, Android (emulated)": { ...EVENT_SOURCE, "ends short": "no callback" },
+  "uni.connectEventSource, iOS (emulated)": { ...EVENT_SOURCE, "ends short": "onError" },
 };
 
 // The same packages in front of the upstream itself: here a broken answer may look whole.
 export const DIRECT = ", without tidegate";
-
-const SILENT = "SHORT without an error";
 
 Object.assign(EXPECTED, {
   [`openai, Node${DIRECT}`]: { "ends short": SILENT, breaks: "TypeError", "HTML page": SILENT },

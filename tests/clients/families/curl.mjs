@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 
 import { OPENAI_REQUEST } from "../harness/requests.mjs";
-import { dataOf } from "../snippets/sse.js";
+import { eventOf } from "../snippets/sse.js";
 
 const SCRIPT = readFileSync(new URL("../snippets/curl.sh", import.meta.url), "utf8");
 
@@ -43,7 +43,7 @@ async function run(call) {
 function look(block, call) {
   if (!CANONICAL.test(block)) throw new Error(`not canonical: ${JSON.stringify(block)}`);
   call.heartbeats = (call.heartbeats ?? 0) + /^(:\n)*/.exec(block)[0].length / 2;
-  const data = dataOf(block);
+  const { data } = eventOf(block);
   if (data === "[DONE]") return undefined;
   const chunk = JSON.parse(data);
   if (!chunk.error) call.show(chunk);

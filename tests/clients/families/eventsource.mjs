@@ -8,6 +8,9 @@ export const clients = [
   {
     name: "eventsource, Node",
     dialect: "generic",
+    speaksAll: true,
+    unfinished: "asks again",
+    method: "GET",
     route: "/stream",
     start: () => (globalThis.EventSource = EventSource),
     run: eventSource,

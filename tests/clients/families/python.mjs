@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-import { ANTHROPIC_REQUEST, OPENAI_REQUEST } from "../harness/requests.mjs";
+import { ANTHROPIC_REQUEST, OLLAMA_REQUEST, OPENAI_REQUEST, RESPONSES_REQUEST } from "../harness/requests.mjs";
 
 const WORKER = fileURLToPath(new URL("python_worker.py", import.meta.url));
 
@@ -31,39 +31,43 @@ function start({ python }) {
   });
 }
 
-function hear({ id, chunk, error, leftAt }) {
+function hear({ id, chunk, name, error, leftAt }) {
   const { call, resolve, reject } = calls.get(id);
-  if (chunk) return showAndReply(id, call, chunk);
+  if (chunk) return showAndReply(id, call, [chunk, name]);
   if (leftAt) call.left(leftAt);
   return error ? reject(error) : resolve();
 }
 
 // The client waits for the word before it goes on, or away.
-function showAndReply(id, call, chunk) {
+function showAndReply(id, call, shown) {
   const leave = call.leave;
   call.leave = false;
-  call.show(chunk);
+  call.show(...shown);
   call.leave = leave;
   send({ id, go: !(leave && call.seen.text) });
 }
 
 const send = (message) => worker.stdin.write(`${JSON.stringify(message)}\n`);
 
-const client = (name, module, dialect, request) => ({
+const client = (name, snippet, dialect, request, more) => ({
   name,
   dialect,
+  ...more,
   start,
   stop: () => worker.stdin.end(),
   run: (call) =>
     new Promise((resolve, reject) => {
       const id = ++lastId;
       calls.set(id, { call, resolve, reject });
-      send({ id, module, base: call.base, key: call.key, request, max_retries: call.maxRetries });
+      const { base, path, dialect, key, maxRetries } = call;
+      send({ id, snippet, base, url: base + path, dialect, key, request, max_retries: maxRetries });
     }),
 });
 
 export const clients = [
   client("openai, Python", "openai_chat", "openai-chat", OPENAI_REQUEST),
+  client("openai, Python, Responses", "openai_chat.respond", "openai-responses", RESPONSES_REQUEST),
   client("anthropic, Python", "anthropic_messages", "anthropic", ANTHROPIC_REQUEST),
-  client("httpx-sse, Python", "httpx_sse_chat", "openai-chat", OPENAI_REQUEST),
+  client("httpx-sse, Python", "httpx_sse_chat", "openai-chat", OPENAI_REQUEST, { speaksAll: true }),
+  client("ollama, Python", "ollama_chat", "ollama", OLLAMA_REQUEST),
 ];

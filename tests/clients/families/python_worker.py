@@ -14,7 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "snippets"))
 sys.dont_write_bytecode = True
 
 # At once and here: threads that import at the same time may lock each other out.
-chats = {name: importlib.import_module(name).chat for name in ("openai_chat", "anthropic_messages", "httpx_sse_chat")}
+NAMES = ("openai_chat", "anthropic_messages", "httpx_sse_chat", "ollama_chat")
+chats = {name: importlib.import_module(name).chat for name in NAMES}
+chats["openai_chat.respond"] = importlib.import_module("openai_chat").respond
 words = {}
 out = threading.Lock()
 
@@ -29,7 +31,7 @@ def tell(**message):
 
 
 def plain(chunk):
-    return chunk if isinstance(chunk, dict) else chunk.model_dump()
+    return chunk.model_dump() if hasattr(chunk, "model_dump") else chunk
 
 
 def describe(error):
@@ -44,17 +46,16 @@ def describe(error):
     }
 
 
-def run(id, module, max_retries, **given):
-    def show(chunk):
-        tell(id=id, chunk=plain(chunk))
+def run(id, snippet, **given):
+    def show(chunk, name=None):
+        tell(id=id, chunk=plain(chunk), name=name)
         if not words[id].get(timeout=10):
             raise Leave(time.time() * 1000)
 
     try:
-        chat = chats[module]
-        if "max_retries" in inspect.signature(chat).parameters:
-            given["max_retries"] = max_retries
-        chat(**given, show=show)
+        chat = chats[snippet]
+        wanted = inspect.signature(chat).parameters
+        chat(**{name: value for name, value in given.items() if name in wanted}, show=show)
         tell(id=id)
     except Leave as leave:
         tell(id=id, leftAt=leave.args[0])

@@ -3,12 +3,14 @@
 
 import http from "node:http";
 
-import { load } from "./miniprogram.mjs";
+import { DIALECTS } from "../snippets/answer.js";
+import { load } from "./miniprogram/emulated.mjs";
 
-// Android tells neither errors nor ends; this long without a word is taken for never.
-const PATIENCE_MS = 5000;
+// Android tells neither errors nor ends; this long without a word, and without a byte, is taken for never.
+const PATIENCE_MS = 10_000;
 
-function connectEventSource(platform, { url, header }) {
+// `alive` is called whenever something came.
+function connectEventSource(platform, { url, header }, alive) {
   const listeners = { message: () => {}, error: () => {} };
   const request = http.get(url, { headers: { ...header, accept: "text/event-stream" }, agent: false }, (response) => {
     const isStream = response.statusCode === 200 && response.headers["content-type"].startsWith("text/event-stream");
@@ -16,6 +18,7 @@ function connectEventSource(platform, { url, header }) {
     let rest = "";
     response.setEncoding("utf8");
     response.on("data", (text) => {
+      alive();
       const blocks = (rest + text).split("\n\n");
       rest = blocks.pop();
       blocks.forEach((block) => dispatch(platform, block, listeners));
@@ -24,6 +27,7 @@ function connectEventSource(platform, { url, header }) {
     response.on("close", () => platform === "ios" && listeners.error({ errCode: response.statusCode }));
   });
   request.on("error", () => {});
+  for (const event of ["socket", "response", "close"]) request.on(event, alive);
   return {
     onMessage: (listener) => (listeners.message = listener),
     onError: (listener) => (listeners.error = listener),
@@ -43,36 +47,46 @@ function dispatch(platform, block, listeners) {
   }
 }
 
-const client = (name, platform, route) => ({
+const client = (name, platform, unfinished, route) => ({
   name: `uni.connectEventSource, ${name} (emulated)`,
   dialect: "generic",
+  speaksAll: true,
+  unfinished,
+  method: "GET",
   route,
   run: (call) =>
     new Promise((resolve, reject) => {
-      const uni = { connectEventSource: (options) => connectEventSource(platform, options) };
+      const uni = { connectEventSource: (options) => connectEventSource(platform, options, () => alive()) };
       let timer;
+      let isOver = false;
       const alive = () => {
         clearTimeout(timer);
+        if (isOver) return;
         timer = setTimeout(() => end(reject, { kind: "no callback" }), PATIENCE_MS);
       };
       const end = (settle, value) => {
+        isOver = true;
         clearTimeout(timer);
-        source.close();
+        if (settle === reject) source.close();
         settle(value);
       };
-      const source = load(["uni-app-x.js"], { uni })({
-        url: `${call.base}/events`,
+      const source = load(["answer.js", "uni-app-x.js"], { uni })({
+        url: `${call.base}${call.path}`,
         key: call.key,
-        show(data) {
-          alive();
-          call.show(data);
-        },
+        dialect: DIALECTS[call.dialect],
+        show: call.show,
         done: () => end(resolve),
-        fail: (error) => end(reject, error.errCode === undefined ? { kind: "error", ...error } : { kind: "onError" }),
+        fail: (error) => end(reject, error.errCode === undefined ? error : { kind: "onError" }),
       });
       alive();
-      call.signal.addEventListener("abort", () => end(resolve));
+      call.signal.addEventListener("abort", () => {
+        source.close();
+        end(resolve);
+      });
     }),
 });
 
-export const clients = [client("Android", "android", "/stream"), client("iOS", "ios", "/quiet")];
+export const clients = [
+  client("Android", "android", "no callback", "/uni"),
+  client("iOS", "ios", "onError", "/uni"),
+];

@@ -5,10 +5,13 @@ import { jsonSchema, tool } from "ai";
 import { TOOLS } from "../harness/answers.mjs";
 import { PROMPT } from "../harness/requests.mjs";
 import { chat } from "../snippets/vercel-ai.mjs";
+import { chat as chatUi } from "../snippets/vercel-ui.mjs";
 
 const tools = {
   [TOOLS.name]: tool({ description: TOOLS.description, inputSchema: jsonSchema(TOOLS.parameters) }),
 };
+
+const MESSAGES = [{ id: "m-1", role: "user", parts: [{ type: "text", text: PROMPT }] }];
 
 export const clients = [
   {
@@ -16,5 +19,11 @@ export const clients = [
     dialect: "openai-chat",
     collect: "vercel-ai",
     run: (call) => chat(Object.assign(call, { prompt: PROMPT, tools })),
+  },
+  {
+    name: "Vercel ai, UI messages",
+    dialect: "vercel-ui",
+    route: "/stream",
+    run: (call) => chatUi(Object.assign(call, { url: call.base + call.path, messages: MESSAGES })),
   },
 ];

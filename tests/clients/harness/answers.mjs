@@ -1,24 +1,8 @@
 // The one answer that every upstream gives, in each dialect: events, what a client must have seen at their end,
 // and the dialect's own error event.
 
-// Whatever a careless client breaks: characters of 2, 3 and 4 bytes, an emoji of five code points, line separators
-// that are no line ends here, quotes, escapes, something that looks like an event.
-export const TEXT = [
-  "你好，",
-  "世界 👩‍👩‍👧‍👦! ",
-  "\u2028 and \u2029 and \u0085 end no line. ",
-  'naïve “quotes” and "quotes" ',
-  "🏳️‍🌈🇨🇳 ",
-  "a\\nb\n\ndata: [DONE]\n\n",
-  "再见。",
-];
-
-// Broken answers break after this many pieces of the text.
-export const BREAK = 3;
-export const HEARD = TEXT.slice(0, BREAK).join("");
-
-const TOOL = { name: "get_weather", pieces: ['{"city":"北', '京","note":"\\"雨\\" ☔️', ' {} data: x\\u2028"}'] };
-const USAGE = [12, 34];
+import { OVERLOADED, TEXT, TOOL, USAGE, sse } from "./parts.mjs";
+import { VENDORS } from "./vendors.mjs";
 
 export const TOOLS = {
   name: TOOL.name,
@@ -112,15 +96,10 @@ function generic() {
   ];
 }
 
-// One event as Server-Sent Events. Upstreams differ in their line ends and in the space after the colon.
-function sse({ event, data, retry }, { eol = "\n", space = true, id }) {
-  const fields = Object.entries({ id, event, retry, data }).filter(([, value]) => value !== undefined);
-  return fields.map(([name, value]) => `${name}:${space ? " " : ""}${value}${eol}`).join("") + eol;
-}
-
-const overloaded = { message: "上游过载", type: "server_error", code: "overloaded" };
+const hex = (unit) => unit.charCodeAt(0).toString(16).padStart(4, "0");
 
 // refusal    the body of an answer that is an error by its status
+// style      what the dialect's servers have of their own: line ends, the space after the colon; headers likewise
 // outcomes   what the access line says where it differs from that of the behaviour
 export const DIALECTS = {
   "openai-chat": {
@@ -128,7 +107,7 @@ export const DIALECTS = {
     events: openai(),
     wire: sse,
     mediaType: "text/event-stream",
-    error: { data: JSON.stringify({ error: overloaded }) },
+    error: { data: JSON.stringify({ error: OVERLOADED }) },
     refusal: (error) => ({ error }),
     whole: whole("tool_calls"),
   },
@@ -139,7 +118,7 @@ export const DIALECTS = {
     mediaType: "text/event-stream; charset=utf-8",
     error: {
       event: "error",
-      data: JSON.stringify({ type: "error", error: { type: "overloaded_error", message: "上游过载" } }),
+      data: JSON.stringify({ type: "error", error: { type: "overloaded_error", message: OVERLOADED.message } }),
     },
     refusal: ({ message, code }) => ({ type: "error", error: { type: code, message } }),
     whole: whole("tool_use"),
@@ -147,9 +126,10 @@ export const DIALECTS = {
   ollama: {
     path: "/api/chat",
     events: ollama(),
-    wire: ({ data }) => `${data}\n`,
+    // Ollama escapes line separators, as Go does; U+0085 here, too, which its package for Python takes for a line end.
+    wire: ({ data }) => `${data.replace(/[\u2028\u2029\u0085]/g, (unit) => `\\u${hex(unit)}`)}\n`,
     mediaType: "application/x-ndjson",
-    error: { data: JSON.stringify({ error: "上游过载" }) },
+    error: { data: JSON.stringify({ error: OVERLOADED.message }) },
     refusal: ({ message }) => ({ error: message }),
     whole: whole("stop"),
   },
@@ -159,10 +139,14 @@ export const DIALECTS = {
     wire: sse,
     mediaType: "text/event-stream",
     hasIds: true,
-    error: { event: "error", data: JSON.stringify({ error: overloaded }) },
+    error: { event: "error", data: JSON.stringify({ error: OVERLOADED }) },
     refusal: (error) => ({ error }),
     // Its end is not known: a clean end is one, and a body without its last chunk is not.
     outcomes: { "ends short": "done", "no last chunk": "upstream:truncated" },
     whole: whole("stop"),
   },
+  ...VENDORS,
 };
+
+// Ollama's lines for clients of events: known from its first one, and judged by its last.
+DIALECTS["ollama, as events"] = { ...DIALECTS.ollama, path: "/events/api/chat", outcomes: undefined };

@@ -7,7 +7,7 @@
 // isTimed  it is run while nothing else runs
 // end      how the body ends: "clean", or without the last chunk by "fin" or "rst", or "never"
 
-import { BREAK, HEARD } from "./answers.mjs";
+import { BREAK, HEARD } from "./parts.mjs";
 import { pieces, random } from "./random.mjs";
 
 const GAP_MS = 2;
@@ -171,11 +171,3 @@ export const BEHAVIOURS = [...STREAMS, ...STATUSES, ...SCENES].map((behaviour) =
 
 // An answer that goes on behind the event that a client names in Last-Event-ID.
 export const RESUMED = { play: (answer) => spaced(wires(answer)), end: "clean" };
-
-// Any cuts at all, for the mini-program's random streams.
-export const RANDOM = {
-  name: "random",
-  outcome: "done",
-  end: "clean",
-  play: (answer) => pieces(Buffer.concat(wires(answer)), random(answer.seed), 1 + random(answer.seed)(400)),
-};

@@ -30,11 +30,53 @@ const COLLECT = {
       seen.usage = [part.prompt_eval_count, part.eval_count];
     }
   },
+  "openai-responses"(seen, { type, delta, response }) {
+    if (type === "response.output_text.delta") seen.text += delta;
+    if (type === "response.completed") {
+      seen.finish = response.status;
+      seen.usage = [response.usage.input_tokens, response.usage.output_tokens];
+    }
+  },
+  gemini(seen, { candidates, usageMetadata }) {
+    if (!candidates) return; // a heartbeat
+    for (const { text } of candidates[0].content.parts) seen.text += text;
+    seen.finish = candidates[0].finishReason;
+    seen.usage = [usageMetadata.promptTokenCount, usageMetadata.candidatesTokenCount];
+  },
+  dashscope(seen, { output, usage }) {
+    seen.text += output.choices[0].message.content;
+    seen.finish = output.choices[0].finish_reason;
+    seen.usage = [usage.input_tokens, usage.output_tokens];
+  },
+  dify(seen, { event, answer, metadata }) {
+    seen.text += answer ?? "";
+    if (event !== "message_end") return;
+    seen.finish = event;
+    seen.usage = [metadata.usage.prompt_tokens, metadata.usage.completion_tokens];
+  },
+  coze(seen, { content, status, usage }, name) {
+    if (name === "conversation.message.delta") seen.text += content;
+    seen.finish = status ?? seen.finish;
+    if (usage) seen.usage = [usage.input_count, usage.output_count];
+  },
+  mcp(seen, { params, result }) {
+    seen.text += params?.message ?? "";
+    seen.finish = result?.content[0].text;
+  },
+  "ag-ui"(seen, { type, delta }) {
+    seen.text += delta ?? "";
+    seen.finish = type === "RUN_FINISHED" ? type : undefined;
+  },
+  "vercel-ui"(seen, { delta, finishReason }) {
+    seen.text += delta ?? "";
+    seen.finish = finishReason;
+  },
   generic(seen, message) {
     seen.text += message.text ?? "";
     if (message.name) addTool(seen, message.name, message.arguments);
     if (message.finish) Object.assign(seen, { finish: message.finish, usage: message.usage });
   },
+  // The parts that Vercel's package makes of openai-chat.
   "vercel-ai"(seen, part) {
     if (part.type === "text-delta") seen.text += part.text;
     if (part.type === "tool-call") addTool(seen, part.toolName, JSON.stringify(part.input));
@@ -45,6 +87,8 @@ const COLLECT = {
   },
 };
 
+COLLECT["ollama, as events"] = COLLECT.ollama;
+
 function addTool(seen, name, args) {
   seen.tool ??= { name, args: "" };
   seen.tool.args += args ?? "";
@@ -53,14 +97,15 @@ function addTool(seen, name, args) {
 export class Call {
   #controller = new AbortController();
 
-  // given: { base, key, request, collect, leave, maxRetries }; `leave` is to go away once some text is there.
+  // given: { base, path, key, request, dialect, collect, leave, maxRetries }; `leave` is to go away once some text is
+  // there.
   constructor(given) {
     Object.assign(this, given);
     this.signal = this.#controller.signal;
     this.seen = { text: "", tool: undefined, finish: undefined, usage: undefined };
-    this.show = (chunk) => {
+    this.show = (chunk, name) => {
       if (this.leftAt) return;
-      COLLECT[this.collect](this.seen, chunk);
+      COLLECT[this.collect](this.seen, chunk, name);
       if (this.leave && this.seen.text) this.left();
     };
   }

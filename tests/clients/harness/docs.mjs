@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { DIRECT } from "../expected.mjs";
+import { COLUMNS } from "./grid.mjs";
 
 const file = (name) => fileURLToPath(new URL(`../../../${name}`, import.meta.url));
 const here = (name) => readFileSync(new URL(`../${name}`, import.meta.url), "utf8");
@@ -56,12 +57,12 @@ function versions({ version }) {
     `${name} (Python)`,
     version,
   ]);
-  const named = python.filter(([name]) => /^(openai|anthropic|httpx-sse) /.test(name));
+  const named = python.filter(([name]) => /^(openai|anthropic|httpx-sse|ollama) /.test(name));
   return table(version, [...node, ...named]);
 }
 
 // The text with its generated parts as they should be. Without results the matrix stays.
-function generated(text, edition, clients, results) {
+function generated(text, edition, { clients, results, grid }) {
   const between = (text, name, content) =>
     text.replace(new RegExp(`(<!-- ${name} -->\n)[^]*?(<!-- /${name} -->)`), (_, begin, end) => begin + content + end);
   const withVersions = between(text, "versions", versions(edition));
@@ -69,9 +70,12 @@ function generated(text, edition, clients, results) {
     matrix: [(client) => !client.isDirect, GROUPS],
     direct: [(client) => client.isDirect, DIRECT_GROUPS],
   };
+  const withGrid = results
+    ? between(withVersions, "grid", table([edition.client, ...COLUMNS.map((name) => `\`${name}\``)], grid))
+    : withVersions;
   const whole = Object.entries(results ? tables : {}).reduce(
     (text, [name, [isIn, groups]]) => between(text, name, matrix(clients.filter(isIn), results, groups, edition)),
-    withVersions,
+    withGrid,
   );
   return whole.replace(
     /(<!-- snippet (\S+) -->\n```\w+\n)[^]*?(```)/g,
@@ -79,15 +83,23 @@ function generated(text, edition, clients, results) {
   );
 }
 
+// The letters of exceptions that the table has and the text below it does not explain, or the other way round.
+function unexplained(text, grid) {
+  const used = new Set(grid.flat().flatMap((cell) => /^✓ (\w)$/.exec(cell)?.[1] ?? []));
+  const told = new Set([...text.matchAll(/^- \*\*(\w)\*\*/gm)].map(([, letter]) => letter));
+  return [...used, ...told].filter((letter) => !used.has(letter) || !told.has(letter));
+}
+
 // What is wrong with the documents; with `write`, sets it right.
-export function check({ clients, results, write }) {
+export function check({ write, ...seen }) {
   return Object.entries(EDITIONS).flatMap(([name, edition]) => {
     const text = readFileSync(file(name), "utf8");
-    const wanted = generated(text, edition, clients, results);
-    if (text === wanted) return [];
+    const wanted = generated(text, edition, seen);
+    const letters = seen.results ? unexplained(text, seen.grid) : [];
+    const wrong = letters.map((letter) => `${name}: ${letter} is not both in the table and explained below it`);
+    if (text === wanted) return wrong;
     if (write) writeFileSync(file(name), wanted);
-    return write
-      ? []
-      : [`${name} differs from what was seen or from the code of the tests: run tests/clients/run BINARY --write`];
+    const stale = `${name} differs from what was seen or from the code of the tests`;
+    return write ? wrong : [...wrong, `${stale}: run tests/clients/run BINARY --write`];
   });
 }

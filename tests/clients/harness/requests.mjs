@@ -13,6 +13,8 @@ export const OPENAI_REQUEST = {
   stream_options: { include_usage: true },
 };
 
+export const RESPONSES_REQUEST = { model: "m", input: PROMPT };
+
 export const ANTHROPIC_REQUEST = {
   model: "m",
   max_tokens: 1000,

@@ -43,10 +43,16 @@ ${GUARDED}
 stream = { intent = "stream" }
 
 [[route]]
-path = "/quiet"
+path = "/mini"
 strip_prefix = true
 ${GUARDED}
-stream = { intent = "stream", heartbeat = "off" }
+stream = { profile = "miniprogram", heartbeat = "50ms" }
+
+[[route]]
+path = "/uni"
+strip_prefix = true
+${GUARDED}
+stream = { intent = "stream", profile = "uniappx" }
 
 # Browsers ask whether they may send a key without sending it.
 [[route]]
@@ -66,8 +72,10 @@ format = "json"
 `;
 
 export class Tidegate {
-  #lines = [];
-  #waiting = new Set();
+  // Access lines by the segments of their paths, one of which names the case.
+  #requests = new Map();
+  #complaints = [];
+  #waiting = new Map();
 
   static async start(binary, upstreamPort) {
     const dir = mkdtempSync(path.join(tmpdir(), "tidegate-clients-"));
@@ -87,15 +95,15 @@ export class Tidegate {
     return tidegate;
   }
 
-  // The access line of the last request of a case.
+  // The access line of the last request of a case. The names of cases hold a dot.
   async access(id, requests, deadline = 5000) {
     const end = Date.now() + deadline;
     for (;;) {
-      const lines = this.#lines.filter((line) => line.message === "request" && line.path?.includes(`/${id}/`));
+      const lines = this.#requests.get(id) ?? [];
       if (lines.length >= requests) return lines.at(-1);
       if (Date.now() > end) return undefined;
       await new Promise((resolve) => {
-        this.#waiting.add(resolve);
+        this.#waiting.set(id, resolve);
         setTimeout(resolve, Math.max(1, end - Date.now())).unref();
       });
     }
@@ -109,20 +117,24 @@ export class Tidegate {
     const code = this.child.exitCode ?? (await exit);
     clearTimeout(last);
     rmSync(this.dir, { recursive: true });
-    return {
-      code,
-      complaints: this.#lines.filter((line) => line.level === "error").map((line) => JSON.stringify(line)),
-    };
+    return { code, complaints: this.#complaints };
   }
 
-  #log(line) {
-    try {
-      this.#lines.push(JSON.parse(line));
-    } catch {
-      this.#lines.push({ level: "error", message: line });
-    }
-    this.#waiting.forEach((wake) => wake());
-    this.#waiting.clear();
+  #log(text) {
+    const line = parsed(text);
+    if (line.level === "error") this.#complaints.push(text);
+    if (line.message !== "request") return;
+    const id = line.path?.split("/").find((segment) => segment.includes("."));
+    this.#requests.set(id, [...(this.#requests.get(id) ?? []), line]);
+    this.#waiting.get(id)?.();
+  }
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return { level: "error" };
   }
 }
 

@@ -35,10 +35,15 @@ export class Upstream {
 
   // Announces a case; the record tells afterwards what was asked and when the sockets of unended answers closed.
   // A direct one comes without tidegate, and so with only one of the keys.
-  expect(id, behaviour, { seed = 1, isDirect = false } = {}) {
-    const record = { behaviour, seed, isDirect, requests: [], problems: [], sockets: new Set(), closed: undefined };
+  expect(id, behaviour, { seed = 1, isDirect = false, method = "POST" } = {}) {
+    const seen = { requests: [], problems: [], sockets: new Set(), closed: undefined };
+    const record = { behaviour, seed, isDirect, method, ...seen };
     this.#cases.set(id, record);
     return record;
+  }
+
+  forget(id) {
+    this.#cases.delete(id);
   }
 
   async #serve(socket) {
@@ -67,23 +72,25 @@ export class Upstream {
     const record = this.#cases.get(id);
     const dialect = Object.values(DIALECTS).find((dialect) => dialect.path === rest);
     if (!record || !dialect) return plain(socket, { status: 404, body: `no case ${request.target}` });
-    record.requests.push({ method: request.method, lastEventId: request.headers["last-event-id"] });
+    record.requests.push(request);
     const problem = this.#problem(request, dialect, record);
     if (problem) {
       record.problems.push(problem);
       return plain(socket, { status: 401, body: problem });
     }
-    return play(socket, record, dialect, { cors, from: Number(request.headers["last-event-id"] ?? 0) });
+    // The polyfill says it in the query.
+    const lastEventId = request.headers["last-event-id"] ?? url.searchParams.get("lastEventId");
+    return play(socket, record, dialect, { cors, from: Number(lastEventId) });
   }
 
-  #problem(request, dialect, { isDirect }) {
+  #problem(request, dialect, { isDirect, method }) {
     const { headers } = request;
     const keys = [headers.authorization === `Bearer ${UPSTREAM_KEY}`, headers["x-api-key"] === UPSTREAM_KEY];
     if (isDirect ? !keys.includes(true) : keys.includes(false)) return `the upstream's keys are not there: ${keys}`;
     if (JSON.stringify([request.target, headers]).includes(this.clientKey)) return "the client's key came through";
-    const wanted = dialect === DIALECTS.generic ? "GET" : "POST";
-    if (request.method !== wanted) return `${request.method} instead of ${wanted}`;
-    if (wanted === "POST" && JSON.parse(request.body).stream !== true) return "the body asks for no stream";
+    if (request.method !== method) return `${request.method} instead of ${method}`;
+    const mustAsk = method === "POST" && !dialect.isBare;
+    if (mustAsk && JSON.parse(request.body).stream !== true) return "the body asks for no stream";
     return undefined;
   }
 }
@@ -94,9 +101,10 @@ async function play(socket, record, dialect, { cors, from }) {
   const instead = behaviour.answer ?? (first ? behaviour.first : undefined);
   if (instead)
     return plain(socket, { ...instead, body: instead.body(dialect), headers: { ...cors, ...instead.headers } });
-  const style = { ids: dialect.hasIds, ...behaviour.style };
+  const style = { ids: dialect.hasIds, ...dialect.style, ...behaviour.style };
   const answer = { dialect, style, from, seed: record.seed };
-  socket.write(head(200, { ...cors, "content-type": dialect.mediaType, "transfer-encoding": "chunked" }));
+  const framing = { "content-type": dialect.mediaType, "transfer-encoding": "chunked" };
+  socket.write(head(200, { ...cors, ...dialect.headers, ...framing }));
   record.sockets.add(socket);
   const leave = () => (record.closed ??= Date.now());
   socket.once("close", leave);

@@ -1,19 +1,31 @@
-export function listen({ url, show, done, fail }) {
-  const source = new EventSource(url); // GET without headers of your own: the key goes into ?key=
-  source.onmessage = (event) => show(JSON.parse(event.data));
-  source.addEventListener("tool", (event) => show(JSON.parse(event.data)));
-  source.addEventListener("done", (event) => {
-    source.close(); // a plain end of the stream makes it ask again
-    show(JSON.parse(event.data));
-    done();
-  });
+import { follow } from "./answer.js";
+
+// source: new EventSource(url), of the browser or of a package; it can only GET.
+export function listen({ source, dialect, show, done, fail }) {
+  const answer = follow(dialect, show);
+  let hasIds = false;
+  const close = (settle, value) => {
+    source.close();
+    settle(value);
+  };
+  const hear = ({ type, data, lastEventId }) => {
+    hasIds ||= Boolean(lastEventId);
+    try {
+      answer.take({ name: type, data });
+    } catch (error) {
+      close(fail, error);
+    }
+  };
+  for (const name of ["message", ...(dialect.names ?? [])]) source.addEventListener(name, hear);
   source.addEventListener("error", (event) => {
     if (event.data) {
-      source.close(); // an event named "error", from the upstream or from tidegate
-      fail(JSON.parse(event.data).error);
-    } else if (source.readyState === EventSource.CLOSED) {
+      hear(event); // an event named "error", from the upstream or from tidegate
+    } else if (answer.isWhole) {
+      close(done); // the end of the stream; it would ask again
+    } else if (source.readyState === source.CLOSED) {
       fail(new Error("refused: not 200, or not an event stream")); // and it will not ask again
-    } // else the connection is gone, and it asks again with Last-Event-ID
+    } else if (!hasIds) {
+      close(fail, answer.missing()); // asking again would begin the answer anew
+    } // else it asks again with Last-Event-ID
   });
-  return source;
 }

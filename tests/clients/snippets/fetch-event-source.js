@@ -1,7 +1,9 @@
 import { fetchEventSource } from "@microsoft/fetch-event-source";
 
-export async function chat({ url, key, request, signal, show }) {
-  let isDone = false;
+import { DIALECTS, follow } from "./answer.js";
+
+export async function chat({ url, key, request, dialect = DIALECTS["openai-chat"], signal, show }) {
+  const answer = follow(dialect, show);
   await fetchEventSource(url, {
     method: "POST",
     headers: { Authorization: `Bearer ${key}`, "Content-Type": "application/json" },
@@ -11,16 +13,10 @@ export async function chat({ url, key, request, signal, show }) {
     async onopen(response) {
       if (!response.ok) throw Object.assign(new Error(await response.text()), { status: response.status });
     },
-    onmessage({ data }) {
-      isDone ||= data === "[DONE]";
-      if (isDone) return;
-      const chunk = JSON.parse(data);
-      if (chunk.error) throw Object.assign(new Error(chunk.error.message), chunk.error);
-      show(chunk);
-    },
+    onmessage: ({ event, data }) => answer.take({ name: event, data }),
     onerror(error) {
       throw error; // otherwise it posts again each second, for ever
     },
   });
-  if (!isDone && !signal.aborted) throw new Error("the stream ended before [DONE]");
+  if (!answer.isWhole && !signal.aborted) throw answer.missing();
 }

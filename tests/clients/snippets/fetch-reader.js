@@ -1,6 +1,7 @@
-import { dataOf } from "./sse.js";
+import { DIALECTS, follow } from "./answer.js";
+import { eventOf } from "./sse.js";
 
-export async function chat({ url, key, request, signal, show }) {
+export async function chat({ url, key, request, dialect = DIALECTS["openai-chat"], signal, show }) {
   const response = await fetch(url, {
     method: "POST",
     headers: { Authorization: `Bearer ${key}`, "Content-Type": "application/json", Accept: "text/event-stream" },
@@ -8,20 +9,16 @@ export async function chat({ url, key, request, signal, show }) {
     signal,
   });
   if (!response.ok) throw Object.assign(new Error(await response.text()), { status: response.status });
+  const answer = follow(dialect, show);
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) throw new Error("the stream ended before [DONE]");
+    if (done) break; // to the very end: who leaves at [DONE] is logged as gone
     const blocks = (rest + decoder.decode(value, { stream: true })).split("\n\n");
     rest = blocks.pop(); // not whole yet
-    for (const data of blocks.map(dataOf)) {
-      if (data === undefined) continue; // a block without data
-      if (data === "[DONE]") return reader.cancel();
-      const chunk = JSON.parse(data);
-      if (chunk.error) throw Object.assign(new Error(chunk.error.message), chunk.error);
-      show(chunk);
-    }
+    for (const event of blocks.map(eventOf)) if (event) answer.take(event);
   }
+  if (!answer.isWhole) throw answer.missing();
 }

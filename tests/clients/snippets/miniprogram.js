@@ -1,7 +1,9 @@
-import { dataOf } from "./sse.js";
+import { DIALECTS, follow } from "./answer.js";
+import { eventOf } from "./sse.js";
 
 // api is wx in WeChat mini-programs, uni in uni-app. Call abort() on what this returns to stop the upstream, too.
-export function chat({ api, url, key, request, show, done, fail }) {
+export function chat({ api, url, key, request, dialect = DIALECTS["openai-chat"], show, done, fail }) {
+  const answer = follow(dialect, show);
   let bytes = []; // since the last blank line
   let isChunked = false;
   let isOver = false;
@@ -17,16 +19,14 @@ export function chat({ api, url, key, request, show, done, fail }) {
     for (const byte of new Uint8Array(buffer)) {
       bytes.push(byte);
       if (byte !== 10 || bytes[bytes.length - 2] !== 10) continue;
-      const data = dataOf(utf8(bytes)); // a whole event, so all of its characters are whole
+      const event = eventOf(utf8(bytes)); // a whole event, so all of its characters are whole
       bytes = [];
-      if (isOver || data === undefined) continue;
-      if (data === "[DONE]") {
-        end();
-        continue;
+      if (isOver || !event) continue;
+      try {
+        answer.take(event);
+      } catch (error) {
+        end(error);
       }
-      const chunk = JSON.parse(data);
-      if (chunk.error) end(Object.assign(new Error(chunk.error.message), chunk.error));
-      else show(chunk);
     }
   }
 
@@ -40,7 +40,7 @@ export function chat({ api, url, key, request, show, done, fail }) {
     timeout: 600000,
     success({ statusCode, data }) {
       if (!isChunked) take(data); // some hosts call nothing back before the end
-      if (statusCode === 200) end(new Error("the stream ended before [DONE]"));
+      if (statusCode === 200) end(answer.missing());
       else end(Object.assign(new Error(utf8(bytes)), { status: statusCode }));
     },
     fail: ({ errMsg }) => end(new Error(errMsg)),

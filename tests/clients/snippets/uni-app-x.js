@@ -1,18 +1,19 @@
-export function listen({ url, key, show, done, fail }) {
+import { follow } from "./answer.js";
+
+export function listen({ url, key, dialect, show, done, fail }) {
+  const answer = follow(dialect, show);
   const source = uni.connectEventSource({ url, header: { Authorization: `Bearer ${key}` } });
-  source.onMessage((event) => {
-    const data = JSON.parse(event.data);
-    if (event.type == "error") {
+  source.onMessage(({ type, data }) => {
+    try {
+      answer.take({ name: type, data });
+    } catch (error) {
       source.close();
-      fail(data.error);
-      return;
+      fail(error);
     }
-    show(data);
-    if (event.type == "done") {
-      source.close(); // nothing else tells the end
-      done();
-    }
+    if (answer.isOver) done(); // nothing else tells the end
   });
-  source.onError((error) => fail(error));
+  source.onError((error) => {
+    if (!answer.isOver) fail(error);
+  });
   return source;
 }
