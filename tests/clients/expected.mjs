@@ -4,7 +4,6 @@
 // is missing is not run.
 //
 // No client may take a broken answer for a whole one. Those that cannot see errors by themselves:
-//   ollama, Python                      lines pass as they are, and the package does not look for the last one
 //   curl                                prints the error event like any other and ends with 0
 //   EventSource where "ends short"      a clean end without a finish is its sign to ask again: it does, with
 //                                       Last-Event-ID, and so gets the whole
@@ -105,10 +104,8 @@ export const EXPECTED = {
   },
   "ollama, Python": {
     whole: "whole",
-    "ends short": SILENT,
-    breaks: "RemoteProtocolError",
-    // It reads on behind the last line, and so finds the end missing.
-    "no last chunk": "RemoteProtocolError",
+    "ends short": "ResponseError -1",
+    breaks: "ResponseError -1",
     "error event": "ResponseError -1",
     429: "ResponseError 429",
     500: "ResponseError 500",
