@@ -17,6 +17,7 @@ use crate::support::session::{Ending, Said, played};
 use crate::support::tidegate::Tidegate;
 use crate::support::upstream::{Exchange, Upstream};
 
+const JSON_BRIDGE: &str = "bridge = \"json\"";
 const CHAT: &str = "/v1/chat/completions";
 const OLLAMA: &str = "/api/chat";
 const LINES: &[(&str, &str)] = &[("content-type", "application/x-ndjson")];
@@ -353,7 +354,7 @@ async fn request_that_said_no_stream_gets_one_answer_of_an_upstream_that_streams
         (OLLAMA, LINES, &objects, "/message/content"),
     ] {
         let (status, media_type, rest, proxy) =
-            relayed("", &post(path, "{\"stream\":false}"), head, body).await;
+            relayed(JSON_BRIDGE, &post(path, "{\"stream\":false}"), head, body).await;
         assert_eq!(
             (status, media_type.as_str(), rest.pieces.len()),
             (200, "application/json", 1),
@@ -379,7 +380,7 @@ async fn stream_that_breaks_before_its_answer_is_whole_is_a_true_status() {
         (String::new(), false, 502, "upstream:empty", ""),
     ] {
         let (proxy, _upstream, mut call, mut exchange) =
-            begun("", &post(CHAT, "{\"stream\":false}"), EVENTS).await;
+            begun(JSON_BRIDGE, &post(CHAT, "{\"stream\":false}"), EVENTS).await;
         if !body.is_empty() {
             exchange.chunk(body.as_bytes()).await;
         }
@@ -398,7 +399,7 @@ async fn stream_that_breaks_before_its_answer_is_whole_is_a_true_status() {
 #[tokio::test]
 async fn answer_in_one_piece_to_a_request_that_said_no_stream_passes_as_it_flows() {
     let (proxy, _upstream, mut call, mut exchange) =
-        begun("", &post(CHAT, "{\"stream\":false}"), WHOLE).await;
+        begun(JSON_BRIDGE, &post(CHAT, "{\"stream\":false}"), WHOLE).await;
     // What keeps clients waiting, and an answer that takes its time.
     for piece in ["\n", " {", "\"error\"", ":null,\"choices\":[]}"] {
         exchange.chunk(piece.as_bytes()).await;

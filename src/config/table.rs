@@ -725,10 +725,10 @@ pub static KEYS: &[Key] = &[
         Kind::Word(|| with_names(&["auto"], crate::bridge::BRIDGES.iter().map(|bridge| bridge.name))),
         Default(r#""auto""#),
         "How clients are written to: events, lines of JSON, or one answer put together from the stream. \"auto\" is `sse` but \
-         for clients that accept newline-delimited JSON and no events, and Ollama's own: `ndjson`; and for requests that say \
-         `\"stream\": false` of an upstream that streams all the same: `json`.",
-        "A body that is no stream passes whatever stands here. \"json\" holds the head until the answer is whole, and is for \
-         the dialects openai-chat, anthropic and ollama, by path or `dialect`; others stay as \"auto\" has them.",
+         for clients that accept newline-delimited JSON and no events, and Ollama's own: `ndjson`.",
+        "A body that is no stream passes whatever stands here. \"json\" is for requests that do not ask for a stream, \
+         by `Accept` or `\"stream\": true`, in the dialects openai-chat, anthropic and ollama, by path or `dialect`; others \
+         stay as \"auto\" has them. It holds the head until the answer is whole.",
     )
     .example(r#""ndjson""#)
     .see(&["stream.bridge_query", "stream.fake_stream", "stream.max_event_bytes"]),

@@ -99,13 +99,19 @@ impl Ask {
     /// `usual`: whether those get events who say nothing of formats.
     fn gets_events(&self, settings: &StreamSettings, body: Option<bool>, usual: bool) -> bool {
         let may = !self.head_only && !matches!(settings.format, FormatSetting::Off);
-        let gets_events = match self.bridge.or(settings.bridge) {
+        let gets_events = match self.chosen(settings, body) {
             Some(bridge) => *bridge == SSE,
             None if self.accept == Accept::Events => true,
             None if matches!(self.accept, Accept::Lines | Accept::Format) => false,
             None => settings.intent == Some(true) || usual,
         };
         may && gets_events && self.intent(settings, body) == Some(true)
+    }
+
+    /// The bridge that the query names, or the route: one that puts an answer together is not for who asks for a stream.
+    fn chosen(&self, settings: &StreamSettings, body: Option<bool>) -> Option<&'static Bridge> {
+        let asks = || self.intent(settings, body) == Some(true);
+        self.bridge.or_else(|| settings.bridge.filter(|bridge| **bridge != JSON || !asks()))
     }
 
     /// Whether the client wants a stream, as far as anybody has said; `body` is the request body's flag.
@@ -171,7 +177,7 @@ pub(super) fn repairs(settings: &StreamSettings, dialect: Option<&'static Dialec
 }
 
 /// How the client is written to, and what it can read. From the most explicit sign to the least: the query, the route's
-/// setting, `Accept`, what the request body says, the dialect.
+/// setting, `Accept`, the dialect.
 fn bridge(
     settings: &StreamSettings,
     ask: &Ask,
@@ -179,14 +185,12 @@ fn bridge(
     dialect: Option<&'static Dialect>,
     label: Label,
 ) -> (&'static Bridge, Wanted) {
-    let set = ask.bridge.or(settings.bridge).filter(|bridge| bridge.writes(dialect));
-    let said_no = settings.intent.is_none() && body == Some(false);
+    let set = ask.chosen(settings, body).filter(|bridge| bridge.writes(dialect));
     match (set, ask.accept) {
         (Some(bridge), _) if *bridge == JSON => (bridge, Wanted::Answer),
         (Some(bridge), _) => (bridge, Wanted::Events),
         (None, Accept::Events) if label == Label::Json && ask.accepts_json => (&SSE, Wanted::AsSent),
         (None, Accept::Events) => (&SSE, Wanted::Events),
-        (None, _) if said_no && JSON.writes(dialect) => (&JSON, Wanted::Answer),
         (None, Accept::Lines) => (&NDJSON, Wanted::Events),
         (None, Accept::Format) => (&SSE, Wanted::AsSent),
         (None, Accept::Other) if settings.intent == Some(true) => (&SSE, Wanted::Events),
@@ -365,20 +369,25 @@ mod tests {
     }
 
     #[test]
-    fn stream_to_a_request_that_said_no_is_put_together_where_the_dialect_can_be() {
-        let said_no = |path, accept, label| written(&settings(), (path, accept, None), Some(false), label);
+    fn stream_is_put_together_on_a_route_that_says_so_for_who_asks_for_none() {
+        let set = StreamSettings { bridge: Some(&JSON), ..settings() };
+        let asked = |path, accept, body, label| written(&set, (path, accept, None), body, label);
         let answer = |label| (Mode::Sniff(label, Wanted::Answer), "json");
-        assert_eq!(said_no(CHAT, "*/*", EVENTS), answer(Label::Format(&SSE)));
-        assert_eq!(said_no("/api/generate", "*/*", LINES), answer(Label::Format(&NDJSON)));
-        assert_eq!(said_no(CHAT, "*/*", "application/json"), answer(Label::Json), "unless the label lies");
-        assert_eq!(said_no(CHAT, EVENTS, EVENTS), (promised(&SSE), "sse"));
-        assert_eq!(said_no(CHAT, "*/*", "image/png").0, Mode::PassThrough);
-        assert_eq!(said_no("/v1/responses", "*/*", EVENTS).0, Mode::PassThrough);
-        assert_eq!(written(&settings(), (CHAT, "*/*", None), None, EVENTS), (promised(&SSE), "sse"));
-        for intent in [true, false] {
-            let set = StreamSettings { intent: Some(intent), ..settings() };
-            assert_ne!(written(&set, (CHAT, "*/*", None), Some(false), EVENTS).1, "json", "{intent}");
+        for body in [None, Some(false)] {
+            assert_eq!(asked(CHAT, "*/*", body, EVENTS), answer(Label::Format(&SSE)));
+            assert_eq!(asked("/api/generate", "*/*", body, LINES), answer(Label::Format(&NDJSON)));
+            assert_eq!(asked(CHAT, EVENTS, body, EVENTS), (promised(&SSE), "sse"));
         }
+        assert_eq!(
+            asked(CHAT, "*/*", Some(false), "application/json"),
+            answer(Label::Json),
+            "unless it lies"
+        );
+        assert_eq!(asked(CHAT, "*/*", Some(true), EVENTS), (promised(&SSE), "sse"));
+        assert_eq!(asked(CHAT, "*/*", Some(false), "image/png").0, Mode::PassThrough);
+        assert_eq!(asked("/v1/responses", "*/*", Some(false), EVENTS).0, Mode::PassThrough);
+        let untold = written(&settings(), (CHAT, "*/*", None), Some(false), EVENTS);
+        assert_eq!(untold.0, Mode::PassThrough, "nothing is converted that nobody asked for");
     }
 
     #[test]
