@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,6 +26,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
@@ -147,23 +149,30 @@ impl Metrics {
     }
 }
 
-/// Answers on `listener` for ever, one connection after the other: whoever asks slowly is cut off after ten seconds,
-/// and keeps others waiting no longer.
+/// Answers on `listener` for ever. Eight connections at a time, and none for longer than five seconds: one that says
+/// nothing keeps nobody waiting, and many that say nothing not for long.
 pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> Infallible {
+    let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
+        // Never closed, so never an error.
+        let seat = Arc::clone(&seats).acquire_owned().await;
         let Ok((socket, _)) = listener.accept().await else {
             // As when the process has no descriptor left: to try again at once would take the whole worker.
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let answer = service_fn(|request| {
-            let response = metrics.answer::<hyper::body::Incoming>(&request);
-            async { Ok::<_, Infallible>(response) }
+        let metrics = Arc::clone(&metrics);
+        tokio::task::spawn_local(async move {
+            let _seat = seat;
+            let answer = service_fn(|request: Request<Incoming>| {
+                let response = metrics.answer(&request);
+                async { Ok::<_, Infallible>(response) }
+            });
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).keep_alive(false).max_buf_size(MAX_HEAD_BYTES);
+            // A client that breaks off or sends no HTTP hurts only itself.
+            let _ = timeout(PATIENCE, http.serve_connection(TokioIo::new(socket), answer)).await;
         });
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).keep_alive(false).max_buf_size(MAX_HEAD_BYTES);
-        // A client that breaks off or sends no HTTP hurts only itself.
-        let _ = timeout(PATIENCE, http.serve_connection(TokioIo::new(socket), answer)).await;
     }
 }
 
@@ -211,8 +220,11 @@ const OPENMETRICS: HeaderValue =
 /// Upper bounds of the buckets of histograms, in seconds: from an answer out of a cache to a model that thinks.
 const SECONDS: [f64; 14] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
 
-/// The longest that one connection may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Connections that are answered at the same time.
+const MAX_CONNECTIONS: usize = 8;
+
+/// The longest that one may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

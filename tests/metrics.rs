@@ -1,5 +1,9 @@
 //! Counts of the process, read as a monitoring system reads them.
 
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWriteExt;
+
 use crate::support::alone;
 use crate::support::client::{Call, Request};
 use crate::support::tidegate::{Launch, Tidegate, config};
@@ -76,4 +80,20 @@ async fn metrics_are_on_no_route() {
     assert_eq!(call.status().await, 404, "the upstream's own");
     let mut other = Call::start(&address, &Request::get(CHAT)).await;
     assert_eq!(other.status().await, 404, "nothing is proxied there");
+}
+
+#[tokio::test]
+async fn connection_that_says_nothing_keeps_nobody_waiting() {
+    let _alone = alone().await;
+    let upstream = Upstream::start().await;
+    let (_proxy, address) = started(&upstream).await;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        let mut socket = address.connect().await.expect("a connection");
+        socket.write_all(b"GET /metr").await.expect("room for a few bytes");
+        silent.push(socket);
+    }
+    let asked = Instant::now();
+    assert_eq!(value(&address, "tidegate_running ").await, Some(0.0));
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
 }
