@@ -67,10 +67,10 @@ pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<W
             let manner = wish.manner.clone();
             match admit(wish, (head, body), (&id, trusted), &client) {
                 Ok(asked) => forward(asked, &id, client, worker, access).await,
-                Err(error) => refuse(error, &manner, &id, access).await,
+                Err(error) => Box::pin(refuse(error, &manner, &id, access)).await,
             }
         }
-        Err(error) => refuse(error, &Manner::by_status(&head), &id, access).await,
+        Err(error) => Box::pin(refuse(error, &Manner::by_status(&head), &id, access)).await,
     };
     response.headers_mut().insert(headers::X_REQUEST_ID, id.value().clone());
     response
@@ -160,13 +160,14 @@ async fn forward(
 ) -> Response<Body> {
     let manner = asked.terms.manner.clone();
     let total = Deadline::of(&asked.terms);
+    // The future of a request is moved once, with room for its largest part: so these are boxed, and what is rare.
     let answer = match early::bound(&asked.terms) {
-        Some(bound) => match early::wait(asked, bound, total, &access).await {
+        Some(bound) => match Box::pin(early::wait(asked, bound, total, &access)).await {
             Waited::Answer(answer) => answer,
             Waited::Opened(opened) => return opened.respond(id, client, worker, access),
         },
         None => {
-            let exchange = exchange(asked, &access.phase);
+            let exchange = Box::pin(exchange(asked, &access.phase));
             tokio::select! {
                 biased;
                 error = total.or_drain(&worker, &access) => Err(error),
@@ -177,9 +178,9 @@ async fn forward(
     match answer {
         Ok(answer) => {
             access.ttfb = Some(access.elapsed());
-            respond(answer, id, client, worker, access).await
+            Box::pin(respond(answer, id, client, worker, access)).await
         }
-        Err(error) => refuse(error, &manner, id, access).await,
+        Err(error) => Box::pin(refuse(error, &manner, id, access)).await,
     }
 }
 
@@ -206,7 +207,7 @@ async fn respond(
 ) -> Response<Body> {
     let manner = answer.terms.manner.clone();
     if let Err(error) = guard_credential(&answer) {
-        return refuse(error, &manner, id, access).await;
+        return Box::pin(refuse(error, &manner, id, access)).await;
     }
     if answer.terms.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_over(&answer.response.head)) {
         let switched = switch(answer, id);
@@ -216,7 +217,7 @@ async fn respond(
                 let tunnel = Tunnel::new(switched, &terms.route().timeouts, worker, access);
                 Response::from_parts(head, Body::tunnel(tunnel))
             }
-            Err(error) => refuse(error, &manner, id, access).await,
+            Err(error) => Box::pin(refuse(error, &manner, id, access)).await,
         };
     }
     let mut plan = plan(&answer);
@@ -239,7 +240,7 @@ async fn respond(
         Commit::Answer(length) => response::answer(head, length, id, &terms.secrets),
         Commit::Refuse(failure) => {
             let error = ProxyError::new(Phase::FirstEvent, failure);
-            let told = manner.tell(error, Some(head), id, &terms.secrets).await;
+            let told = Box::pin(manner.tell(error, Some(head), id, &terms.secrets)).await;
             note(&told, relay.access());
             return told.response;
         }
