@@ -388,7 +388,9 @@ async fn long_or_broken_error_is_told_by_its_status() {
 async fn event_source_of_a_page_is_told_when_to_ask_again() {
     let mut upstream = Upstream::start().await;
     let proxy = Tidegate::before(&upstream, "").await;
-    for (fields, retry) in [(&[("retry-after", "7")][..], 7_000), (&[], 86_400_000)] {
+    for (fields, retry) in
+        [(&[("retry-after", "7")][..], 7_000), (&[("retry-after", "0")], 1_000), (&[], 86_400_000)]
+    {
         let mut call = Call::start(&proxy.http(), &event_source("/ask?q=hi")).await;
         upstream.request().await.answer(429, fields, LIMITED.as_bytes()).await;
         let (event, data, rest) = told(&mut call).await;
