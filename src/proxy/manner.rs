@@ -58,14 +58,18 @@ pub(super) struct Told {
 }
 
 impl Manner {
-    /// By a status, where no route was found.
-    pub(super) fn by_status(head: &request::Parts) -> Self {
-        let dialect = Dialect::announced(&head.headers).or_else(|| Dialect::hinted(head.uri.path()));
+    /// By a status, whatever it is that was asked for.
+    pub(super) fn by_status(dialect: Option<&'static Dialect>) -> Self {
         Manner { dialect, in_band: None }
     }
 
     /// For a request that is no upgrade; `head` is the client's.
-    pub(super) fn new(chosen: &Chosen, head: &request::Parts, scanner: Option<Rc<RefCell<Scanner>>>) -> Self {
+    pub(super) fn new(
+        chosen: &Chosen,
+        head: &request::Parts,
+        ask: Ask,
+        scanner: Option<Rc<RefCell<Scanner>>>,
+    ) -> Self {
         let settings = chosen.stream();
         let is_event_source = is_event_source(&head.method, &head.headers);
         let is_meant = match settings.errors {
@@ -75,11 +79,10 @@ impl Manner {
         };
         // A preflight is answered to the browser, not to the page.
         let in_band = (is_meant && head.method != Method::OPTIONS).then(|| {
-            let ask = Ask::new(settings, &head.method, head.uri.path(), &head.headers);
             let (chosen, unread) = (chosen.clone(), Unread::default());
             Rc::new(InBand { chosen, ask, scanner, unread, is_event_source })
         });
-        Manner { dialect: settings.dialect.or(Manner::by_status(head).dialect), in_band }
+        Manner { dialect: ask.dialect, in_band }
     }
 
     /// The request body, such that the rest of it is found here if nobody reads it to its end.
@@ -171,12 +174,12 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(wait.clamp(A_SECOND, A_DAY))
 }
 
-/// As good as never. `EventSource` has no word for "not again" in a stream, and a status, which it would obey, says nothing
-/// to the page.
-const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The shortest time after which a page may ask again.
 const A_SECOND: Duration = Duration::from_secs(1);
 
+/// As good as never. `EventSource` has no word for "not again" in a stream, and a status, which it would obey, says nothing
+/// to the page.
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is read of a request body that nobody wants, to know whether it asks for a stream.
 const READ_BYTES: usize = 64 << 10;
