@@ -320,15 +320,8 @@ async fn only_what_wants_a_stream_is_told_in_one() {
 
 #[tokio::test]
 async fn request_body_tells_also_where_nobody_has_read_it() {
-    let refused = |more: &str| {
-        let url = refusing();
-        Launch::config(format!(
-            "listener = [{{ address = '127.0.0.1:0' }}]\nupstream.up.url = '{url}'\n[[route]]\nupstream = 'up'\n{IN_BAND}\n{more}"
-        ))
-        .env("KEY", "secret-1")
-        .start()
-    };
-    let proxy = refused("").await;
+    let refused = |more: &str| format!("[[route]]\nupstream = 'up'\n{IN_BAND}\n{more}");
+    let proxy = dead(&refused("")).await;
     for version in [Version::Http1, Version::Http2] {
         let mut call = Call::start_as(version, &proxy.http(), &chat()).await;
         let (_, data, rest) = told(&mut call).await;
@@ -343,12 +336,72 @@ async fn request_body_tells_also_where_nobody_has_read_it() {
     }
     assert_eq!(proxy.access_lines()[0].need("outcome"), outcome::CONNECT_FAILED);
 
-    let keyed = refused("client_key = 'env:KEY'").await;
+    let keyed = dead(&refused("client_key = 'env:KEY'")).await;
     let mut call = Call::start(&keyed.http(), &chat()).await;
     let (_, data, _) = told(&mut call).await;
     assert_eq!((&data["error"]["code"], &data["error"]["status"]), (&"missing_api_key".into(), &401.into()));
     let mut plain = Call::start(&keyed.http(), &Request::get("/v1/models")).await;
     assert_eq!(plain.status().await, 401);
+}
+
+/// A proxy with these routes to an upstream that refuses connections.
+async fn dead(routes: &str) -> Tidegate {
+    let url = refusing();
+    let head = format!("listener = [{{ address = '127.0.0.1:0' }}]\nupstream.up.url = '{url}'\n");
+    Launch::config(head + routes).env("KEY", "secret-1").start().await
+}
+
+/// On a route from `/tool` to `/mcp` clients of MCP were told in a stream that there was no answer, which they never are
+/// on `/mcp`, and on one from `/ai` to `/api/chat` Ollama's clients got an object where they read a string.
+#[tokio::test]
+async fn refusal_is_in_the_words_of_the_path_that_goes_up() {
+    let proxy = dead(&format!(
+        "[[route]]\npath = '/ai'\nupstream = 'up'\nrewrite = {{ from = '/ai', to = '/api/chat' }}\n\
+         [[route]]\npath = '/tool'\nupstream = 'up'\nrewrite = {{ from = '/tool', to = '/mcp' }}\n{IN_BAND}\n\
+         [[route]]\npath = '/mine'\nupstream = 'up'\nclient_key = 'env:KEY'\nrewrite = {{ from = '/mine', to = '/api/chat' }}\n"
+    ))
+    .await;
+    for (path, status, code) in [("/ai", 502, "upstream_connect_failed"), ("/mine", 401, "missing_api_key")] {
+        let mut call = Call::start(&proxy.http(), &Request::post(path, "{}")).await;
+        assert_eq!(call.status().await, status);
+        let told = call.json().await;
+        assert_eq!((told["error"].is_string(), &told["code"]), (true, &code.into()), "{path}: {told}");
+    }
+    let tool =
+        Request::post("/tool", r#"{"jsonrpc":"2.0"}"#).field("accept", "application/json, text/event-stream");
+    let mut call = Call::start(&proxy.http(), &tool).await;
+    assert_eq!(call.status().await, 502, "never in a stream");
+    assert_eq!(call.json().await["jsonrpc"], "2.0");
+    proxy.access("/tool").await.assert_ended(outcome::CONNECT_FAILED, "connect");
+}
+
+/// The query was looked at too late: who asked for lines or for one answer was told in events.
+#[tokio::test]
+async fn refusal_is_told_in_events_only_to_who_is_written_to_in_events() {
+    let proxy = dead(
+        "[[route]]\nupstream = 'up'\nstream = { errors = 'in-band', bridge_query = 'as' }\n\
+         [[route]]\npath = '/keyed'\nupstream = 'up'\nclient_key = 'env:KEY'\nrewrite = { from = '/keyed', to = '/' }\nstream = { errors = 'in-band', bridge_query = 'as' }\n",
+    )
+    .await;
+    let ask = |path: &str| {
+        let body = r#"{"model":"m","messages":[],"stream":true}"#;
+        Request::post(path, body).field("accept", "text/event-stream")
+    };
+    for (prefix, status) in [("", 502), ("/keyed", 401)] {
+        for bridge in ["ndjson", "json"] {
+            let mut call = Call::start(&proxy.http(), &ask(&format!("{prefix}{CHAT}?as={bridge}"))).await;
+            assert_eq!(call.status().await, status, "{prefix} {bridge}");
+            assert!(call.json().await["error"].is_object(), "{prefix} {bridge}");
+        }
+        for query in ["", "?as=sse"] {
+            let mut call = Call::start(&proxy.http(), &ask(&format!("{prefix}{CHAT}{query}"))).await;
+            let (_, data, _) = told(&mut call).await;
+            assert_eq!(data["error"]["status"], status, "{prefix} {query}");
+        }
+    }
+    let mut call = Call::start(&proxy.http(), &ask(&format!("/keyed{CHAT}?as=xml"))).await;
+    let (_, data, _) = told(&mut call).await;
+    assert_eq!(data["error"]["code"], "missing_api_key", "the key comes first");
 }
 
 #[tokio::test]
@@ -388,7 +441,9 @@ async fn long_or_broken_error_is_told_by_its_status() {
 async fn event_source_of_a_page_is_told_when_to_ask_again() {
     let mut upstream = Upstream::start().await;
     let proxy = Tidegate::before(&upstream, "").await;
-    for (fields, retry) in [(&[("retry-after", "7")][..], 7_000), (&[], 86_400_000)] {
+    for (fields, retry) in
+        [(&[("retry-after", "7")][..], 7_000), (&[("retry-after", "0")], 1_000), (&[], 86_400_000)]
+    {
         let mut call = Call::start(&proxy.http(), &event_source("/ask?q=hi")).await;
         upstream.request().await.answer(429, fields, LIMITED.as_bytes()).await;
         let (event, data, rest) = told(&mut call).await;

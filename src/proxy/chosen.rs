@@ -11,6 +11,7 @@ use super::error::ProxyError;
 use super::headers::TIDEGATE_PROFILE;
 use super::intent::Scanner;
 use super::manner::Manner;
+use super::plan::Ask;
 use super::request;
 use super::upgrade::Upgrade;
 use crate::config::{FormatSetting, Profiles, Route, StreamSettings};
@@ -34,6 +35,8 @@ pub(super) struct Wish {
     pub(super) chosen: Chosen,
     pub(super) upgrade: Option<Upgrade>,
     pub(super) host: Option<Authority>,
+    /// What it wants to be answered; an error if it names a bridge that does not exist, for who may use the route.
+    pub(super) ask: Result<Ask, request::Refusal>,
     /// Reads what the request body says about streaming.
     pub(super) scanner: Option<Rc<RefCell<Scanner>>>,
     pub(super) manner: Manner,
@@ -45,13 +48,14 @@ pub(super) struct Wish {
 pub(super) struct Unknown(String);
 
 impl Chosen {
-    /// For this head; beside it the host that it asks for. A profile that does not exist is found by [`Chosen::check`]:
-    /// who may not use the route need not know the names of its profiles.
+    /// For this head, whose path is from here on the one that goes up: what a request is for, and in which words it is
+    /// refused, hangs on that. Beside it the host that it asks for. A profile that does not exist is found by
+    /// [`Chosen::check`]: who may not use the route need not know the names of its profiles.
     ///
     /// # Errors
     /// The head cannot be served, or no route has it.
     pub(super) fn by(
-        head: &Parts,
+        head: &mut Parts,
         worker: &Rc<Worker>,
         access: &mut Access,
     ) -> Result<(Self, Option<Authority>), ProxyError> {
@@ -61,6 +65,7 @@ impl Chosen {
         let route = &config.routes[index];
         let profile = profile(&route.profiles, head).unwrap_or_default();
         (access.route, access.upstream, access.profile) = (Some(index), Some(route.upstream), Some(profile));
+        head.uri = request::upstream_uri(config, route, &head.uri)?;
         Ok((Chosen { worker: Rc::clone(worker), route: index, profile }, host))
     }
 
@@ -89,19 +94,24 @@ impl Chosen {
 }
 
 impl Wish {
-    /// Of this head of the client's.
+    /// Of this head of the client's, with the path that goes up. What in its query is for tidegate is taken out.
     pub(super) fn new(
         chosen: Chosen,
         upgrade: Option<Upgrade>,
         host: Option<Authority>,
-        head: &Parts,
+        head: &mut Parts,
     ) -> Self {
-        let scanner = watches_body(chosen.stream(), head).then(|| Rc::new(RefCell::new(Scanner::new())));
+        let stream = chosen.stream();
+        let bridge = request::bridge(stream, &mut head.uri);
+        let ask = Ask::new(stream, &head.method, head.uri.path(), &head.headers)
+            .through(bridge.as_ref().ok().copied().flatten());
+        let scanner = watches_body(stream, head).then(|| Rc::new(RefCell::new(Scanner::new())));
         let manner = match &upgrade {
-            Some(_) => Manner::by_status(head),
-            None => Manner::new(&chosen, head, scanner.clone()),
+            Some(_) => Manner::by_status(ask.dialect),
+            None => Manner::new(&chosen, head, ask, scanner.clone()),
         };
-        Wish { chosen, upgrade, host, scanner, manner }
+        let ask = bridge.map(|_| ask);
+        Wish { chosen, upgrade, host, ask, scanner, manner }
     }
 }
 

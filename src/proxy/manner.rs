@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{HeaderMap, RETRY_AFTER};
@@ -58,14 +58,18 @@ pub(super) struct Told {
 }
 
 impl Manner {
-    /// By a status, where no route was found.
-    pub(super) fn by_status(head: &request::Parts) -> Self {
-        let dialect = Dialect::announced(&head.headers).or_else(|| Dialect::hinted(head.uri.path()));
+    /// By a status, whatever it is that was asked for.
+    pub(super) fn by_status(dialect: Option<&'static Dialect>) -> Self {
         Manner { dialect, in_band: None }
     }
 
     /// For a request that is no upgrade; `head` is the client's.
-    pub(super) fn new(chosen: &Chosen, head: &request::Parts, scanner: Option<Rc<RefCell<Scanner>>>) -> Self {
+    pub(super) fn new(
+        chosen: &Chosen,
+        head: &request::Parts,
+        ask: Ask,
+        scanner: Option<Rc<RefCell<Scanner>>>,
+    ) -> Self {
         let settings = chosen.stream();
         let is_event_source = is_event_source(&head.method, &head.headers);
         let is_meant = match settings.errors {
@@ -75,11 +79,10 @@ impl Manner {
         };
         // A preflight is answered to the browser, not to the page.
         let in_band = (is_meant && head.method != Method::OPTIONS).then(|| {
-            let ask = Ask::new(settings, &head.method, head.uri.path(), &head.headers);
             let (chosen, unread) = (chosen.clone(), Unread::default());
             Rc::new(InBand { chosen, ask, scanner, unread, is_event_source })
         });
-        Manner { dialect: settings.dialect.or(Manner::by_status(head).dialect), in_band }
+        Manner { dialect: ask.dialect, in_band }
     }
 
     /// The request body, such that the rest of it is found here if nobody reads it to its end.
@@ -154,17 +157,25 @@ impl InBand {
     fn stream(&self, error: &ProxyError, head: Option<&response::Parts>) -> Option<Vec<u8>> {
         let failure = error.failure().clone().in_place_of(error.status());
         let shapes = self.chosen.stream().shapes.as_deref();
-        let retry =
-            self.is_event_source.then(|| head.and_then(|head| retry_after(&head.headers)).unwrap_or(A_DAY));
+        let wished = || head.and_then(|head| retry_after(&head.headers, SystemTime::now()));
+        let retry = self.is_event_source.then(|| wished().unwrap_or(A_DAY));
         refusal(&failure, self.ask.dialect, shapes, retry, Instant::now().into_std())
     }
 }
 
-/// How long the upstream asks to wait, if it says so in seconds (RFC 9110 10.2.3); a day at the most.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(A_DAY))
+/// How long the upstream asks to wait, in seconds or until a date (RFC 9110 10.2.3, 5.6.7); a day at the most, and a second
+/// at the least: a page must not ask again without end.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default(),
+    };
+    Some(wait.clamp(A_SECOND, A_DAY))
 }
+
+/// The shortest time after which a page may ask again.
+const A_SECOND: Duration = Duration::from_secs(1);
 
 /// As good as never. `EventSource` has no word for "not again" in a stream, and a status, which it would obey, says nothing
 /// to the page.
@@ -175,3 +186,32 @@ const READ_BYTES: usize = 64 << 10;
 
 /// How long it is waited for.
 const READ_TIME: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn upstream_asks_to_wait_for_seconds_or_until_a_date_within_bounds() {
+        let now = httpdate::parse_http_date("Sat, 21 Nov 2026 13:00:00 GMT").unwrap();
+        for (value, seconds) in [
+            ("7", Some(7)),
+            ("0", Some(1)),
+            ("999999", Some(86_400)),
+            ("Sat, 21 Nov 2026 13:30:00 GMT", Some(1800)),
+            ("Saturday, 21-Nov-26 13:30:00 GMT", Some(1800)),
+            ("Sat Nov 21 13:30:00 2026", Some(1800)),
+            ("Fri, 20 Nov 2026 13:30:00 GMT", Some(1)),
+            ("Mon, 21 Dec 2026 13:30:00 GMT", Some(86_400)),
+            ("soon", None),
+            ("-1", None),
+            ("", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
+            assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{value:?}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+}

@@ -61,16 +61,19 @@ pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<W
     let body = RequestBody::new(incoming, stall::leave_unread());
     let mut access = Access::new(Rc::clone(&worker), Rc::clone(&client), &head, id.as_str().to_owned());
     let upgrade = Upgrade::asked(&mut head, !body.is_end());
-    let mut response = match Chosen::by(&head, &worker, &mut access) {
+    let mut response = match Chosen::by(&mut head, &worker, &mut access) {
         Ok((chosen, host)) => {
-            let wish = Wish::new(chosen, upgrade, host, &head);
+            let wish = Wish::new(chosen, upgrade, host, &mut head);
             let manner = wish.manner.clone();
             match admit(wish, (head, body), (&id, trusted), &client) {
                 Ok(asked) => forward(asked, &id, client, worker, access).await,
                 Err(error) => Box::pin(refuse(error, &manner, &id, access)).await,
             }
         }
-        Err(error) => Box::pin(refuse(error, &Manner::by_status(&head), &id, access)).await,
+        Err(error) => {
+            let manner = Manner::by_status(plan::hinted(head.uri.path(), &head.headers));
+            Box::pin(refuse(error, &manner, &id, access)).await
+        }
     };
     response.headers_mut().insert(headers::X_REQUEST_ID, id.value().clone());
     response
@@ -129,11 +132,11 @@ fn admit(
     client: &Rc<Client>,
 ) -> Result<Asked, ProxyError> {
     let started = Instant::now();
-    let Wish { chosen, upgrade, host, scanner, manner } = wish;
+    let Wish { chosen, upgrade, host, ask, scanner, manner } = wish;
     let body = manner.watch(body);
     let (config, route, stream) = (&*chosen.worker.config, chosen.route(), chosen.stream());
     auth::client::check(&route.client_auth, &mut head)?;
-    let bridge = request::bridge(stream, &mut head.uri)?;
+    let ask = ask?;
     chosen.check(&head.headers)?;
 
     let upgrade = possible(upgrade, &config.upstreams[route.upstream])?;
@@ -142,7 +145,7 @@ fn admit(
     if let Some(upgrade) = &upgrade {
         upgrade.ask(&mut head.headers);
     }
-    let ask = Ask::new(stream, &head.method, head.uri.path(), &head.headers).through(bridge);
+    let ask = if route.injectors.is_empty() { ask } else { ask.injected(stream, &head.headers) };
     let upload = upload(body, route, client, scanner.clone()).at_least(config.limits.min_body_rate);
     let secrets: Vec<Vec<u8>> = route.injectors.iter().flat_map(|injector| injector.secrets()).collect();
     let trailers = Trailers::new(&head.headers, secrets.clone());

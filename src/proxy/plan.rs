@@ -71,11 +71,15 @@ impl Ask {
         } else {
             Accept::Other
         };
-        // A header says more than a path: many paths serve several dialects.
-        let hinted = || Dialect::announced(headers).or_else(|| Dialect::hinted(path));
-        let dialect = settings.dialect.or_else(hinted);
+        let dialect = settings.dialect.or_else(|| hinted(path, headers));
         let accepts_json = headers::tokens(headers, &ACCEPT).any(|range| request::is_json(essence(range)));
         Ask { head_only: method == Method::HEAD, accept, accepts_json, bridge: None, dialect }
+    }
+
+    /// With the fields that were put in: they may hint at a dialect.
+    pub(super) fn injected(self, settings: &StreamSettings, headers: &HeaderMap) -> Self {
+        let dialect = settings.dialect.or_else(|| Dialect::announced(headers)).or(self.dialect);
+        Ask { dialect, ..self }
     }
 
     /// With what the query asks to be written.
@@ -118,6 +122,11 @@ impl Ask {
     fn intent(&self, settings: &StreamSettings, body: Option<bool>) -> Option<bool> {
         settings.intent.or((self.accept == Accept::Events).then_some(true)).or(body)
     }
+}
+
+/// The dialect that a request hints at. A header says more than a path: many paths serve several dialects.
+pub(super) fn hinted(path: &str, headers: &HeaderMap) -> Option<&'static Dialect> {
+    Dialect::announced(headers).or_else(|| Dialect::hinted(path))
 }
 
 /// Decides. `body` is what the request body says at its top level under `stream`.

@@ -1,8 +1,9 @@
 //! From the head that a client sent to the head that goes up.
 //!
 //! [`admit`] checks what hyper does not (request target, `Host`, transfer coding, fields of HTTP/2) before a route is looked
-//! for; [`build`] makes the upstream's head once there is one. Pure: no IO but reading a secret. The body is not touched, and its framing is
-//! made anew by [`crate::upstream`].
+//! for; once there is one, [`upstream_uri`] says where the request goes, which all that follows judges it by, and [`build`]
+//! makes the upstream's head. Pure: no IO but reading a secret. The body is not touched, and its framing is made anew by
+//! [`crate::upstream`].
 //!
 //! Invariant: nothing goes up that was meant for tidegate alone (hop-by-hop fields, its own key, on routes with
 //! injectors every credential of the client), and what injectors put in is put in last, so nothing replaces it.
@@ -171,11 +172,11 @@ pub(super) fn bridge(settings: &StreamSettings, uri: &mut Uri) -> Result<Option<
     }
 }
 
-/// Makes the head that goes up: origin-form URI, no hop-by-hop or framing fields, `Host` set, credentials as the
-/// route has it. HTTP version and framing are left to [`crate::upstream`].
+/// Makes the head that goes up, of one whose URI is that of [`upstream_uri`]: no hop-by-hop or framing fields, `Host` set,
+/// credentials as the route has it. HTTP version and framing are left to [`crate::upstream`].
 ///
 /// # Errors
-/// [`Refusal::Path`], [`Refusal::Loop`], [`Refusal::Credential`].
+/// [`Refusal::Loop`], [`Refusal::Credential`].
 pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refusal> {
     let Context { config, route, .. } = context;
     if headers::is_loop(&head.headers) {
@@ -185,7 +186,6 @@ pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refu
         auth::client::strip(&mut head);
     }
     let identity = may_stream(context.stream, &head.method, &head.headers) || !route.injectors.is_empty();
-    let uri = upstream_uri(config, route, &head.uri)?;
     let version = head.version;
     let mut fields = head.headers;
     fields.reserve(ADDED_FIELDS);
@@ -210,7 +210,7 @@ pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refu
     // A new head, so that no extension of the client's connection (a pending upgrade) goes along.
     let (mut upstream, ()) = Request::new(()).into_parts();
     upstream.method = head.method;
-    upstream.uri = uri;
+    upstream.uri = head.uri;
     upstream.headers = fields;
     for injector in &route.injectors {
         injector.inject(&mut upstream)?;
@@ -248,7 +248,11 @@ pub(super) fn is_json(essence: &str) -> bool {
         || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"))
 }
 
-fn upstream_uri(config: &Config, route: &Route, uri: &Uri) -> Result<Uri, Refusal> {
+/// Where a request for this URI goes on this route: origin form, the path rewritten.
+///
+/// # Errors
+/// [`Refusal::Path`].
+pub(super) fn upstream_uri(config: &Config, route: &Route, uri: &Uri) -> Result<Uri, Refusal> {
     let origin = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
     // What was compared with the routes is also what goes up.
     let origin = match (route::normal(origin.path()), origin.query()) {
@@ -351,7 +355,7 @@ mod tests {
         fixture::route(PathMatch::Prefix(String::new()))
     }
 
-    fn built(route: Route, head: Parts) -> Result<Parts, Refusal> {
+    fn built(route: Route, mut head: Parts) -> Result<Parts, Refusal> {
         let config = fixture::config(vec![route]);
         let client = Client::new(Some("198.51.100.7:999".parse().unwrap()), None, false);
         let id = RequestId::of(&HeaderMap::new(), false);
@@ -366,6 +370,7 @@ mod tests {
             host: host.as_ref(),
             id: &id,
         };
+        head.uri = upstream_uri(&config, route, &head.uri)?;
         build(context, head)
     }
 

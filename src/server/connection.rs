@@ -19,13 +19,12 @@ use http::header::UPGRADE;
 use http::{Method, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::{Answer, Stage};
+use super::bounds;
 use super::client::Client;
 use super::driver::{Driver, End};
 use super::io::{ClientIo, Opening, Socket, Wire, is_blank};
@@ -35,7 +34,6 @@ use super::registry::Member;
 use super::stall::{self, Streams};
 use super::tunnel::{self, Http1End, Upgrades};
 use super::worker::{Phase, Worker};
-use crate::config::Config;
 use crate::log;
 use crate::relay::{Aborted, Ended, Tunnel};
 use crate::stream::Cause;
@@ -172,7 +170,7 @@ impl<H: Handler> Connection<H> {
             }
         });
         let mut http =
-            http1_builder(&self.worker.config).serve_connection(ClientIo(Rc::clone(&wire)), service);
+            bounds::http1(&self.worker.config).serve_connection(ClientIo(Rc::clone(&wire)), service);
         let driver = Driver::new(&self.client, &wire, &self.worker, &self.member, None);
         let error = match driver.run(Pin::new(&mut http)).await {
             End::Done(result) => result.err(),
@@ -262,7 +260,7 @@ impl<H: Handler> Connection<H> {
         });
         wire.follow_frames();
         let streams = Streams::new(self.worker.config.timeouts.client_write_stall);
-        let http = http2_builder(&self.worker.config, streams.clone())
+        let http = bounds::http2(&self.worker.config, streams.clone())
             .serve_connection(ClientIo(Rc::clone(&wire)), service);
         let driver = Driver::new(&self.client, &wire, &self.worker, &self.member, Some(streams.clone()));
         let end = driver.run(pin!(http)).await;
@@ -346,46 +344,6 @@ fn answer<H: Handler>(
     Box::pin(handler.clone().handle(request, Rc::clone(client), Rc::clone(worker)))
 }
 
-/// HTTP/1.1 with all its bounds.
-fn http1_builder(config: &Config) -> http1::Builder {
-    let limits = &config.limits;
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(config.timeouts.request_head)
-        .max_header_size(limits.max_head_bytes)
-        .max_buf_size(limits.max_head_bytes.max(HTTP1_BUFFER))
-        .half_close(false)
-        .keep_alive(true)
-        .pipeline_flush(false)
-        // One `send` for all chunks that are ready: with vectored writes hyper flushes every 16 of them.
-        .writev(false);
-    // hyper's own default has the same value and needs no allocation per request.
-    if limits.max_headers != HTTP1_HEADERS {
-        builder.max_headers(limits.max_headers);
-    }
-    builder
-}
-
-/// HTTP/2 with all its bounds.
-fn http2_builder(config: &Config, streams: Streams) -> http2::Builder<Streams> {
-    let mut builder = http2::Builder::new(streams);
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(HTTP2_STREAMS)
-        .max_header_list_size(u32::try_from(config.limits.max_head_bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
-        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
-        .adaptive_window(false)
-        .max_send_buf_size(HTTP2_SEND_BUFFER)
-        .max_pending_accept_reset_streams(HTTP2_PENDING_RESETS)
-        .max_local_error_reset_streams(HTTP2_ERROR_RESETS)
-        .keep_alive_interval(HTTP2_PING_INTERVAL)
-        .keep_alive_timeout(HTTP2_PING_TIMEOUT)
-        .enable_connect_protocol();
-    builder
-}
-
 /// Why h2 gave a connection up; `None` if it was the client that did, or the network.
 fn reason(error: &hyper::Error) -> Option<h2::Reason> {
     let cause = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
@@ -397,36 +355,6 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// The same in the middle of an upload: some clients send all of it before they look at the response.
 const LINGER_UPLOAD: Duration = Duration::from_secs(30);
-
-/// Bytes that hyper reads ahead, and writes behind, per HTTP/1.1 connection.
-const HTTP1_BUFFER: usize = 64 << 10;
-
-/// hyper's default for the number of headers.
-const HTTP1_HEADERS: usize = 100;
-
-/// Streams that one client may have open on one connection.
-const HTTP2_STREAMS: u32 = 128;
-
-/// Request body bytes in flight per stream.
-const HTTP2_STREAM_WINDOW: u32 = 64 << 10;
-
-/// Request body bytes in flight per connection.
-const HTTP2_CONNECTION_WINDOW: u32 = 1 << 20;
-
-/// Response bytes that h2 holds per stream.
-const HTTP2_SEND_BUFFER: usize = 64 << 10;
-
-/// Streams opened and reset before they were looked at, after which the connection is closed (rapid reset).
-const HTTP2_PENDING_RESETS: usize = 20;
-
-/// Streams reset for errors of the client, after which the connection is closed.
-const HTTP2_ERROR_RESETS: usize = 256;
-
-/// How often a client is asked whether it is there.
-const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
-
-/// How long its answer may take.
-const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

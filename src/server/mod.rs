@@ -6,6 +6,7 @@
 
 mod acceptor;
 mod answer;
+mod bounds;
 pub mod client;
 mod connection;
 mod crowd;

@@ -51,7 +51,8 @@ impl First {
         let dialect = watch.dialect();
         // Where nothing is told inside a stream (MCP), an error is an answer like any other.
         let may_tell = dialect.is_none_or(|dialect| dialect.told.is_some());
-        let says_so = || event.data.line().filter(|_| dialect.is_some()).is_some_and(quote::is_error);
+        let says_so =
+            || dialect.is_some() && event.data.line().is_some_and(|line| quote::is_error(line, dialect));
         if may_tell && (watch.told_error() || says_so()) {
             self.error = Some((event.name.unwrap_or_default().to_vec(), event.data.text().into_owned()));
         } else if !is_blank(event) {

@@ -12,7 +12,7 @@ use memchr::memmem;
 use serde_json::Value;
 
 use crate::codec::{Data, Event};
-use crate::dialect::{Dialect, GENERIC, Sign};
+use crate::dialect::{COZE, Dialect, GENERIC, Sign};
 
 /// An upstream's own account of its error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +72,9 @@ impl Quote {
 }
 
 /// Whether this JSON object is an error and nothing else: what stands where an answer should be is believed to be one only
-/// if it says so and has no answer in it.
-pub(super) fn is_error(text: &[u8]) -> bool {
+/// if it says so and has no answer in it. Where the dialect is not known, whatever may be a success passes: codes of their
+/// own, or a lone `detail`, stand in answers of task queues too.
+pub(super) fn is_error(text: &[u8], dialect: Option<&Dialect>) -> bool {
     if !may_be_error(text) {
         return false;
     }
@@ -89,13 +90,16 @@ pub(super) fn is_error(text: &[u8]) -> bool {
         let words = value.get(key).and_then(Value::as_str);
         words.is_some_and(|words| !SUCCESSES.contains(&words.trim().to_ascii_lowercase().as_str()))
     };
+    let known = dialect.filter(|dialect| **dialect != GENERIC);
     let code = value.get("code");
-    // Words such as "InvalidApiKey"; numbers only where they cannot be taken for a success.
-    let is_code = match code.and_then(number) {
-        Some(code) => code >= 400,
-        None => code
-            .and_then(Value::as_str)
-            .is_some_and(|code| !code.is_empty() && !SUCCESSES.contains(&code.to_ascii_lowercase().as_str())),
+    let is_code = match (code.and_then(number), code.and_then(Value::as_str)) {
+        // Coze's alone are errors but for 0: others take 1 or 200 for a success.
+        (Some(code), _) if known == Some(&COZE) => code != 0,
+        (Some(code), _) => code >= 400 && (known.is_some() || code < 600),
+        // "InvalidApiKey" is known anywhere; "Arrearage" could be "Accepted".
+        (None, Some(word)) if known.is_none() => named(word.as_bytes()).is_some(),
+        (None, Some(word)) => !word.is_empty() && !SUCCESSES.contains(&word.to_ascii_lowercase().as_str()),
+        (None, None) => false,
     };
     has("error")
         || failed(value.get("error_code")) && told("error_msg")
@@ -108,7 +112,7 @@ pub(super) fn is_error(text: &[u8]) -> bool {
         || failed(value.pointer("/header/code")) && !has("payload")
         || value.pointer("/Response/Error/Message").is_some_and(Value::is_string)
         || told("__type") && (told("message") || told("Message"))
-        || has("detail") && value.as_object().is_some_and(|object| object.len() == 1)
+        || known.is_some() && has("detail") && value.as_object().is_some_and(|object| object.len() == 1)
 }
 
 /// The object in which the words and the code stand, if it is not the whole.
@@ -196,7 +200,7 @@ const WORDS: [&str; 8] =
     ["message", "error_msg", "errorText", "detail", "msg", "status_msg", "error_description", "Message"];
 
 /// Codes that say that all is well.
-const SUCCESSES: [&str; 4] = ["success", "ok", "succeeded", "成功"];
+const SUCCESSES: [&str; 6] = ["success", "ok", "succeeded", "成功", "请求成功", "操作成功"];
 
 /// What stands in errors, near their beginning.
 const KEYS: [&[u8]; 9] = [
@@ -262,7 +266,7 @@ const NAMES: [(&[&str], u16); 12] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::{ANTHROPIC, OPENAI_CHAT};
+    use crate::dialect::{ANTHROPIC, DASHSCOPE, OPENAI_CHAT};
 
     #[test]
     fn status_is_the_one_that_the_error_names() {
@@ -348,10 +352,6 @@ mod tests {
             r#"{"code":"InvalidApiKey","message":"x"}"#,
             r#"{"code":500,"message":"x","data":null}"#,
             r#"{"type":"error","message":"x"}"#,
-            r#"{"detail":"Not authenticated"}"#,
-            r#"{"code":4000,"msg":"The field bot_id is required.","detail":{"logid":"1"}}"#,
-            r#"{"code":700012006,"msg":"access token invalid"}"#,
-            r#"{"request_id":"r","code":"Arrearage","message":"Access denied"}"#,
             r#"{"code":1002,"msg":"bad key","success":false}"#,
             r#"{"success":false,"errors":[{"code":10000,"message":"Authentication error"}],"result":null}"#,
             r#"{"header":{"code":10013,"message":"blocked","sid":"s"}}"#,
@@ -359,7 +359,9 @@ mod tests {
             r#"{"__type":"ThrottlingException","message":"slow down"}"#,
             r#"{"status":"error","message":"x"}"#,
         ] {
-            assert!(is_error(error.as_bytes()), "{error}");
+            for dialect in [None, Some(&GENERIC), Some(&OPENAI_CHAT)] {
+                assert!(is_error(error.as_bytes(), dialect), "{error}");
+            }
         }
         for answer in [
             r#"{"object":"response","error":null,"output":[]}"#,
@@ -387,7 +389,34 @@ mod tests {
             r#"{"error":"#,
             "",
         ] {
-            assert!(!is_error(answer.as_bytes()), "{answer}");
+            for dialect in [None, Some(&GENERIC), Some(&OPENAI_CHAT)] {
+                assert!(!is_error(answer.as_bytes(), dialect), "{answer}");
+            }
         }
+    }
+
+    /// A gateway of tasks said `{"code":20000,"message":"…"}` for "accepted", and its client got a 502 in place of the name
+    /// of its task.
+    #[test]
+    fn what_may_be_a_success_is_an_error_only_where_the_dialect_is_known() {
+        for text in [
+            r#"{"code":20000,"message":"queued","task_id":"t1"}"#,
+            r#"{"code":4000,"msg":"The field bot_id is required.","detail":{"logid":"1"}}"#,
+            r#"{"code":700012006,"msg":"access token invalid"}"#,
+            r#"{"request_id":"r","code":"Arrearage","message":"Access denied"}"#,
+            r#"{"code":"PENDING","message":"queued"}"#,
+            r#"{"detail":"accepted"}"#,
+        ] {
+            for unknown in [None, Some(&GENERIC)] {
+                assert!(!is_error(text.as_bytes(), unknown), "{text}");
+            }
+            for known in [&COZE, &DASHSCOPE, &OPENAI_CHAT] {
+                assert!(is_error(text.as_bytes(), Some(known)), "{}: {text}", known.name);
+            }
+        }
+        let small = br#"{"code":101,"msg":"no such bot"}"#;
+        assert!(is_error(small, Some(&COZE)) && !is_error(small, Some(&OPENAI_CHAT)));
+        let done = r#"{"code":20000,"message":"请求成功","task_id":"t1"}"#.as_bytes();
+        assert!(!is_error(done, Some(&OPENAI_CHAT)) && !is_error(done, None));
     }
 }

@@ -176,7 +176,7 @@ fn error_in_place_of_an_answer_becomes_its_own_status() {
         (&ANTHROPIC, anthropic, own(529, "busy")),
         (&GENERIC, dashscope, own(400, "bad")),
         (&GENERIC, baidu, own(502, "daily limit")),
-        (&GENERIC, "{\"code\":4000,\"msg\":\"no bot_id\"}\n", own(502, "no bot_id")),
+        (&GENERIC, "{\"code\":500,\"msg\":\"no bot_id\"}\n", own(500, "no bot_id")),
         (&COZE, "{\"code\":4000,\"msg\":\"no bot_id\"}\n", own(502, "no bot_id")),
         (
             &DASHSCOPE,

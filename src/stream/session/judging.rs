@@ -120,7 +120,7 @@ impl Session {
         {
             return Ok(Some(format));
         }
-        if plain.is_some() || quote::is_error(gate.text()) {
+        if plain.is_some() || quote::is_error(gate.text(), self.writer.watch.dialect()) {
             let text = gate.text().to_vec();
             return Err(self.quoting(b"", &text, plain));
         }
