@@ -189,8 +189,10 @@ const MAX_TEXT_BYTES: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::Settings;
-    use super::super::testing::{Rig, chat, chat_finish};
+    use super::super::testing::{Rig, chat, chat_finish, content};
     use super::*;
 
     fn rig() -> Rig {
@@ -277,5 +279,35 @@ mod tests {
         let long = "x".repeat(MAX_TEXT_BYTES);
         rig.data(&chat(&long));
         assert_eq!(rig.data(&chat("y")), [chat(&long)]);
+    }
+
+    proptest! {
+        #[test]
+        fn text_of_each_choice_stays_whole_whatever_changes_beside_it(
+            pieces in prop::collection::vec((0..2_usize, 0..9_usize, "[a-z]{1,3}", 0..60_u64), 1..40)
+        ) {
+            let (mut rig, mut texts, mut out) = (rig(), [String::new(), String::new()], String::new());
+            let mut first_is_late = false;
+            for (index, padding, text, pause) in &pieces {
+                let line = chat(text)
+                    .replace("\"index\":0", &format!("\"index\":{index}"))
+                    .replace("{\"id\"", &format!("{{\"obfuscation\":\"{}\",\"id\"", "-".repeat(*padding)));
+                rig.pass(*pause);
+                out += &rig.tick();
+                out += &rig.wire(&format!("data: {line}\n\n"));
+                first_is_late |= out.is_empty();
+                texts[*index] += text;
+            }
+            out += &rig.flush();
+            let mut got = [String::new(), String::new()];
+            for data in out.split_terminator("\n\n") {
+                let line = data.strip_prefix("data: ").unwrap();
+                let value: serde_json::Value = serde_json::from_str(line).unwrap();
+                let index = value["choices"][0]["index"].as_u64().unwrap();
+                got[usize::try_from(index).unwrap()] += &content(line);
+            }
+            prop_assert!(!first_is_late);
+            prop_assert_eq!(got, texts);
+        }
     }
 }

@@ -101,12 +101,14 @@ impl Reshape for Split {
         let text = if size > self.limit { self.texts.only(event, seen) } else { None };
         let Some(range) = text else { return sink(event, seen) };
         let mut text = &line[range.clone()];
-        let room = (self.limit + self.cost(text)).saturating_sub(size);
+        self.frame(event, line, &range, seen);
+        // `false` takes more than `true`.
+        let grown = (self.before.len() + self.after.len() + text.len()).saturating_sub(line.len());
+        let room = (self.limit + self.cost(text)).saturating_sub(size + grown);
         // A frame that leaves no room for text would be repeated for every character.
         if room < self.limit / 4 {
             return sink(event, seen);
         }
-        self.frame(event, line, &range, seen);
         let early = Event { id: None, retry: None, unknown: None, canonical: None, ..*event };
         loop {
             let (part, rest) = text.split_at(self.take(text, room));
@@ -257,7 +259,7 @@ mod tests {
         assert!(early.len() > 1);
         for part in early {
             let rest = r#""done":false,"done_reason":null,"context":[],"eval_count":null}"#;
-            assert!(part.ends_with(rest), "{part}");
+            assert!(part.ends_with(rest) && part.len() + "data: \n\n".len() <= 300, "{part}");
         }
         assert_eq!(last.replace('x', ""), line.replace('x', ""));
         assert_eq!(parts.concat().matches('x').count(), 500 + parts.len(), "one in `context`");
