@@ -37,6 +37,8 @@ pub static AG_UI: Dialect = Dialect {
         ],
         finish: &[],
         usage: &[],
+        changing: &[Place::any("/timestamp")],
+        once: &[],
     },
     error,
     told: Some(Told::UNNAMED),

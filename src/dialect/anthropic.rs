@@ -38,11 +38,19 @@ pub static ANTHROPIC: Dialect = Dialect {
         ],
         finish: &[Place::of("message_delta", "/delta/stop_reason")],
         usage: &[Place::of("message_delta", "/usage"), Place::of("message_start", "/message/usage")],
+        changing: &[],
+        once: &[],
     },
     error: common_error,
     told: Some(Told::NAMED),
     // The reference has any number of them in a stream ("Ping events", seen 2026-11).
-    heartbeat: Some(Beat { name: Some("ping"), repeated: &[], members: r#""type":"ping""#, instead: None }),
+    heartbeat: Some(Beat {
+        name: Some("ping"),
+        repeated: &[],
+        members: r#""type":"ping""#,
+        or: &[],
+        instead: None,
+    }),
     manual: Manual {
         first: "`message_start`, or `ping`; as the name or as the `type` of the data",
         ends: "a `stop_reason`, or `message_stop`",

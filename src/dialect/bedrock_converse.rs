@@ -33,6 +33,8 @@ pub static BEDROCK_CONVERSE: Dialect = Dialect {
         ],
         finish: &[Place::of("messageStop", "/stopReason")],
         usage: &[Place::of("metadata", "/usage")],
+        changing: &[Place::any("/p")],
+        once: &[],
     },
     error: common_error,
     told: Some(Told::NAMED),

@@ -40,6 +40,8 @@ pub static COZE: Dialect = Dialect {
         ],
         finish: &[Place::of("conversation.chat.completed", "/status")],
         usage: &[Place::of("conversation.chat.completed", "/usage"), Place::of("Message", "/usage")],
+        changing: &[Place::any("/seq_id")],
+        once: &[],
     },
     error,
     told: Some(Told::NAMED),

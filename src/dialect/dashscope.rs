@@ -40,6 +40,8 @@ pub static DASHSCOPE: Dialect = Dialect {
         ],
         finish: &[Place::any("/output/choices/*/finish_reason"), Place::any("/output/finish_reason")],
         usage: &[Place::any("/usage")],
+        changing: &[],
+        once: &[],
     },
     error,
     told: Some(Told { before: "event:error\ndata:", after: "\n\n" }),

@@ -42,11 +42,19 @@ pub static DIFY: Dialect = Dialect {
             Place::of("message_end", "/metadata/usage"),
             Place::of("workflow_finished", "/data/total_tokens"),
         ],
+        changing: &[Place::any("/created_at")],
+        once: &[],
     },
     error,
     told: Some(Told::UNNAMED),
     // Its own are the name alone; a block without data is none to most clients.
-    heartbeat: Some(Beat { name: Some("ping"), repeated: &[], members: r#""event":"ping""#, instead: None }),
+    heartbeat: Some(Beat {
+        name: Some("ping"),
+        repeated: &[],
+        members: r#""event":"ping""#,
+        or: &[],
+        instead: None,
+    }),
     manual: Manual {
         first: "`event` in the data",
         ends: "`message_end`, `workflow_finished`, `workflow_paused` or `tts_message_end`",

@@ -14,7 +14,7 @@ pub static GENERIC: Dialect = Dialect {
     finishes: Finishes::Never,
     kind: no_kind,
     choices: None,
-    places: Places { text: &[], other: &[], finish: &[], usage: &[] },
+    places: Places { text: &[], other: &[], finish: &[], usage: &[], changing: &[], once: &[] },
     error: common_error,
     told: Some(Told::NAMED),
     heartbeat: None,

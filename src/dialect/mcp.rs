@@ -26,6 +26,8 @@ pub static MCP: Dialect = Dialect {
         other: &[Place::any("/result"), Place::any("/method")],
         finish: &[],
         usage: &[],
+        changing: &[],
+        once: &[],
     },
     error,
     told: None,

@@ -116,6 +116,11 @@ pub struct Places {
     pub finish: &'static [Place],
     /// What it cost, in tokens.
     pub usage: &'static [Place],
+    /// What else may differ from one piece of a text to the next and says nothing of it: times, numbers, padding. Of pieces
+    /// that are joined, the last one's stays.
+    pub changing: &'static [Place],
+    /// What else an event says once of its whole text: where that is divided, it stands in the last part alone.
+    pub once: &'static [Place],
 }
 
 /// One of them.
@@ -146,6 +151,8 @@ pub struct Beat {
     pub repeated: &'static [&'static str],
     /// The other members, as JSON without braces.
     pub members: &'static str,
+    /// Where something stands at this pointer in that event: these members in their place.
+    pub or: &'static [(&'static str, &'static str)],
     /// The whole event, where clients of the dialect cannot bear a comment line: it is written in the place of one.
     pub instead: Option<&'static str>,
 }
@@ -165,8 +172,11 @@ impl Beat {
                 add(&[b"\"", key.as_bytes(), b"\":", value]);
             }
         }
-        if !self.members.is_empty() {
-            add(&[self.members.as_bytes()]);
+        let stands = |at: &str| object(event).is_some_and(|json| pointer::find(json, at, |_| true).is_some());
+        let other = self.or.iter().find(|(at, _)| stands(at));
+        let members = other.map_or(self.members, |(_, members)| members);
+        if !members.is_empty() {
+            add(&[members.as_bytes()]);
         }
         line.push(b'}');
         line

@@ -40,6 +40,13 @@ pub static OPENAI_CHAT: Dialect = Dialect {
         ],
         finish: &[Place::any("/choices/*/finish_reason")],
         usage: &[Place::any("/usage")],
+        changing: &[Place::any("/obfuscation"), Place::any("/created"), Place::any("/timings")],
+        once: &[
+            Place::any("/choices/*/logprobs"),
+            Place::any("/choices/*/delta/annotations"),
+            Place::any("/citations"),
+            Place::any("/search_results"),
+        ],
     },
     error: common_error,
     told: Some(Told::NAMED),
@@ -47,6 +54,11 @@ pub static OPENAI_CHAT: Dialect = Dialect {
         name: None,
         repeated: &["id", "object", "created", "model"],
         members: r#""choices":[{"index":0,"delta":{},"finish_reason":null}]"#,
+        // The older completions have a text in place of a delta.
+        or: &[(
+            "/choices/*/text",
+            r#""choices":[{"index":0,"text":"","logprobs":null,"finish_reason":null}]"#,
+        )],
         instead: None,
     }),
     manual: Manual {
@@ -156,6 +168,21 @@ mod tests {
         }
         assert!(!content(r#"{"choices":[],"usage":{"content":"x"}}"#));
         assert!(!content("[DONE]"));
+    }
+
+    #[test]
+    fn heartbeat_has_a_text_where_the_events_have_one() {
+        let line = |data: &str| {
+            let event = Event { data: crate::codec::Data::Line(data.as_bytes()), ..Event::default() };
+            let line = OPENAI_CHAT.heartbeat.unwrap().line(&event);
+            serde_json::from_slice::<serde_json::Value>(&line).unwrap()
+        };
+        let older = line(r#"{"id":"1","object":"text_completion","choices":[{"index":0,"text":"a"}]}"#);
+        assert_eq!((&older["object"], &older["choices"][0]["text"]), (&"text_completion".into(), &"".into()));
+        assert!(older["choices"][0].get("delta").is_none());
+        let chat = line(r#"{"id":"1","choices":[{"index":0,"delta":{"content":"a"}}]}"#);
+        assert_eq!(chat["choices"][0]["delta"], serde_json::json!({}));
+        assert!(chat["choices"][0].get("text").is_none());
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub static OPENAI_RESPONSES: Dialect = Dialect {
             Place::of("response.completed", "/response/usage"),
             Place::of("response.incomplete", "/response/usage"),
         ],
+        changing: &[Place::any("/obfuscation"), Place::any("/sequence_number")],
+        once: &[Place::any("/logprobs")],
     },
     error,
     told: Some(Told::NAMED),

@@ -32,6 +32,8 @@ pub static VERCEL_UI: Dialect = Dialect {
         ],
         finish: &[Place::of("finish", "/finishReason")],
         usage: &[],
+        changing: &[],
+        once: &[],
     },
     error,
     told: Some(Told::UNNAMED),

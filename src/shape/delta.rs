@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Seen;
 use crate::codec::Event;
-use crate::dialect::{Dialect, Place, Sign, pointer};
+use crate::dialect::{Dialect, Place, Places, Sign, pointer};
 
 /// Where the text stands, if the route says so; otherwise the dialect knows.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ impl Texts {
     /// several, or content besides: such an event is not to be touched.
     pub(super) fn only(&self, event: &Event<'_>, seen: Seen) -> Option<Range<usize>> {
         let json = event.data.line()?;
-        if matches!(seen.sign, Sign::Last | Sign::Error) || event.error {
+        if seen.sign == Sign::Error || event.error {
             return None;
         }
         let mut found = Found { text: None, others: 0 };
@@ -38,17 +38,35 @@ impl Texts {
         found.text.filter(|_| found.others == 0)
     }
 
-    /// Where in the line it says why the answer ended, and what it cost; in order.
-    pub(super) fn once(event: &Event<'_>, dialect: &Dialect) -> Vec<Range<usize>> {
-        let Some(json) = event.data.line() else { return Vec::new() };
-        let kind = (dialect.kind)(event);
-        let mut ranges = Vec::new();
-        for place in of_kind(dialect.places.finish, kind).chain(of_kind(dialect.places.usage, kind)) {
-            pointer::each(json, place.at, &mut |at, value| ranges.push(at..at + value.len()));
-        }
-        ranges.sort_unstable_by_key(|range| range.start);
-        ranges
+    /// Where in the line it says once, of all of this text, why the answer ended, what it cost, and the like; in order.
+    pub(super) fn once(event: &Event<'_>, dialect: &Dialect, text: &Range<usize>) -> Vec<Range<usize>> {
+        let Places { finish, usage, once, .. } = &dialect.places;
+        beside(text, event, dialect, &[finish, usage, once])
     }
+
+    /// Where in the line it says what may differ from one piece of the text to the next; in order.
+    pub(super) fn changing(event: &Event<'_>, dialect: &Dialect, text: &Range<usize>) -> Vec<Range<usize>> {
+        let Places { usage, changing, .. } = &dialect.places;
+        beside(text, event, dialect, &[usage, changing])
+    }
+}
+
+/// The values at these places that the text is no part of; in order.
+fn beside(
+    text: &Range<usize>,
+    event: &Event<'_>,
+    dialect: &Dialect,
+    places: &[&[Place]],
+) -> Vec<Range<usize>> {
+    let Some(json) = event.data.line() else { return Vec::new() };
+    let kind = (dialect.kind)(event);
+    let mut ranges = Vec::new();
+    for place in places.iter().flat_map(|places| of_kind(places, kind)) {
+        pointer::each(json, place.at, &mut |at, value| ranges.push(at..at + value.len()));
+    }
+    ranges.retain(|range| range.end < text.start || text.end < range.start);
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges
 }
 
 struct Found {
@@ -120,7 +138,7 @@ mod tests {
         let json = r#"{"usage":{"n":1},"choices":[{"finish_reason":"stop","delta":{"content":"x"}}]}"#;
         let event = Event { data: Data::Line(json.as_bytes()), ..Event::default() };
         let found: Vec<&str> =
-            Texts::once(&event, &OPENAI_CHAT).into_iter().map(|range| &json[range]).collect();
+            Texts::once(&event, &OPENAI_CHAT, &(72..73)).into_iter().map(|range| &json[range]).collect();
         assert_eq!(found, [r#"{"n":1}"#, "\"stop\""]);
     }
 }

@@ -119,6 +119,10 @@ impl Sentinel {
 
 impl Reshape for Sentinel {
     fn event(&mut self, event: &Event<'_>, seen: Seen, sink: &mut Sink<'_>) {
+        // All was said, and the stream is about to be closed.
+        if self.closes_at.is_some() {
+            return;
+        }
         let again = std::mem::take(&mut self.again);
         let Markers { from, to, close, ending } = &self.markers;
         if !to.is(event) && !from.iter().any(|marker| marker.is(event)) {
@@ -155,7 +159,7 @@ impl Reshape for Sentinel {
 #[cfg(test)]
 mod tests {
     use super::super::Settings;
-    use super::super::testing::Rig;
+    use super::super::testing::{Rig, chat};
     use super::*;
 
     fn rig(ending: Ending, from: &[&str], to: &str) -> Rig {
@@ -206,6 +210,24 @@ mod tests {
         assert_eq!(has.data("[DONE]"), ["LLM-EOF"]);
         assert_eq!(has.data("an event behind it"), ["an event behind it"]);
         assert_eq!(has.finish(), "");
+    }
+
+    #[test]
+    fn nothing_follows_a_marker_that_closes_the_stream() {
+        let markers = Markers { close: Some(Duration::from_millis(50)), ..Markers::default() };
+        let mut rig =
+            Rig::new(Settings { markers, merge: Some(Duration::from_secs(1)), ..Settings::default() });
+        assert_eq!((rig.data(&chat("a")), rig.data(&chat("b"))), (vec![chat("a")], Vec::new()));
+        assert_eq!(rig.data("[DONE]"), [chat("b"), "[DONE]".to_owned()]);
+        let closes_at = rig.shapes.closes_at();
+        rig.pass(2);
+        for data in [&chat("c"), "[DONE]"] {
+            assert_eq!(rig.data(data), [""; 0]);
+        }
+        assert_eq!(
+            (rig.flush(), rig.finish(), rig.shapes.closes_at()),
+            (String::new(), String::new(), closes_at)
+        );
     }
 
     #[test]

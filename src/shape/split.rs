@@ -2,18 +2,20 @@
 //!
 //! nginx hands on pages of 4 KiB, mini-programs cut where they like: small events come through in one piece more often.
 //! Only text is divided, never inside a character or an escape; each part is a whole event of its dialect. Why the answer
-//! ended, what it cost, and the `id`, stand in the last part alone. An event that has nothing to divide passes as it is.
+//! ended, what it cost, what is said of all of the text (log probabilities, citations), and the `id`, stand in the last
+//! part alone; a number that counts events stands in each. An event that has nothing to divide passes as it is.
 
 use super::delta::Texts;
 use super::{Reshape, Seen, Shape, Sink, ascii};
 use crate::codec::{Data, Event};
+use crate::dialect::{Sign, pointer};
 
 /// Divide text that is too large.
 pub static SPLIT: Shape = Shape {
     name: "split",
     keys: &["split"],
     doc: "an event with text in it that is larger than this is sent as several",
-    harm: "nothing: clients put texts together anyway; events without text are not divided",
+    harm: "what stands beside the text is repeated, a sequence_number too; log probabilities and citations come with the last part",
     make: |settings| {
         let texts = Texts(settings.to_delta.clone().or_else(|| settings.to_full.clone()));
         let (limit, ascii) = (settings.split?, settings.ascii);
@@ -56,7 +58,7 @@ impl Split {
 
     /// Fills what stands around the text of all parts but the last: without what is to be said once.
     fn frame(&mut self, event: &Event<'_>, line: &[u8], text: &std::ops::Range<usize>, seen: Seen) {
-        let once = seen.dialect.map(|dialect| Texts::once(event, dialect)).unwrap_or_default();
+        let once = seen.dialect.map(|dialect| Texts::once(event, dialect, text)).unwrap_or_default();
         let (mut from, mut is_after) = (0, false);
         self.before.clear();
         self.after.clear();
@@ -67,7 +69,7 @@ impl Split {
             }
             let side = if is_after { &mut self.after } else { &mut self.before };
             side.extend_from_slice(&line[from..range.start]);
-            side.extend_from_slice(b"null");
+            side.extend_from_slice(empty(&line[range.clone()]));
             from = range.end;
         }
         if !is_after {
@@ -99,12 +101,14 @@ impl Reshape for Split {
         let text = if size > self.limit { self.texts.only(event, seen) } else { None };
         let Some(range) = text else { return sink(event, seen) };
         let mut text = &line[range.clone()];
-        let room = (self.limit + self.cost(text)).saturating_sub(size);
+        self.frame(event, line, &range, seen);
+        // `false` takes more than `true`.
+        let grown = (self.before.len() + self.after.len() + text.len()).saturating_sub(line.len());
+        let room = (self.limit + self.cost(text)).saturating_sub(size + grown);
         // A frame that leaves no room for text would be repeated for every character.
         if room < self.limit / 4 {
             return sink(event, seen);
         }
-        self.frame(event, line, &range, seen);
         let early = Event { id: None, retry: None, unknown: None, canonical: None, ..*event };
         loop {
             let (part, rest) = text.split_at(self.take(text, room));
@@ -118,9 +122,19 @@ impl Reshape for Split {
             for bytes in [&self.before, part, &self.after] {
                 self.data.extend_from_slice(bytes);
             }
-            sink(&Event { data: Data::Line(&self.data), ..early }, seen);
+            sink(&Event { data: Data::Line(&self.data), ..early }, Seen { sign: Sign::Plain, ..seen });
             text = rest;
         }
+    }
+}
+
+/// What says nothing in the place of this value, for clients that expect its kind.
+fn empty(value: &[u8]) -> &[u8] {
+    match value {
+        value if !pointer::is_something(value) => value,
+        [b'[', ..] => b"[]",
+        b"true" => b"false",
+        _ => b"null",
     }
 }
 
@@ -205,6 +219,50 @@ mod tests {
         assert!(early.matches("\"finish_reason\":null").count() == 2 && !early.contains("id: "), "{early}");
         assert!(last.contains("\"usage\":{\"n\":1}") && last.contains("\"stop\""), "{last}");
         assert_eq!(out.matches('x').count(), 500);
+    }
+
+    #[test]
+    fn what_is_said_of_the_whole_text_stands_in_the_last_part_alone() {
+        let text = "x".repeat(500);
+        let lines = [
+            format!(
+                r#"{{"citations":["u"],"choices":[{{"delta":{{"content":"{text}"}},"logprobs":{{"content":[1]}}}}]}}"#
+            ),
+            format!(r#"{{"citations":[],"choices":[{{"delta":{{"content":"{text}"}},"logprobs":null}}]}}"#),
+        ];
+        for line in lines {
+            let parts = rig(300, false).data(&line);
+            let (last, early) = parts.split_last().unwrap();
+            assert!(early.len() > 1);
+            for part in early {
+                assert!(part.contains(r#""citations":[],"#) && part.contains(r#""logprobs":null"#), "{part}");
+            }
+            assert_eq!(last.replace('x', ""), line.replace('x', ""));
+            assert_eq!(parts.iter().map(|part| content(part)).collect::<String>(), text);
+        }
+    }
+
+    #[test]
+    fn object_that_ends_an_answer_is_divided_and_ends_it_once() {
+        let line = format!(
+            r#"{{"model":"l","message":{{"content":"{}"}},"done":true,"done_reason":"stop","context":[1],"eval_count":5}}"#,
+            "x".repeat(500)
+        );
+        let mut shapes =
+            super::super::Shapes::new(&Settings { split: Some(300), ..Settings::default() }).unwrap();
+        let mut parts = Vec::new();
+        let event = Event { data: Data::Line(line.as_bytes()), ..Event::default() };
+        shapes.event(&event, Some(&crate::dialect::OLLAMA), std::time::Instant::now(), &mut |event| {
+            parts.push(String::from_utf8(event.data.line().unwrap().to_vec()).unwrap());
+        });
+        let (last, early) = parts.split_last().unwrap();
+        assert!(early.len() > 1);
+        for part in early {
+            let rest = r#""done":false,"done_reason":null,"context":[],"eval_count":null}"#;
+            assert!(part.ends_with(rest) && part.len() + "data: \n\n".len() <= 300, "{part}");
+        }
+        assert_eq!(last.replace('x', ""), line.replace('x', ""));
+        assert_eq!(parts.concat().matches('x').count(), 500 + parts.len(), "one in `context`");
     }
 
     #[test]
