@@ -34,10 +34,11 @@ impl Session {
     pub(super) fn fail(&mut self, failure: Failure, now: Instant, out: &mut Out) {
         self.note_gap(now);
         // What the upstream said of it comes before what became of the stream.
-        let failure = self.answered_badly().or_else(|| self.told_first(out)).unwrap_or(failure);
+        let told = self.answered_badly().or_else(|| self.told_first(out));
         self.writer.flush(now, out);
-        // A whole answer is one, however the stream ends behind it.
-        let has_gathered = self.writer.gathers() && self.writer.watch.is_over();
+        // A whole answer is one, however the stream ends behind it; one with an error in it is none.
+        let has_gathered = self.writer.gathers() && self.writer.watch.is_over() && told.is_none();
+        let failure = told.unwrap_or(failure);
         if self.lacks_answer() && !has_gathered
             || !self.is_reframed() && !matches!(self.state, State::Passing)
         {
