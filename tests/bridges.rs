@@ -4,12 +4,13 @@
 mod page;
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use tidegate::bridge::{BRIDGES, JSON, NDJSON, SSE};
-use tidegate::shape::{Pick, Settings};
-use tidegate::stream::{End, Label, Mode, Plan, Wanted};
+use tidegate::dialect::Dialect;
+use tidegate::shape::{self, Marker, Markers, Pick, Settings};
+use tidegate::stream::{End, Label, Mode, Out, Plan, Session, Wanted};
 
 use crate::dialects::capture::{self, Capture};
 use crate::support::client::{Call, Request, Rest};
@@ -149,6 +150,52 @@ fn error_of_the_upstream_anywhere_in_a_stream_leaves_no_answer() {
 }
 
 #[test]
+fn error_with_an_end_behind_it_leaves_no_answer_however_it_came() {
+    let [hi, finish, done] = [
+        r#"{"choices":[{"index":0,"delta":{"content":"hi"}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+        "[DONE]",
+    ];
+    let error = r#"{"error":{"message":"boom"}}"#;
+    let object = r#"{"object":"error","message":"boom","code":50001}"#;
+    let start = r#"{"type":"message_start","message":{"id":"m","content":[]}}"#;
+    let (told, stop) = (
+        r#"{"type":"error","error":{"type":"overloaded_error","message":"boom"}}"#,
+        r#"{"type":"message_stop"}"#,
+    );
+    let (chat, anthropic) = (Dialect::named("openai-chat"), Dialect::named("anthropic"));
+    for (dialect, events) in [
+        (chat, &[hi, error, done][..]),
+        (chat, &[error, done]),
+        (chat, &[hi, finish, error, done]),
+        (chat, &[hi, object, done]),
+        (chat, &[object, done]),
+        (anthropic, &[start, told, stop]),
+        (anthropic, &[told, stop]),
+    ] {
+        let events: Vec<String> = events.iter().map(|data| format!("data: {data}\n\n")).collect();
+        let whole = events.concat();
+        let is_one = |capture: &Capture| capture.hint() == dialect && capture.format.name == "sse";
+        let capture = capture::load().into_iter().find(is_one).expect("one");
+        for pieces in [vec![whole.as_bytes()], events.iter().map(|event| event.as_bytes()).collect()] {
+            let (now, mut out) = (Instant::now(), Out::default());
+            let mut session = Session::new(Plan { bridge: &JSON, ..capture.plan() }, now);
+            for piece in pieces {
+                session.input(piece, now, &mut out);
+                while session.is_behind() {
+                    session.go_on(now, &mut out);
+                }
+            }
+            session.upstream_ended(now, &mut out);
+            let outcome = session.outcome().map(|outcome| outcome.to_string());
+            // Cut before anything was promised: the head is that of an error.
+            assert_eq!((outcome.as_deref(), out.end), (Some("upstream:error"), Some(End::Abort)), "{whole}");
+            assert!(out.bytes.is_empty() && session.failure().is_some(), "{whole}");
+        }
+    }
+}
+
+#[test]
 fn answer_is_bounded_as_an_event_is() {
     let capture =
         capture::load().into_iter().find(|capture| capture.dialect.name == "openai-chat").expect("one");
@@ -177,6 +224,42 @@ fn shapes_work_in_front_of_every_bridge() {
     let answer: Json =
         serde_json::from_slice(&played(plan, [capture.body.as_slice()], Ending::Clean).body()).expect("JSON");
     assert_eq!(answer["choices"][0]["message"]["content"], capture.said.as_str());
+}
+
+#[test]
+fn end_marker_of_a_route_is_neither_a_line_nor_a_part_of_an_answer() {
+    let capture =
+        capture::load().into_iter().find(|capture| capture.dialect.name == "openai-chat").expect("one");
+    let eof = || Marker::read("AIQA_EOF");
+    let all = |ending| Markers {
+        ending,
+        from: vec![eof(), Marker::read("[DONE]")],
+        to: eof(),
+        ..Markers::default()
+    };
+    let without = String::from_utf8(capture.body.clone()).expect("UTF-8").replace("data: [DONE]\n\n", "");
+    for body in [without.clone(), without.clone() + "data: AIQA_EOF\n\n", without + "data: [DONE]\n\n"] {
+        let shaped = |bridge, ending| {
+            let settings = Settings { markers: all(ending), ..Settings::default() };
+            let said = played(
+                Plan { bridge, shapes: Some(settings.into()), ..capture.plan() },
+                [body.as_bytes()],
+                Ending::Clean,
+            );
+            assert_eq!(said.outcome, "done");
+            said.body()
+        };
+        for ending in [shape::Ending::Keep, shape::Ending::Ensure, shape::Ending::Strip] {
+            assert_eq!(lines(&shaped(&NDJSON, ending)), data(&capture), "{ending:?}");
+            let answer: Json = serde_json::from_slice(&shaped(&JSON, ending)).expect("JSON");
+            assert_eq!(answer["choices"][0]["message"]["content"], capture.said.as_str(), "{ending:?}");
+        }
+        assert!(
+            String::from_utf8(shaped(&SSE, shape::Ending::Ensure))
+                .expect("UTF-8")
+                .ends_with("data: AIQA_EOF\n\n")
+        );
+    }
 }
 
 /// What a body that came whole becomes.

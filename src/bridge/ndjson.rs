@@ -6,10 +6,11 @@
 //! `[DONE]`. Names, ids and retry times have no place; only `error` is kept, as a key, since nothing else would tell such
 //! an event from content.
 //!
-//! No heartbeats, but those in the words of a dialect (`heartbeat_form = "delta"`). A blank line stops the clients of Ollama (its Python package parses every line that there is, its Node
-//! package warns of each that it cannot parse; seen 2026-11), and white space without a line end stops those that parse
-//! chunk by chunk.
+//! No heartbeats, but those in the words of a dialect (`heartbeat_form = "delta"`). A blank line stops the clients of
+//! Ollama (its Python package parses every line that there is, its Node package warns of each that it cannot parse; seen
+//! 2026-11), and white space without a line end stops those that parse chunk by chunk.
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{Bridge, Encoder, Manual};
@@ -39,14 +40,16 @@ pub const TOLD: Told = Told { before: "", after: "\n" };
 
 /// Writes one event. `false`: it is no line.
 pub fn event(event: &Event<'_>, out: &mut Vec<u8>) -> bool {
-    if is_blank(event) {
+    let is_error = event.name == Some(b"error");
+    if is_blank(event) && !is_error {
         return false;
     }
     let data = event.data.text();
     if data.as_ref() == DONE.as_bytes() {
         return false;
     }
-    let names_error = event.name == Some(b"error") && pointer::find(&data, "/error", |_| true).is_none();
+    let says_so = || is_json(&data) && pointer::find(&data, "/error", |_| true).is_some();
+    let names_error = is_error && !says_so();
     if names_error {
         out.extend_from_slice(b"{\"error\":");
     }
@@ -58,13 +61,18 @@ pub fn event(event: &Event<'_>, out: &mut Vec<u8>) -> bool {
 fn value(data: &[u8], out: &mut Vec<u8>) {
     let text = data.trim_ascii();
     let on_one_line = || memchr::memchr2(b'\n', b'\r', text).is_none();
-    if json::is_whole(text) {
+    if is_json(text) {
         if on_one_line() { out.extend_from_slice(text) } else { json::compact(text, out) }
     } else if text.first() == Some(&b'"') && on_one_line() && serde_json::from_slice::<Value>(text).is_ok() {
         out.extend_from_slice(text);
     } else {
         out.extend_from_slice(Value::from(String::from_utf8_lossy(data)).to_string().as_bytes());
     }
+}
+
+/// Whether this is an object or an array. Lone surrogates are in the grammar (RFC 8259 8.2), and stay as they are.
+fn is_json(text: &[u8]) -> bool {
+    json::is_whole(text) && serde_json::from_slice::<IgnoredAny>(text).is_ok()
 }
 
 #[cfg(test)]
@@ -97,6 +105,12 @@ mod tests {
             ("data: true\n\n", "\"true\"\n"),
             ("data: \"half\n\n", "\"\\\"half\"\n"),
             ("data: {\"a\":\n\n", "\"{\\\"a\\\":\"\n"),
+            ("data: {\"x\":nope}\n\n", "\"{\\\"x\\\":nope}\"\n"),
+            ("data: {\"x\":01}\n\n", "\"{\\\"x\\\":01}\"\n"),
+            ("data: {\"x\":NaN}\n\n", "\"{\\\"x\\\":NaN}\"\n"),
+            ("data: {\"x\":\"\\ud83d\"}\n\n", "{\"x\":\"\\ud83d\"}\n"),
+            ("data: \"\\ud83d\"\n\n", "\"\\\"\\\\ud83d\\\"\"\n"),
+            ("data: {\"a\":\ndata: nope }\n\n", "\"{\\\"a\\\":\\nnope }\"\n"),
             ("data: a\ndata: b\n\n", "\"a\\nb\"\n"),
             ("data: {\"a\":\ndata: [ 1 ]}\n\n", "{\"a\":[1]}\n"),
             ("id: 1\nevent: e\nretry: 2\ndata: {}\n\n", "{}\n"),
@@ -118,9 +132,12 @@ mod tests {
             ("{\"error\":{\"message\":\"x\"}}", "{\"error\":{\"message\":\"x\"}}\n"),
             ("{\"message\":\"x\"}", "{\"error\":{\"message\":\"x\"}}\n"),
             ("overloaded", "{\"error\":\"overloaded\"}\n"),
+            ("", "{\"error\":\"\"}\n"),
+            ("{\"error\":nope}", "{\"error\":\"{\\\"error\\\":nope}\"}\n"),
         ] {
             assert_eq!(lines(&format!("event: error\ndata: {data}\n\n")), want);
         }
+        assert_eq!(lines("event: error\n\n"), "{\"error\":\"\"}\n");
     }
 
     #[test]

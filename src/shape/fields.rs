@@ -1,13 +1,16 @@
 //! `fields`: nothing but data, for readers that know only `data:` lines.
+//!
+//! An error that only its name tells from content says so in its data then, in the words of [`ndjson`].
 
 use super::{Reshape, Seen, Settings, Shape, Sink};
+use crate::bridge::ndjson;
 use crate::codec::{Data, Event};
 
 /// Only data.
 pub static FIELDS: Shape = Shape {
     name: "fields",
     keys: &["fields"],
-    doc: "events are sent without name, id, retry time and unknown fields; those without data are left out",
+    doc: "events are sent without name, id, retry time and unknown fields; those without data are left out; text of an event `error` becomes `{\"error\":\"…\"}`",
     harm: "names tell events apart in Anthropic's streams; without ids nothing can be resumed",
     make: |Settings { data_only, .. }| data_only.then(|| Box::new(Fields) as _),
 };
@@ -19,6 +22,13 @@ impl Reshape for Fields {
     fn event(&mut self, event: &Event<'_>, seen: Seen, sink: &mut Sink<'_>) {
         let has_fields =
             event.name.is_some() || event.id.is_some() || event.retry.is_some() || event.unknown.is_some();
+        if event.name == Some(b"error") && !event.data.text().trim_ascii_start().starts_with(b"{") {
+            let mut line = Vec::new();
+            if ndjson::event(event, &mut line) {
+                let data = Data::Line(line.trim_ascii_end());
+                return sink(&Event { data, closed: true, ..Event::default() }, seen);
+            }
+        }
         match event.data {
             Data::None => {}
             data if has_fields => sink(&Event { data, closed: true, ..Event::default() }, seen),
@@ -41,5 +51,21 @@ mod tests {
         );
         assert_eq!(rig.wire("event: ping\n\n"), "");
         assert_eq!(rig.wire("data: x\n\n"), "data: x\n\n");
+    }
+
+    #[test]
+    fn error_without_its_name_is_told_from_text() {
+        let mut rig = Rig::new(Settings { data_only: true, ..Settings::default() });
+        for (data, want) in [
+            ("data: over \"loaded\"\n", r#"{"error":"over \"loaded\""}"#),
+            ("data: a\ndata: b\n", r#"{"error":"a\nb"}"#),
+            ("data:\n", r#"{"error":""}"#),
+            ("id: 7\n", r#"{"error":""}"#),
+            ("data: [1]\n", r#"{"error":[1]}"#),
+            ("data: {\"error\":{}}\n", r#"{"error":{}}"#),
+            ("data: {\"event\":\"error\"}\n", r#"{"event":"error"}"#),
+        ] {
+            assert_eq!(rig.wire(&format!("event: error\n{data}\n")), format!("data: {want}\n\n"));
+        }
     }
 }

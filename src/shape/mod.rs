@@ -96,6 +96,9 @@ struct Seen {
 /// Receives events.
 type Sink<'s> = dyn FnMut(&Event<'_>, Seen) + 's;
 
+/// Receives the events of the client, and whether each is the end marker.
+type Write<'w> = &'w mut dyn FnMut(&Event<'_>, bool);
+
 /// A shape at work on one stream.
 trait Reshape: std::fmt::Debug {
     /// Takes an event, and hands on what is to be sent for it now.
@@ -170,17 +173,17 @@ impl Shapes {
         self.own
     }
 
-    /// Takes an event as the upstream sent it. `write` is given what the client gets.
+    /// Takes an event as the upstream sent it. `write` is given what the client gets, and whether it is the end marker.
     pub fn event(
         &mut self,
         event: &Event<'_>,
         dialect: Option<&'static Dialect>,
         now: Instant,
-        write: &mut dyn FnMut(&Event<'_>),
+        write: Write<'_>,
     ) {
         let sign = dialect.map_or(Sign::Plain, |dialect| (dialect.sign)(event));
         let seen = Seen { dialect, sign, ..Seen::at(now) };
-        pass(&mut self.shapes, event, seen, &mut |event, _| write(event));
+        pass(&mut self.shapes, event, seen, &mut |event, seen| write(event, seen.is_marker));
     }
 
     /// When [`Shapes::tick`] is due.
@@ -189,34 +192,29 @@ impl Shapes {
     }
 
     /// Hands out what was held back until now.
-    pub fn tick(&mut self, now: Instant, write: &mut dyn FnMut(&Event<'_>)) {
+    pub fn tick(&mut self, now: Instant, write: Write<'_>) {
         for index in 0..self.shapes.len() {
             let Some((shape, rest)) = self.shapes[index..].split_first_mut() else { return };
             if shape.due().is_some_and(|due| now >= due) {
                 shape.flush(Seen::at(now), &mut |event, seen| {
-                    pass(rest, event, seen, &mut |event, _| write(event));
+                    pass(rest, event, seen, &mut |event, seen| write(event, seen.is_marker));
                 });
             }
         }
     }
 
     /// The stream ends: hands out all that is held back.
-    pub fn flush(&mut self, now: Instant, write: &mut dyn FnMut(&Event<'_>)) {
-        flush(&mut self.shapes, Seen::at(now), &mut |event, _| write(event));
+    pub fn flush(&mut self, now: Instant, write: Write<'_>) {
+        flush(&mut self.shapes, Seen::at(now), &mut |event, seen| write(event, seen.is_marker));
     }
 
     /// The answer is complete: hands out all that is held back, and what may be missing.
-    pub fn finish(
-        &mut self,
-        dialect: Option<&'static Dialect>,
-        now: Instant,
-        write: &mut dyn FnMut(&Event<'_>),
-    ) {
+    pub fn finish(&mut self, dialect: Option<&'static Dialect>, now: Instant, write: Write<'_>) {
         self.flush(now, write);
         for index in 0..self.shapes.len() {
             let Some((shape, rest)) = self.shapes[index..].split_first_mut() else { return };
             shape.finish(Seen { dialect, ..Seen::at(now) }, &mut |event, seen| {
-                pass(rest, event, seen, &mut |event, _| write(event));
+                pass(rest, event, seen, &mut |event, seen| write(event, seen.is_marker));
             });
         }
     }

@@ -28,7 +28,7 @@ impl Rig {
         Sse::new(options)
             .decode(wire.as_bytes(), &mut |item| {
                 if let Item::Event(event) = item {
-                    shapes.event(&event, Some(&OPENAI_CHAT), self.now, &mut |event| {
+                    shapes.event(&event, Some(&OPENAI_CHAT), self.now, &mut |event, _| {
                         bridge::event(event, &mut out);
                     });
                 }
@@ -63,10 +63,10 @@ impl Rig {
 
     fn out(
         &mut self,
-        call: impl FnOnce(&mut Shapes, Instant, &mut dyn FnMut(&crate::codec::Event<'_>)),
+        call: impl FnOnce(&mut Shapes, Instant, &mut dyn FnMut(&crate::codec::Event<'_>, bool)),
     ) -> String {
         let mut out = Vec::new();
-        call(&mut self.shapes, self.now, &mut |event| bridge::event(event, &mut out));
+        call(&mut self.shapes, self.now, &mut |event, _| bridge::event(event, &mut out));
         String::from_utf8(out).unwrap()
     }
 }

@@ -29,7 +29,7 @@ pub fn refusal(
     let own = shapes.map(Own::of).unwrap_or_default();
     let mut bytes = event(dialect, told, failure, &own, retry);
     if let Some(mut shapes) = shapes.and_then(Shapes::new) {
-        shapes.finish(Some(dialect), now, &mut |event| bridge::event(event, &mut bytes));
+        shapes.finish(Some(dialect), now, &mut |event, _| bridge::event(event, &mut bytes));
     }
     Some(bytes)
 }

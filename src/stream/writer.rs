@@ -197,10 +197,16 @@ impl Writer {
         &mut self,
         now: Instant,
         out: &mut Out,
-        act: impl FnOnce(&mut Shapes, &mut dyn FnMut(&Event<'_>)),
+        act: impl FnOnce(&mut Shapes, &mut dyn FnMut(&Event<'_>, bool)),
     ) {
         let Some(mut shapes) = self.shapes.take() else { return };
-        act(&mut shapes, &mut |event| self.write(event, now, out));
+        act(&mut shapes, &mut |event, is_marker| {
+            // Only events end with a marker; one with an object in it is a line, or a part of the answer, as others are.
+            let is_object = || event.data.text().starts_with(b"{");
+            if !is_marker || matches!(self.encoder, Encoder::Sse) || is_object() {
+                self.write(event, now, out);
+            }
+        });
         if shapes.is_over() {
             self.watch.end();
         }

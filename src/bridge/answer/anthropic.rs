@@ -20,6 +20,8 @@ struct Message {
     fields: Option<Map<String, Value>>,
     blocks: BTreeMap<u64, Block>,
     stopped: bool,
+    /// A block began in the place of another: which of them is meant, nobody knows.
+    clashed: bool,
     held: usize,
 }
 
@@ -43,7 +45,8 @@ impl Gather for Message {
             "content_block_start" => {
                 let block = take(&mut data, "content_block").unwrap_or_default();
                 self.held += size_of::<Block>() + weight(&block);
-                self.blocks.insert(index, Block { fields: object(block), input: String::new() });
+                let block = Block { fields: object(block), input: String::new() };
+                self.clashed |= self.blocks.insert(index, block).is_some();
             }
             "content_block_delta" => {
                 let delta = object(take(&mut data, "delta").unwrap_or_default());
@@ -61,7 +64,7 @@ impl Gather for Message {
     }
 
     fn finish(&mut self, is_over: bool) -> Result<Value, Lack> {
-        let mut message = self.fields.take().ok_or(Lack::Answer)?;
+        let mut message = self.fields.take().filter(|_| !self.clashed).ok_or(Lack::Answer)?;
         if !is_over && !self.stopped && text(&message, "stop_reason").is_none() {
             return Err(Lack::End);
         }
@@ -255,6 +258,16 @@ mod tests {
             ],
         );
         assert_eq!(answer.unwrap()["content"][0]["input"], "{\"path\": \"/");
+    }
+
+    #[test]
+    fn block_in_the_place_of_another_leaves_no_answer() {
+        let begin = |index: u64| json!({ "type": "content_block_start", "index": index, "content_block": { "type": "text", "text": "" } });
+        let said = |index: u64| delta(index, json!({ "type": "text_delta", "text": "a" }));
+        let stop = json!({ "type": "message_stop" });
+        let events = |second: u64| [start(), begin(0), said(0), begin(second), said(second), stop.clone()];
+        assert_eq!(gathered(&ANTHROPIC, &events(1)).unwrap()["content"][1]["text"], "a");
+        assert_eq!(gathered(&ANTHROPIC, &events(0)), Err(Lack::Answer));
     }
 
     #[test]

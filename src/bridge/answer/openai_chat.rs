@@ -3,7 +3,7 @@
 //! <https://platform.openai.com/docs/api-reference/chat-streaming> (seen 2026-11): a chunk's `delta` holds what is added
 //! to the `message` of the choice with the same `index`; tool calls are told apart by an `index` of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value, json};
 
@@ -28,13 +28,21 @@ struct Choice {
     fields: Map<String, Value>,
     /// `None`: it has a `text` and no message.
     message: Option<Map<String, Value>>,
-    calls: Vec<Call>,
+    /// Some delta has said something.
+    has_deltas: bool,
+    calls: Calls,
 }
 
-#[derive(Debug)]
-struct Call {
-    index: Option<u64>,
-    fields: Map<String, Value>,
+/// The tool calls of a choice, in the order in which they began.
+#[derive(Debug, Default)]
+struct Calls {
+    calls: Vec<Map<String, Value>>,
+    /// Where the last one with an index stands.
+    by_index: HashMap<u64, usize>,
+    /// Where those without an index stand, by their ids.
+    by_id: HashMap<String, usize>,
+    /// The last one without an index.
+    unnumbered: Option<usize>,
 }
 
 impl Gather for Completion {
@@ -68,7 +76,9 @@ impl Gather for Completion {
             return Err(Lack::Answer);
         }
         let has_ended = |choice: &Choice| text(&choice.fields, "finish_reason").is_some();
-        if !is_over && !choices.values().all(has_ended) {
+        let ended = choices.values().filter(|choice| has_ended(choice)).count();
+        // Some servers give no reason at all, and end with the marker. Who gives one choice a reason, gives all one.
+        if ended < choices.len() && (!is_over || ended > 0) {
             return Err(Lack::End);
         }
         let is_chat = choices.values().any(|choice| choice.message.is_some());
@@ -83,12 +93,17 @@ impl Gather for Completion {
 
 impl Choice {
     fn grow(&mut self, choice: Map<String, Value>, held: &mut usize) {
-        // Some servers send a message in place of a delta.
+        // Some servers send a message in place of a delta, others the whole of it at last, behind its deltas.
         let has_delta = choice.get("delta").is_some_and(Value::is_object);
         for (key, value) in choice {
             match key.as_str() {
-                "delta" => self.say(object(value), held),
-                "message" if !has_delta => self.say(object(value), held),
+                "delta" => {
+                    let delta = object(value);
+                    self.has_deltas |=
+                        delta.iter().any(|(key, value)| key != "role" && says_something(value));
+                    self.say(delta, held);
+                }
+                "message" if !has_delta && !self.has_deltas => self.say(object(value), held),
                 "message" => {}
                 "text" => append(&mut self.fields, "text", value, held),
                 "logprobs" => {
@@ -110,7 +125,7 @@ impl Choice {
         for (key, value) in delta {
             match (key.as_str(), value) {
                 ("tool_calls", Value::Array(pieces)) => {
-                    pieces.into_iter().for_each(|piece| call(&mut self.calls, object(piece), held));
+                    pieces.into_iter().for_each(|piece| self.calls.grow(object(piece), held));
                 }
                 ("function_call" | "audio", Value::Object(piece)) => {
                     let whole = message.entry(key).or_insert_with(|| json!({}));
@@ -124,15 +139,15 @@ impl Choice {
     }
 
     fn whole(self, index: u64) -> Value {
-        let Choice { mut fields, message, calls } = self;
+        let Choice { mut fields, message, calls, .. } = self;
         fields.insert("index".into(), index.into());
         fields.entry("finish_reason").or_insert(Value::Null);
         if let Some(mut message) = message {
             message.retain(|key, value| key == "content" || key == "refusal" || !value.is_null());
             message.entry("role").or_insert_with(|| "assistant".into());
             message.entry("content").or_insert(Value::Null);
-            if !calls.is_empty() {
-                let calls = calls.into_iter().map(|call| Value::Object(call.fields)).collect();
+            if !calls.calls.is_empty() {
+                let calls = calls.calls.into_iter().map(Value::Object).collect();
                 message.insert("tool_calls".into(), Value::Array(calls));
             }
             fields.insert("message".into(), Value::Object(message));
@@ -141,35 +156,61 @@ impl Choice {
     }
 }
 
-/// Adds a piece of a tool call to the call that it belongs to. Some servers send no `index`, or 0 for all of them: there a
-/// new `id` begins a new call.
-fn call(calls: &mut Vec<Call>, mut piece: Map<String, Value>, held: &mut usize) {
-    let index = piece.remove("index").and_then(|index| index.as_u64());
-    let id = text(&piece, "id").filter(|id| !id.is_empty());
-    let is_same = |call: &Call| {
-        call.index == index && (index.is_some() || id.is_none() || text(&call.fields, "id") == id)
-    };
-    let is_other = |call: &Call| {
-        id.is_some() && text(&call.fields, "id").is_some_and(|own| !own.is_empty() && Some(own) != id)
-    };
-    let at = match calls.iter().rposition(is_same).filter(|at| !is_other(&calls[*at])) {
-        Some(at) => at,
-        None => {
-            *held += size_of::<Call>();
-            calls.push(Call { index, fields: Map::new() });
-            calls.len() - 1
-        }
-    };
-    let Some(Call { fields, .. }) = calls.get_mut(at) else { return };
-    for (key, value) in piece {
-        match (key.as_str(), value) {
-            ("function" | "custom", Value::Object(part)) => {
-                let whole = fields.entry(key).or_insert_with(|| json!({}));
-                whole.as_object_mut().into_iter().for_each(|whole| grow_parts(whole, &part, held));
+impl Calls {
+    /// Adds a piece of a tool call to the call that it belongs to. Some servers send no `index`, or 0 for all of them:
+    /// there a new `id` begins a new call.
+    fn grow(&mut self, mut piece: Map<String, Value>, held: &mut usize) {
+        let index = piece.remove("index").and_then(|index| index.as_u64());
+        let id = text(&piece, "id").filter(|id| !id.is_empty()).map(str::to_owned);
+        let at = self.place(index, id, held);
+        let Some(fields) = self.calls.get_mut(at) else { return };
+        for (key, value) in piece {
+            match (key.as_str(), value) {
+                ("function" | "custom", Value::Object(part)) => {
+                    let whole = fields.entry(key).or_insert_with(|| json!({}));
+                    whole.as_object_mut().into_iter().for_each(|whole| grow_parts(whole, &part, held));
+                }
+                (key, value) => update(fields, key, value, held),
             }
-            (key, value) => update(fields, key, value, held),
         }
     }
+
+    /// Where the call stands that is meant, a new one if need be. One look, however many there are.
+    fn place(&mut self, index: Option<u64>, id: Option<String>, held: &mut usize) -> usize {
+        let known = match (index, &id) {
+            (Some(index), _) => self.by_index.get(&index),
+            (None, Some(id)) => self.by_id.get(id),
+            (None, None) => self.unnumbered.as_ref(),
+        };
+        let own =
+            |at: usize| self.calls.get(at).and_then(|call| text(call, "id")).filter(|id| !id.is_empty());
+        let is_other = |at: usize| id.is_some() && own(at).is_some_and(|own| Some(own) != id.as_deref());
+        let at = match known.copied().filter(|at| !is_other(*at)) {
+            Some(at) => at,
+            None => {
+                *held += size_of::<Map<String, Value>>();
+                self.calls.push(Map::new());
+                self.calls.len() - 1
+            }
+        };
+        match (index, id) {
+            (Some(index), _) => {
+                self.by_index.insert(index, at);
+            }
+            (None, id) => {
+                self.unnumbered = Some(at.max(self.unnumbered.unwrap_or(0)));
+                if let Some(id) = id {
+                    *held += id.len() * usize::from(self.by_id.insert(id.clone(), at).is_none());
+                }
+            }
+        }
+        at
+    }
+}
+
+/// Whether a value is more than `null` or emptiness.
+fn says_something(value: &Value) -> bool {
+    weight(value) > size_of::<Value>() || value.is_boolean() || value.is_number()
 }
 
 /// Adds to an object in which some texts grow and all else is told once.
@@ -312,6 +353,57 @@ mod tests {
             let arguments: Vec<_> = calls.iter().map(|call| &call["function"]["arguments"]).collect();
             assert_eq!(arguments, ["{}", "{}"], "{index}");
         }
+    }
+
+    #[test]
+    fn calls_in_any_number_take_one_look_for_each_piece() {
+        let mut calls = Calls::default();
+        let mut held = 0;
+        let began = std::time::Instant::now();
+        for piece in 0..4 {
+            for index in 0..50_000 {
+                let piece = json!({ "index": index, "id": format!("c{index}"), "function": { "arguments": piece.to_string() } });
+                calls.grow(object(piece), &mut held);
+            }
+        }
+        for index in 0..50_000 {
+            calls.grow(
+                object(json!({ "id": format!("n{}", index % 25_000), "function": { "arguments": "x" } })),
+                &mut held,
+            );
+        }
+        assert_eq!(calls.calls.len(), 75_000);
+        assert_eq!(calls.calls[49_999]["function"]["arguments"], "0123");
+        assert_eq!(calls.calls[74_999]["function"]["arguments"], "xx");
+        // All over again for each, it is minutes.
+        assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn message_behind_its_deltas_is_not_said_again() {
+        let end = json!({ "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": "hi" } }] });
+        let delta = |delta: Value| json!({ "choices": [{ "index": 0, "delta": delta }] });
+        for before in [
+            vec![],
+            vec![delta(json!({ "role": "assistant", "content": "" }))],
+            vec![delta(json!({ "content": "h" })), delta(json!({ "content": "i" }))],
+        ] {
+            let answer = gathered(&OPENAI_CHAT, &[before.clone(), vec![end.clone()]].concat()).unwrap();
+            assert_eq!(answer["choices"][0]["message"]["content"], "hi", "{before:?}");
+        }
+    }
+
+    #[test]
+    fn marker_ends_an_answer_that_gives_no_reason_but_not_one_choice_of_several() {
+        let chunk = |index: u64, reason: Option<&str>| json!({ "choices": [{ "index": index, "delta": { "content": "x" }, "finish_reason": reason }] });
+        let over = |events: &[Value]| {
+            let mut gather = (ANSWERS.gather)();
+            events.iter().for_each(|event| gather.event(object(event.clone())));
+            gather.finish(true)
+        };
+        let whole = over(&[chunk(0, None), chunk(1, None)]).unwrap();
+        assert_eq!(whole["choices"][1]["finish_reason"], Value::Null);
+        assert_eq!(over(&[chunk(0, Some("stop")), chunk(1, None)]), Err(Lack::End));
     }
 
     #[test]

@@ -36,8 +36,10 @@ impl Session {
         // What the upstream said of it comes before what became of the stream.
         let failure = self.answered_badly().or_else(|| self.told_first(out)).unwrap_or(failure);
         self.writer.flush(now, out);
-        // A whole answer is one, however the stream ends behind it.
-        let has_gathered = self.writer.gathers() && self.writer.watch.is_over();
+        // A whole answer is one, however the stream ends behind it; with an error in it, it is none.
+        let is_told = matches!(failure.cause(), Cause::UpstreamError | Cause::UpstreamAuth);
+        let watch = &self.writer.watch;
+        let has_gathered = self.writer.gathers() && watch.is_over() && !watch.told_error() && !is_told;
         if self.lacks_answer() && !has_gathered
             || !self.is_reframed() && !matches!(self.state, State::Passing)
         {

@@ -38,7 +38,7 @@ const EXCEPTIONS = {
   gemini: { letter: "b", "ends short": UNFINISHED, breaks: UNFINISHED },
   // Nobody but the program knows how its stream ends.
   generic: { letter: "c", "ends short": UNFINISHED },
-  // Ollama's own packages read the lines themselves, which pass as they are.
+  // Ollama's own packages get lines, and are told of a break in words alone: they keep no code.
   ollama: { letter: "d" },
 };
 
