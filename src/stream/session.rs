@@ -11,7 +11,7 @@ use crate::bridge::Bridge;
 use crate::bridge::answer::{self, Answers};
 use crate::codec::charset::{Charset, Transcode};
 use crate::codec::coding::Decoder;
-use crate::codec::mask::Mask;
+use crate::codec::mask::{Mask, Secrets};
 use crate::codec::{Decode, Options};
 use crate::dialect::Dialect;
 use crate::format::{Format, SSE};
@@ -45,7 +45,10 @@ pub struct Session {
     behind: bool,
     /// The body was complete while its decoding was behind.
     ended: bool,
+    /// Of an error that passes.
     mask: Option<Mask>,
+    /// Not to be quoted.
+    secrets: Secrets,
     share: Share,
     options: Options,
     charset: Option<Charset>,
@@ -116,7 +119,8 @@ impl Session {
             coded: plan.coding.map(Decoder::new),
             behind: false,
             ended: false,
-            mask: plan.mask,
+            mask: if plan.is_error { plan.secrets.mask() } else { None },
+            secrets: plan.secrets,
             share: plan.share,
             options,
             charset: plan.charset,

@@ -11,6 +11,7 @@ use super::body::{PIECE_BYTES, TURN_BYTES};
 use super::*;
 use crate::codec::charset::Charset;
 use crate::codec::coding::Codings;
+use crate::codec::mask::Secrets;
 use crate::codec::repair::Repairs;
 use crate::dialect::{ANTHROPIC, GEMINI, GENERIC, OLLAMA, OPENAI_CHAT};
 use crate::format::{AWS_EVENTSTREAM, JSON_ARRAY, NDJSON, SSE, TEXT};
@@ -42,7 +43,7 @@ fn plan(mode: Mode) -> Plan {
         shapes: None,
         bridge: &crate::bridge::SSE,
         fake_stream: false,
-        mask: None,
+        secrets: Secrets::default(),
         injects: false,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
