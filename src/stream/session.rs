@@ -21,9 +21,7 @@ use super::hold::{First, Held};
 use super::plain::Plain;
 use super::times::Times;
 use super::writer::Writer;
-use super::{
-    Cause, Commit, End, Failure, Hold, Mode, Out, Outcome, Phase, Plan, Share, Stats, Until, Wanted,
-};
+use super::{Cause, Commit, Failure, Hold, Mode, Out, Outcome, Plan, Share, Stats, Until, Wanted};
 
 /// One response, from its head to exactly one [`Outcome`].
 ///
@@ -213,50 +211,6 @@ impl Session {
             return;
         }
         self.holding(now, out, |session, out| session.finish(now, out));
-    }
-
-    fn finish(&mut self, now: Instant, out: &mut Out) {
-        if self.outcome.is_some() {
-            return;
-        }
-        if self.coded.as_ref().is_some_and(|coded| !coded.is_whole()) {
-            let message = "the upstream's coded body ended in the middle";
-            return self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
-        }
-        if let State::Telling(_) = &self.state {
-            return self.tell(now, out);
-        }
-        if let State::Sniffing { gate, label, wanted, .. } = &self.state {
-            let is_empty = gate.text().is_empty() && self.promised().is_none();
-            let was_stream = *wanted != Wanted::Answer || matches!(label, Label::Format(_));
-            if is_empty && was_stream && self.writer.watch.lacks_everything() {
-                let message = "the upstream answered a stream request with an empty body";
-                return self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
-            }
-            let verdict = gate.end();
-            self.decide(verdict, now, out);
-            if self.outcome.is_some() {
-                return;
-            }
-        }
-        if let State::Collecting { .. } = &self.state {
-            self.take_apart(now, out);
-        }
-        if let State::Passing = &self.state {
-            if let Some(mask) = &mut self.mask {
-                mask.finish(&mut out.bytes);
-                self.writer.passed(now, out);
-            }
-            let error = Outcome::new(Cause::UpstreamStatus, Phase::End);
-            return self.end(if self.is_error { error } else { Outcome::DONE }, End::Clean, out);
-        }
-        if let State::Reframing { decoder, .. } = &mut self.state {
-            let writer = &mut self.writer;
-            match decoder.finish(&mut |item| writer.tail(item, now, out)) {
-                Ok(()) => self.judge_clean_end(now, out),
-                Err(error) => self.fail(Failure::from(error), now, out),
-            }
-        }
     }
 
     /// The upstream's body is known to be empty, and the client was given no head yet: so it is given none of a stream

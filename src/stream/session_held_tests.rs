@@ -421,7 +421,10 @@ fn secret_is_in_no_words_that_are_quoted_of_a_success() {
     let body = "{\"error\":{\"message\":\"bad key sk-canary\",\"code\":429}}";
     for (plan, body) in [
         (label(Label::Json, Wanted::AsSent), body),
-        (label(Label::Format(&SSE), Wanted::Events), "upstream connect error or disconnect/reset before headers sk-canary"),
+        (
+            label(Label::Format(&SSE), Wanted::Events),
+            "upstream connect error or disconnect/reset before headers sk-canary",
+        ),
     ] {
         let mut rig = waiting();
         answer(&mut rig, plan, 200);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::super::{Budget, HeartbeatForm};
+use super::super::{Budget, End, HeartbeatForm, Phase};
 use super::body::{PIECE_BYTES, TURN_BYTES};
 use super::*;
 use crate::codec::charset::Charset;
@@ -19,6 +19,9 @@ use crate::shape::{Ending, Marker, Markers, Pick, Settings};
 
 #[path = "session_held_tests.rs"]
 mod held;
+
+#[path = "session_tail_tests.rs"]
+mod tail;
 
 /// A session, the time, and all that a client has been sent.
 struct Rig {
