@@ -376,10 +376,9 @@ impl Decode for Sse {
         self.ends_by = if self.ends_by == EndsBy::LineEnd { EndsBy::LineEnd } else { EndsBy::Silence };
         let end = self.block.line;
         self.dispatch(&held[..end], None, true, sink);
-        if end == held.len() {
+        held.drain(..end);
+        if held.is_empty() {
             release(&mut held);
-        } else {
-            held.drain(..end);
         }
         self.held = held;
     }

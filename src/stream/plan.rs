@@ -130,7 +130,7 @@ pub enum Wanted {
     /// One answer: a stream is put together to one, all else passes as it is.
     Answer,
     /// What the bridge writes, and the route says what the upstream sends: this format, whatever its label and its bytes,
-    /// but for a page.
+    /// but for a page, and for an error that nothing labels as a stream.
     In(&'static Format),
 }
 

@@ -111,6 +111,11 @@ pub(super) fn is_error(text: &[u8]) -> bool {
         || has("detail") && value.as_object().is_some_and(|object| object.len() == 1)
 }
 
+/// Whether this JSON object has words in it that an error may have.
+pub(super) fn has_words(text: &[u8]) -> bool {
+    object(text).is_some_and(|value| words(&value).is_some())
+}
+
 /// The object in which the words and the code stand, if it is not the whole.
 fn inner(value: &Value) -> Option<&Value> {
     let places = ["/error", "/response/error", "/Response/Error", "/header", "/errors/0"];

@@ -888,11 +888,27 @@ fn a_page_or_nothing_in_a_format_that_the_route_sets_is_told() {
     }
     let mut rig = fixed(Label::Json, &NDJSON);
     assert_eq!(rig.session.commit(), None);
-    assert_eq!(rig.input("{\"error\":1}"), "data: {\"error\":1}\n\n", "in this format, whatever it is");
+    assert_eq!(rig.input("{\"a\":1}"), "data: {\"a\":1}\n\n", "in this format, whatever it is");
     assert_eq!(
         (rig.session.commit(), rig.session.stats().lying_label),
         (Some(Commit::Reframe(&NDJSON)), None)
     );
+}
+
+/// An error in place of the stream lost its status where the route sets the format.
+#[test]
+fn an_error_alone_in_a_format_that_the_route_sets_keeps_its_status_and_words() {
+    for (format, label, body, status, words) in [
+        (&SSE, Label::Json, "{\"error\":{\"message\":\"over\",\"code\":429}}", 429, "over"),
+        (&NDJSON, Label::Json, "{\"error\":{\"message\":\"over\",\"code\":429}}\n", 429, "over"),
+        (&NDJSON, Label::Other, "Internal Server Error", 500, "Internal Server Error"),
+        (&AWS_EVENTSTREAM, Label::Json, "{\"message\":\"no\"}", 502, "no"),
+    ] {
+        let mut rig = Rig::new(Plan { mode: Mode::Sniff(label, Wanted::In(format)), ..openai() });
+        assert_eq!(rig.input(body) + &rig.ended(), "");
+        let Some(Commit::Refuse(failure)) = rig.session.commit() else { panic!("{body}") };
+        assert_eq!((failure.status().as_u16(), failure.message()), (status, words), "{body}");
+    }
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl Session {
         {
             return Ok(Some(format));
         }
-        if plain.is_some() || quote::is_error(gate.text()) {
+        if plain.is_some() || gate.is_error() {
             return Err(self.quoting(b"", gate.text(), plain));
         }
         match gate.text().first() {
