@@ -29,7 +29,7 @@ fn half_an_event_in_json_is_a_truncation_and_nothing_is_added_behind_what_was_dr
             assert_eq!(outcome, "upstream:truncated@body", "{tail}");
         }
     }
-    for tail in ["dat", "event: e", "data: some words"] {
+    for tail in ["dat", "event: e", "data: some words", "data: [DON"] {
         assert_eq!(
             ensured(None, &(whole.to_owned() + tail)),
             (whole.to_owned(), "done@end".to_owned()),

@@ -312,8 +312,11 @@ impl Writer {
             self.event(event, now, out);
         } else {
             self.tail.dropped = true;
-            self.tail.dropped_json |=
-                !whole && matches!(event.data.text().trim_ascii_start().first(), Some(b'{' | b'['));
+            let data = event.data.text();
+            let text = data.trim_ascii_start();
+            // Half an end marker is none of an answer.
+            let may_be_json = matches!(text.first(), Some(b'{' | b'[')) && !DONE.as_bytes().starts_with(text);
+            self.tail.dropped_json |= !whole && may_be_json;
         }
     }
 
