@@ -44,7 +44,7 @@ pub struct Session {
     /// The body was complete while its decoding was behind.
     ended: bool,
     /// Of an error that passes.
-    mask: Option<Mask>,
+    mask: Option<Box<Mask>>,
     /// Not to be quoted.
     secrets: Secrets,
     share: Share,
@@ -117,7 +117,7 @@ impl Session {
             coded: plan.coding.map(Decoder::new),
             behind: false,
             ended: false,
-            mask: if plan.is_error { plan.secrets.mask() } else { None },
+            mask: plan.is_error.then(|| plan.secrets.mask()).flatten().map(Box::new),
             secrets: plan.secrets,
             share: plan.share,
             options,
