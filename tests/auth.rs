@@ -258,6 +258,14 @@ async fn injected_secret_is_never_seen_again() {
     exchange.reset();
     assert_no_canary("an error event", &String::from_utf8_lossy(&call.rest().await.bytes()));
 
+    // An error in place of a stream that was promised: status 200, and the upstream's words in tidegate's event.
+    let mut call = Call::start(&proxy.http(), &request).await;
+    let words = format!("upstream connect error or disconnect/reset before headers. key {CANARY}");
+    upstream.request().await.answer(200, &[("content-type", "text/event-stream")], words.as_bytes()).await;
+    let told = String::from_utf8_lossy(&call.rest().await.bytes()).into_owned();
+    assert!(told.contains("upstream connect error"), "{told}");
+    assert_no_canary("an error event that quotes the upstream", &told);
+
     proxy.signal(rustix::process::Signal::TERM);
     let mut proxy = proxy;
     proxy.exit().await;

@@ -71,7 +71,7 @@ fn session_allocations(format: &'static Format, inputs: &[&[u8]]) -> usize {
         shapes: None,
         bridge: &tidegate::bridge::SSE,
         fake_stream: false,
-        mask: None,
+        secrets: Default::default(),
         injects: false,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),

@@ -127,6 +127,10 @@ impl Decode for Transcode {
         self.inner.flush(sink);
     }
 
+    fn is_cut(&self) -> bool {
+        self.inner.is_cut()
+    }
+
     fn repaired(&self) -> Tally {
         self.inner.repaired()
     }

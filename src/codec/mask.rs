@@ -8,9 +8,54 @@
 //!
 //! Invariant: the output depends on the bytes, never on how they were cut, and what is held back is only what may
 //! yet turn out to be the beginning of a secret. Work is O(bytes × secrets): one automaton for each secret and
-//! reading (Knuth, Morris, Pratt). Used by the proxy on error bodies of routes with injectors.
+//! reading (Knuth, Morris, Pratt). Used on routes with injectors: on error bodies that
+//! pass, and on what tidegate quotes of an upstream.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// What must not come back to a client. Cheap to clone; a mask is only made of them where there is something to look
+/// through. Never shown.
+#[derive(Clone, Default)]
+pub struct Secrets(Option<Arc<[Vec<u8>]>>);
+
+impl Secrets {
+    /// These; empty ones are ignored.
+    pub fn new(mut secrets: Vec<Vec<u8>>) -> Self {
+        secrets.retain(|secret| !secret.is_empty());
+        Secrets((!secrets.is_empty()).then(|| secrets.into()))
+    }
+
+    /// A mask for them, if there are any.
+    pub fn mask(&self) -> Option<Mask> {
+        self.0.as_ref().map(|secrets| Mask::new(secrets.to_vec()))
+    }
+
+    /// A whole text without them.
+    pub fn hidden<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        let Some(mut mask) = self.mask() else { return Cow::Borrowed(text) };
+        let mut shown = Vec::with_capacity(text.len());
+        mask.push(text, &mut shown);
+        mask.finish(&mut shown);
+        Cow::Owned(shown)
+    }
+}
+
+impl Deref for Secrets {
+    type Target = [Vec<u8>];
+
+    fn deref(&self) -> &[Vec<u8>] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Secrets").field(&self.len()).finish()
+    }
+}
 
 /// Masks one stream. See the module.
 pub struct Mask {

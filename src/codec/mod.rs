@@ -118,6 +118,11 @@ pub trait Decode: std::fmt::Debug {
     /// Hands out the event that is ripe.
     fn flush(&mut self, _sink: &mut Sink<'_>) {}
 
+    /// Whether [`Decode::finish`] found a line that was cut before it could be told what it is, and left it out.
+    fn is_cut(&self) -> bool {
+        false
+    }
+
     /// What was put right so far.
     fn repaired(&self) -> Tally {
         Tally::default()

@@ -33,6 +33,8 @@ pub struct Sse {
     options: Options,
     tally: Tally,
     ends_by: EndsBy,
+    /// The end has cut a line of which nobody can tell what it was.
+    cut: bool,
 }
 
 /// What has ended the events of the stream so far.
@@ -77,6 +79,7 @@ impl Sse {
             options,
             tally: Tally::default(),
             ends_by: EndsBy::Unknown,
+            cut: false,
         }
     }
 
@@ -232,6 +235,18 @@ impl Sse {
         again && self.block.is_ripe(block)
     }
 
+    /// Whether what is held back is a whole event that lacks nothing but its end. Where one line end is that, the next
+    /// event may have begun behind it.
+    fn is_ripe(&mut self) -> bool {
+        if !self.options.repairs.has(Repair::SingleNewline) || self.block.data_lines != 1 {
+            return false;
+        }
+        let (block, next) = self.held.split_at(self.block.line);
+        let is_next =
+            self.ends_by == EndsBy::LineEnd && (next.starts_with(b"data") || b"data".starts_with(next));
+        (next.is_empty() || is_next) && self.block.is_ripe(block)
+    }
+
     fn dispatch(&mut self, block: &[u8], wire: Option<&[u8]>, closed: bool, sink: &mut Sink<'_>) {
         let fields = std::mem::take(&mut self.block);
         let value = |span: Span| &block[span.from..span.to];
@@ -316,6 +331,9 @@ impl Decode for Sse {
     }
 
     fn finish(&mut self, sink: &mut Sink<'_>) -> Result<(), Error> {
+        if self.ends_by == EndsBy::LineEnd && self.block.line < self.held.len() && self.is_ripe() {
+            self.flush(sink);
+        }
         let mut held = std::mem::take(&mut self.held);
         let line = &held[self.block.line..];
         let is_taken = match parse_field(line).0 {
@@ -328,6 +346,7 @@ impl Decode for Sse {
             self.block.irregular = true;
             self.block.field(line, self.options.literal);
         } else {
+            self.cut = !line.is_empty() && line[0] != b':';
             held.truncate(self.block.line);
         }
         self.dispatch(&held, None, false, sink);
@@ -348,20 +367,24 @@ impl Decode for Sse {
             EndsBy::LineEnd => AFTER_LINE_END,
             EndsBy::Unknown | EndsBy::Silence => AFTER_FIRST,
         };
-        let is_ripe = self.options.repairs.has(Repair::SingleNewline)
-            && self.block.line == self.held.len()
-            && self.block.data_lines == 1
-            && self.block.is_ripe(&self.held);
-        is_ripe.then_some(wait)
+        self.is_ripe().then_some(wait)
     }
 
     fn flush(&mut self, sink: &mut Sink<'_>) {
         let mut held = std::mem::take(&mut self.held);
         self.tally.add(Repairs::NONE.with(Repair::SingleNewline));
         self.ends_by = if self.ends_by == EndsBy::LineEnd { EndsBy::LineEnd } else { EndsBy::Silence };
-        self.dispatch(&held, None, true, sink);
-        release(&mut held);
+        let end = self.block.line;
+        self.dispatch(&held[..end], None, true, sink);
+        held.drain(..end);
+        if held.is_empty() {
+            release(&mut held);
+        }
         self.held = held;
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cut
     }
 
     fn repaired(&self) -> Tally {

@@ -45,7 +45,11 @@ fn sign(event: &Event<'_>) -> Sign {
     let told = pointer::Members::of(json).find_map(|member| match member.key {
         Some(b"method") => Some(Sign::Plain),
         Some(b"result") => Some(Sign::Last),
-        Some(b"error") => Some(Sign::Error),
+        // Some servers send it beside a result, as null.
+        Some(b"error") => {
+            let value = &member.text[..pointer::length(member.text)?];
+            pointer::is_something(value).then_some(Sign::Error)
+        }
         _ => None,
     });
     told.unwrap_or(Sign::Plain)
@@ -75,6 +79,8 @@ mod tests {
         assert_eq!(sign(r#"{"jsonrpc":"2.0","id":1,"result":{"method":"x"}}"#), Sign::Last);
         assert_eq!(sign(r#"{"result":{},"jsonrpc":"2.0","id":1}"#), Sign::Last);
         assert_eq!(sign(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601}}"#), Sign::Error);
+        assert_eq!(sign(r#"{"jsonrpc":"2.0","id":1,"error":null,"result":{}}"#), Sign::Last);
+        assert_eq!(sign(r#"{"jsonrpc":"2.0","id":1,"error": null}"#), Sign::Plain);
         let request =
             r#"{"jsonrpc":"2.0","id":7,"params":{"result":1,"error":2},"method":"sampling/createMessage"}"#;
         assert_eq!(sign(request), Sign::Plain);

@@ -65,7 +65,12 @@ fn sign(event: &Event<'_>) -> Sign {
         Some(b"response.failed" | b"error") => Sign::Error,
         None if event.data.line().is_some_and(is_done) => Sign::Last,
         // Gateways tell errors of their own as chat completions do.
-        None if object(event).is_some_and(|json| pointer::member(json, "error").is_some()) => Sign::Error,
+        None if object(event)
+            .and_then(|json| pointer::member(json, "error"))
+            .is_some_and(pointer::is_something) =>
+        {
+            Sign::Error
+        }
         _ => Sign::Plain,
     }
 }
@@ -103,6 +108,7 @@ mod tests {
         assert_eq!(sign(Some("error"), r#"{"message":"m"}"#), Sign::Error);
         assert_eq!(sign(None, r#"{"type":"error","message":"m"}"#), Sign::Error);
         assert_eq!(sign(None, r#"{"error":{"message":"m"}}"#), Sign::Error);
+        assert_eq!(sign(None, r#"{"error":null,"delta":"x"}"#), Sign::Plain);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::auth;
-use crate::codec::mask::Mask;
+use crate::codec::mask::Secrets;
 use crate::config::{self, HttpVersion, Route, StreamSettings};
 use crate::log::Access;
 use crate::relay::{Body, Relay, Source, Tunnel};
@@ -95,7 +95,7 @@ struct Terms {
     /// Reads what the request body says about streaming.
     scanner: Option<Rc<RefCell<Scanner>>>,
     /// What the injectors put in; it must not come back to the client.
-    secrets: Vec<Vec<u8>>,
+    secrets: Secrets,
     /// Which trailers may.
     trailers: Trailers,
     /// What was asked for instead of a response.
@@ -147,7 +147,7 @@ fn admit(
     }
     let ask = if route.injectors.is_empty() { ask } else { ask.injected(stream, &head.headers) };
     let upload = upload(body, route, client, scanner.clone()).at_least(config.limits.min_body_rate);
-    let secrets: Vec<Vec<u8>> = route.injectors.iter().flat_map(|injector| injector.secrets()).collect();
+    let secrets = Secrets::new(route.injectors.iter().flat_map(|injector| injector.secrets()).collect());
     let trailers = Trailers::new(&head.headers, secrets.clone());
     let terms = Terms { chosen, manner, ask, scanner, secrets, trailers, upgrade, started };
     Ok(Asked { head, upload, terms })
@@ -271,18 +271,15 @@ fn plan(answer: &Answer) -> Plan {
     let Answer { terms, response } = answer;
     let decision = plan::decide(terms.stream(), &terms.ask, terms.body_says(), &response.head);
     let is_error = response.head.status.as_u16() >= 400;
-    let may_echo = is_error && !terms.secrets.is_empty();
-    let mask = may_echo.then(|| Mask::new(terms.secrets.clone()));
-    Plan { is_error, mask, ..planned(terms, decision) }
+    Plan { is_error, ..planned(terms, decision) }
 }
 
 /// The same for a response whose words, if it is an error, are read and told.
 fn readable(plan: Plan, answer: &Answer) -> Plan {
-    let Answer { terms, response } = answer;
+    let response = &answer.response;
     let is_error = !response.head.status.is_success();
     let coding = if is_error { plan::coding_of_error(&response.head.headers) } else { plan.coding };
-    let mask = (!terms.secrets.is_empty()).then(|| Mask::new(terms.secrets.clone()));
-    Plan { coding, mask, ..plan }
+    Plan { coding, ..plan }
 }
 
 /// The part of a plan that needs no response.
@@ -302,7 +299,7 @@ fn planned(terms: &Terms, decision: Decision) -> Plan {
         shapes: stream.shapes.clone(),
         bridge: decision.bridge,
         fake_stream: stream.fake_stream,
-        mask: None,
+        secrets: terms.secrets.clone(),
         injects: !route.injectors.is_empty(),
         hold: stream.hold,
         heartbeat: stream.heartbeat,

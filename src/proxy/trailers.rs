@@ -11,17 +11,18 @@
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::{headers, response};
+use crate::codec::mask::Secrets;
 
 /// What of a response's trailers one client gets.
 #[derive(Debug, Clone)]
 pub(crate) struct Trailers {
     wanted: bool,
-    secrets: Vec<Vec<u8>>,
+    secrets: Secrets,
 }
 
 impl Trailers {
     /// For the client that sent `request`: `secrets` went up and must not come back.
-    pub(crate) fn new(request: &HeaderMap, secrets: Vec<Vec<u8>>) -> Self {
+    pub(crate) fn new(request: &HeaderMap, secrets: Secrets) -> Self {
         Trailers { wanted: headers::takes_trailers(request), secrets }
     }
 
@@ -129,16 +130,16 @@ mod tests {
             [(Some("trailers"), true), (Some("gzip, Trailers"), true), (Some("gzip"), false)]
         {
             let request = te.map_or_else(HeaderMap::new, |te| map(&[("te", te)]));
-            let passed = Trailers::new(&request, Vec::new()).to_client(sent());
+            let passed = Trailers::new(&request, Secrets::default()).to_client(sent());
             assert_eq!(passed.as_ref().map(names), expected.then(|| vec!["grpc-status"]), "{te:?}");
         }
-        assert!(Trailers::new(&HeaderMap::new(), Vec::new()).to_client(sent()).is_none());
+        assert!(Trailers::new(&HeaderMap::new(), Secrets::default()).to_client(sent()).is_none());
     }
 
     #[test]
     fn secret_is_hidden_and_nothing_is_left_of_nothing() {
         let takes = map(&[("te", "trailers")]);
-        let trailers = Trailers::new(&takes, vec![b"sk-canary".to_vec()]);
+        let trailers = Trailers::new(&takes, Secrets::new(vec![b"sk-canary".to_vec()]));
         let passed = trailers.to_client(map(&[("x-echo", "was sk-canary")])).unwrap();
         assert_eq!(passed["x-echo"], "was *********");
         assert!(trailers.to_client(map(&[("content-length", "1")])).is_none());

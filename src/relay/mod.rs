@@ -376,6 +376,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::codec::mask::Secrets;
     use crate::codec::repair::Repairs;
     use crate::config::{Config, LogFormat};
     use crate::format::SSE;
@@ -398,7 +399,7 @@ mod tests {
             shapes: None,
             bridge: &crate::bridge::SSE,
             fake_stream: false,
-            mask: None,
+            secrets: Secrets::default(),
             injects: false,
             hold: None,
             heartbeat: Some(Duration::from_secs(15)),
@@ -437,7 +438,7 @@ mod tests {
             tokio::join!(worker.upstreams.send(0, head, Upload::empty(), None, &|_| ()), answer);
         let session = Session::new(plan(mode, &worker), Instant::now().into_std());
         let takes = HeaderMap::from_iter([(http::header::TE, "trailers".parse().unwrap())]);
-        let allowed = Trailers::new(&takes, vec![b"sk-canary".to_vec()]);
+        let allowed = Trailers::new(&takes, Secrets::new(vec![b"sk-canary".to_vec()]));
         (Relay::new(Source::Body(response.unwrap().body), session, allowed, client, worker, access), peer)
     }
 

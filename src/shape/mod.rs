@@ -141,6 +141,7 @@ trait Reshape: std::fmt::Debug {
 pub struct Shapes {
     shapes: Vec<Box<dyn Reshape>>,
     own: Own,
+    ensures: bool,
 }
 
 /// What the shapes want of events that are none of the upstream's, and do not pass them: tidegate's error events.
@@ -165,7 +166,13 @@ impl Shapes {
     /// For one stream; `None` where nothing is to be changed.
     pub fn new(settings: &Settings) -> Option<Box<Self>> {
         let shapes: Vec<_> = SHAPES.iter().filter_map(|shape| (shape.make)(settings)).collect();
-        (!shapes.is_empty()).then(|| Box::new(Shapes { shapes, own: Own::of(settings) }))
+        let ensures = matches!(settings.markers.ending, Ending::Auto | Ending::Ensure);
+        (!shapes.is_empty()).then(|| Box::new(Shapes { shapes, own: Own::of(settings), ensures }))
+    }
+
+    /// Whether they may add an end marker to an answer that is complete.
+    pub fn ensures(&self) -> bool {
+        self.ensures
     }
 
     /// What they want of events that do not pass them.

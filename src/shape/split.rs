@@ -252,7 +252,7 @@ mod tests {
             super::super::Shapes::new(&Settings { split: Some(300), ..Settings::default() }).unwrap();
         let mut parts = Vec::new();
         let event = Event { data: Data::Line(line.as_bytes()), ..Event::default() };
-        shapes.event(&event, Some(&crate::dialect::OLLAMA), std::time::Instant::now(), &mut |event| {
+        shapes.event(&event, Some(&crate::dialect::OLLAMA), std::time::Instant::now(), &mut |event, _| {
             parts.push(String::from_utf8(event.data.line().unwrap().to_vec()).unwrap());
         });
         let (last, early) = parts.split_last().unwrap();

@@ -6,12 +6,15 @@
 //! in front mean nothing to a stream (servers pad with them, or send them while they think), but they are part
 //! of a body that passes: so they are held too, up to [`HOLD_BYTES`].
 //!
-//! Where the route says what the format is, only one thing is looked for: a page in its place.
+//! Where the route says what the format is, two things are looked for in its place: a page, and, unless the label promises a
+//! stream too, one error, which is all that came. A line of JSON is an error by itself only where the label says that the
+//! body is one value: else it is a line, and the dialect tells what it means.
 
 use http::StatusCode;
 
 use crate::codec::aws_eventstream::is_prelude;
 use crate::codec::json;
+use crate::dialect::Dialect;
 use crate::format::{AWS_EVENTSTREAM, Format, JSON_ARRAY, NDJSON, SSE};
 
 use super::plain::Plain;
@@ -67,17 +70,25 @@ pub(super) struct Gate {
     label: Label,
     /// The format, if the route says it.
     fixed: Option<&'static Format>,
+    /// What the answer is expected to be in.
+    dialect: Option<&'static Dialect>,
     /// Which errors in plain text are waited for.
     plain: Plain,
     held: Vec<u8>,
+    /// The JSON object that the body begins with, as far as it was followed, and its length once it is whole.
+    object: json::Value,
+    followed: usize,
+    whole: Option<usize>,
     /// How many of the held bytes say nothing: a byte order mark, white space. They are not looked at again.
     blank: usize,
 }
 
 impl Gate {
-    pub(super) fn new(label: Label, wanted: Wanted, plain: Plain) -> Self {
+    pub(super) fn new(label: Label, wanted: Wanted, dialect: Option<&'static Dialect>) -> Self {
         let fixed = if let Wanted::In(format) = wanted { Some(format) } else { None };
-        Gate { label, fixed, plain, held: Vec::new(), blank: 0 }
+        let object = json::Value::default();
+        let plain = Plain::of(dialect);
+        Gate { label, fixed, dialect, plain, held: Vec::new(), object, followed: 0, whole: None, blank: 0 }
     }
 
     /// Takes the next bytes of the body.
@@ -89,12 +100,24 @@ impl Gate {
         let text = &self.held[self.blank..];
         self.blank += text.len() - text.trim_ascii_start().len();
         let full = self.held.len() >= HOLD_BYTES;
-        self.unless_error(self.verdict(full || self.text().len() >= SNIFF_BYTES), full)
+        let verdict = self.verdict(full || self.text().len() >= SNIFF_BYTES);
+        match verdict {
+            Verdict::Stream(format) if self.is_doubted() && !full => self.unless_one_error(format),
+            verdict => self.unless_error(verdict, full),
+        }
     }
 
     /// The body is over.
     pub(super) fn end(&self) -> Verdict {
+        if self.is_doubted() && (self.plain_error().is_some() || self.is_error()) {
+            return Verdict::Pass;
+        }
         self.verdict(true)
+    }
+
+    /// Whether the whole of it is an error in JSON.
+    pub(super) fn is_error(&self) -> bool {
+        self.tells_error(self.text())
     }
 
     /// The status that the whole of it stands for, if it is an error in plain text.
@@ -130,6 +153,47 @@ impl Gate {
         }
         let text = self.text().trim_ascii_end();
         if text.ends_with(b"}") && json::is_whole(text) { Verdict::Pass } else { Verdict::More }
+    }
+
+    /// The route says what it is, and the label does not say that it is a stream.
+    fn is_doubted(&self) -> bool {
+        self.fixed.is_some() && !matches!(self.label, Label::Format(_))
+    }
+
+    /// In place of messages in binary, a JSON object with words in it can be nothing else.
+    fn tells_error(&self, object: &[u8]) -> bool {
+        quote::is_error(object, self.dialect)
+            || self.fixed == Some(&AWS_EVENTSTREAM) && quote::has_words(object)
+    }
+
+    /// What begins as the stream that the route says, if it is not one error as a whole. Nothing waits for long: of a
+    /// stream, no event is whole before this is decided.
+    fn unless_one_error(&mut self, format: &'static Format) -> Verdict {
+        let (stream, text) = (Verdict::Stream(format), &self.held[self.blank..]);
+        if text.first() != Some(&b'{') {
+            let may_be = self.plain.may_be_error(text) && sse(text) != Some(Verdict::Stream(&SSE));
+            return if may_be { Verdict::More } else { stream };
+        }
+        if text.len() >= SNIFF_BYTES && !quote::may_be_error(text) {
+            return stream;
+        }
+        if self.whole.is_none() {
+            match self.object.step(&text[self.followed..]) {
+                json::Step::More => {}
+                json::Step::End(end) => self.whole = Some(self.followed + end),
+                json::Step::Broken(_) => return stream,
+            }
+            self.followed = text.len();
+        }
+        let Some(end) = self.whole else { return Verdict::More };
+        let (object, rest) = text.split_at(end);
+        let is_line = self.label == Label::Other && *format == NDJSON;
+        match rest {
+            _ if !rest.trim_ascii().is_empty() || !self.tells_error(object) => stream,
+            rest if is_line && rest.contains(&b'\n') => stream,
+            _ if is_line => Verdict::More,
+            _ => Verdict::Pass,
+        }
     }
 
     /// `last` = no more will come, or enough was seen.
@@ -229,7 +293,7 @@ mod tests {
     use super::*;
 
     fn sniff(bytes: &[u8], label: Label, last: bool) -> Verdict {
-        let mut gate = Gate::new(label, Wanted::Events, Plain::Nothing);
+        let mut gate = Gate::new(label, Wanted::Events, None);
         let verdict = gate.push(bytes);
         if last { gate.end() } else { verdict }
     }
@@ -310,31 +374,79 @@ mod tests {
         assert_eq!(sniff(b"dat", Label::Other, true), Verdict::Pass);
     }
 
+    /// The verdict on the pieces where the route sets the format, and that at the end.
+    fn fixed(format: &'static Format, label: Label, pieces: &[&str]) -> (Verdict, Verdict) {
+        let mut gate = Gate::new(label, Wanted::In(format), Some(&crate::dialect::OPENAI_CHAT));
+        let mut verdict = Verdict::More;
+        for piece in pieces {
+            assert_eq!(verdict, Verdict::More, "before {piece:?}");
+            verdict = gate.push(piece.as_bytes());
+        }
+        (verdict, gate.end())
+    }
+
     #[test]
-    fn of_a_format_that_the_route_sets_only_a_page_is_doubted() {
-        for label in [Label::Format(&SSE), Label::Json, Label::Other] {
-            let judged = |text: &str, last| {
-                let mut gate = Gate::new(label, Wanted::In(&NDJSON), Plain::Phrases);
-                let verdict = gate.push(text.as_bytes());
-                if last { gate.end() } else { verdict }
-            };
+    fn of_a_format_that_the_route_sets_only_a_page_is_doubted_where_the_label_is_a_stream() {
+        for label in [Label::Format(&SSE), Label::Format(&NDJSON)] {
             for text in ["{\"error\":{}}", "data: x", "Internal", "\0", "<svg>", " \n["] {
-                assert_eq!(judged(text, false), Verdict::Stream(&NDJSON), "{text}");
+                assert_eq!(fixed(&NDJSON, label, &[text]).0, Verdict::Stream(&NDJSON), "{text}");
             }
+        }
+        for label in [Label::Format(&SSE), Label::Json, Label::Other] {
             for text in ["", "\n", "<", "\n<!doc"] {
-                assert_eq!(
-                    (judged(text, false), judged(text, true)),
-                    (Verdict::More, Verdict::Stream(&NDJSON))
-                );
+                assert_eq!(fixed(&NDJSON, label, &[text]), (Verdict::More, Verdict::Stream(&NDJSON)));
             }
-            assert_eq!(judged("\r\n<!DOCTYPE html>", false), Verdict::Html);
+            assert_eq!(fixed(&NDJSON, label, &["\r\n<!DOCTYPE html>"]).0, Verdict::Html);
+        }
+    }
+
+    /// The status and the words of an error were lost where the route set the format.
+    #[test]
+    fn of_a_format_that_the_route_sets_one_error_is_doubted_where_the_label_is_no_stream() {
+        let error = "{\"error\":{\"message\":\"over\",\"code\":429}}";
+        let halves = [&error[..9], &error[9..]];
+        for format in [&SSE, &NDJSON, &JSON_ARRAY, &AWS_EVENTSTREAM] {
+            for label in [Label::Json, Label::Other] {
+                for pieces in [&halves[..], &[error]] {
+                    let at_once = label == Label::Json || *format != NDJSON;
+                    let verdict = if at_once { Verdict::Pass } else { Verdict::More };
+                    assert_eq!(
+                        fixed(format, label, pieces),
+                        (verdict, Verdict::Pass),
+                        "{label:?} {pieces:?}"
+                    );
+                }
+                let plain = fixed(format, label, &["Internal", " Server Error\n"]);
+                assert_eq!(plain, (Verdict::More, Verdict::Pass));
+            }
+        }
+        let words = "{\"message\":\"no\"}";
+        assert_eq!(fixed(&AWS_EVENTSTREAM, Label::Other, &[words]).0, Verdict::Pass);
+        assert_eq!(fixed(&NDJSON, Label::Other, &[words]).0, Verdict::Stream(&NDJSON));
+        assert_eq!(fixed(&NDJSON, Label::Other, &[error, "\n"]).0, Verdict::Stream(&NDJSON), "it is a line");
+        for label in [Label::Json, Label::Other] {
+            for (format, pieces) in [
+                (&NDJSON, &["{\"message\":{\"content", "\":\"a\"},\"done\":false}\n"][..]),
+                (&NDJSON, &["{\"a\":1}"]),
+                (&NDJSON, &["{\"error\"]"]),
+                (&SSE, &["{\"choices\":[{\"message\":{}}]}"]),
+                (&SSE, &["da", "ta: x"]),
+                (&JSON_ARRAY, &["[{\"error\":1}"]),
+                (&AWS_EVENTSTREAM, &["\0"]),
+            ] {
+                assert_eq!(fixed(format, label, pieces).0, Verdict::Stream(format), "{label:?} {pieces:?}");
+            }
+            let two = format!("{error}\n{{");
+            assert_eq!(fixed(&NDJSON, label, &[&two]).0, Verdict::Stream(&NDJSON), "more follows");
+            let long = format!("{{\"text\":\"{}", "x".repeat(SNIFF_BYTES));
+            assert_eq!(fixed(&NDJSON, label, &[&long]).0, Verdict::Stream(&NDJSON), "too long to be one");
         }
     }
 
     #[test]
     fn blank_runs_in_front_are_waited_for_whatever_their_length_and_split() {
         for piece in [1, 100, 8 << 10] {
-            let mut gate = Gate::new(Label::Other, Wanted::Events, Plain::Nothing);
+            let mut gate = Gate::new(Label::Other, Wanted::Events, None);
             let blank = vec![b' '; 8 << 10];
             for part in blank.chunks(piece) {
                 assert_eq!(gate.push(part), Verdict::More, "pieces of {piece}");
@@ -343,7 +455,7 @@ mod tests {
             assert_eq!(gate.text(), b"data: x");
             assert_eq!(gate.into_held().len(), blank.len() + 7);
         }
-        let mut endless = Gate::new(Label::Other, Wanted::Events, Plain::Nothing);
+        let mut endless = Gate::new(Label::Other, Wanted::Events, None);
         assert_eq!(endless.push(&[b'\n'; HOLD_BYTES - 1]), Verdict::More);
         assert_eq!(endless.push(b"\n"), Verdict::Pass);
         assert_eq!(

@@ -8,7 +8,7 @@ use http::StatusCode;
 use crate::bridge::Bridge;
 use crate::codec::charset::Charset;
 use crate::codec::coding::Codings;
-use crate::codec::mask::Mask;
+use crate::codec::mask::Secrets;
 use crate::codec::repair::{Repairs, Tally};
 use crate::dialect::Dialect;
 use crate::format::Format;
@@ -43,8 +43,9 @@ pub struct Plan {
     pub bridge: &'static Bridge,
     /// A whole answer in place of the stream that was asked for becomes one.
     pub fake_stream: bool,
-    /// Secrets that must not pass (bodies that pass only).
-    pub mask: Option<Mask>,
+    /// What must not come back: hidden in every word of the upstream's that tidegate quotes, and in a body that passes if it
+    /// is an error. An answer, and a stream of the upstream's own, are not searched.
+    pub secrets: Secrets,
     /// The route injects a credential: an upstream that refuses it is not the client's doing.
     pub injects: bool,
     /// What must be seen of a stream before its head leaves; `None`: nothing.
@@ -129,7 +130,7 @@ pub enum Wanted {
     /// One answer: a stream is put together to one, all else passes as it is.
     Answer,
     /// What the bridge writes, and the route says what the upstream sends: this format, whatever its label and its bytes,
-    /// but for a page.
+    /// but for a page, and for an error that nothing labels as a stream.
     In(&'static Format),
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Read only where an error was found in place of an answer, once per stream at the most; an answer is never parsed.
 //! Servers say it in many forms, none of them a standard: the fields below are those of OpenAI (`error.message`, `code`,
-//! `type`), Anthropic (`error.type`), Google (`error.code`, `error.status`), DashScope (`code`, and a comment
+//! `type`; in `response` too), Anthropic (`error.type`), Google (`error.code`, `error.status`), DashScope (`code`, and a comment
 //! `:HTTP_STATUS/400`), Dify (`status`), Baidu (`error_code`, `error_msg`), MiniMax (`base_resp`), Coze and Zhipu (`code`,
 //! `msg`), iFlytek (`header`), Tencent (`Response.Error`), Cloudflare (`errors`), FastAPI (`detail`) and AWS (the name of the
 //! exception, `__type`), as their references have them (seen 2026-11).
@@ -115,9 +115,14 @@ pub(super) fn is_error(text: &[u8], dialect: Option<&Dialect>) -> bool {
         || known.is_some() && has("detail") && value.as_object().is_some_and(|object| object.len() == 1)
 }
 
+/// Whether this JSON object has words in it that an error may have.
+pub(super) fn has_words(text: &[u8]) -> bool {
+    object(text).is_some_and(|value| words(&value).is_some())
+}
+
 /// The object in which the words and the code stand, if it is not the whole.
 fn inner(value: &Value) -> Option<&Value> {
-    let places = ["/error", "/Response/Error", "/header", "/errors/0"];
+    let places = ["/error", "/response/error", "/Response/Error", "/header", "/errors/0"];
     places.iter().filter_map(|place| value.pointer(place)).find(|inner| inner.is_object())
 }
 
@@ -288,6 +293,10 @@ mod tests {
             (r#"{"code":429,"msg":"x"}"#, Some(429)),
             (r#"{"success":false,"errors":[{"code":403,"message":"x"}]}"#, Some(403)),
             (r#"{"__type":"ThrottlingException","message":"x"}"#, Some(429)),
+            (
+                r#"{"type":"response.failed","response":{"error":{"code":"rate_limit_exceeded","message":"x"}}}"#,
+                Some(429),
+            ),
             (r#"{"error":{"message":"x","code":200}}"#, None),
             (r#"{"error":{"message":"x","code":99999999999}}"#, None),
             ("nothing", None),
@@ -318,6 +327,7 @@ mod tests {
             (r#"{"success":false,"errors":[{"code":1,"message":"boom"}]}"#, Some("boom")),
             (r#"{"header":{"code":1,"message":"boom"}}"#, Some("boom")),
             (r#"{"Response":{"Error":{"Code":"c","Message":"boom"}}}"#, Some("boom")),
+            (r#"{"response":{"status":"failed","error":{"message":"boom"}}}"#, Some("boom")),
             (r#"{"detail":[{"loc":1}]}"#, Some(r#"{"detail":[{"loc":1}]}"#)),
             (" boom \n", Some("boom")),
             ("<html>boom</html>", None),

@@ -11,19 +11,16 @@ use crate::bridge::Bridge;
 use crate::bridge::answer::{self, Answers};
 use crate::codec::charset::{Charset, Transcode};
 use crate::codec::coding::Decoder;
-use crate::codec::mask::Mask;
+use crate::codec::mask::{Mask, Secrets};
 use crate::codec::{Decode, Options};
 use crate::dialect::Dialect;
 use crate::format::{Format, SSE};
 
 use super::gate::{Gate, Label};
 use super::hold::{First, Held};
-use super::plain::Plain;
 use super::times::Times;
 use super::writer::Writer;
-use super::{
-    Cause, Commit, End, Failure, Hold, Mode, Out, Outcome, Phase, Plan, Share, Stats, Until, Wanted,
-};
+use super::{Cause, Commit, Failure, Hold, Mode, Out, Outcome, Plan, Share, Stats, Until, Wanted};
 
 /// One response, from its head to exactly one [`Outcome`].
 ///
@@ -45,7 +42,10 @@ pub struct Session {
     behind: bool,
     /// The body was complete while its decoding was behind.
     ended: bool,
-    mask: Option<Mask>,
+    /// Of an error that passes.
+    mask: Option<Box<Mask>>,
+    /// Not to be quoted.
+    secrets: Secrets,
     share: Share,
     options: Options,
     charset: Option<Charset>,
@@ -97,7 +97,7 @@ impl Session {
             Mode::Tell(status) => State::Telling(early::Telling::new(status)),
             Mode::Reframe(format) => reframing(format, options, plan.charset),
             Mode::Sniff(label, wanted) => {
-                let gate = Gate::new(label, wanted, Plain::of(writer.watch.dialect()));
+                let gate = Gate::new(label, wanted, writer.watch.dialect());
                 let may_fake = plan.fake_stream && label == Label::Json && wanted != Wanted::Answer;
                 let fake = plan.dialect.filter(|_| may_fake).and_then(answer::of);
                 State::Sniffing { gate, label, wanted, fake }
@@ -116,7 +116,8 @@ impl Session {
             coded: plan.coding.map(Decoder::new),
             behind: false,
             ended: false,
-            mask: plan.mask,
+            mask: plan.is_error.then(|| plan.secrets.mask()).flatten().map(Box::new),
+            secrets: plan.secrets,
             share: plan.share,
             options,
             charset: plan.charset,
@@ -209,50 +210,6 @@ impl Session {
             return;
         }
         self.holding(now, out, |session, out| session.finish(now, out));
-    }
-
-    fn finish(&mut self, now: Instant, out: &mut Out) {
-        if self.outcome.is_some() {
-            return;
-        }
-        if self.coded.as_ref().is_some_and(|coded| !coded.is_whole()) {
-            let message = "the upstream's coded body ended in the middle";
-            return self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
-        }
-        if let State::Telling(_) = &self.state {
-            return self.tell(now, out);
-        }
-        if let State::Sniffing { gate, label, wanted, .. } = &self.state {
-            let is_empty = gate.text().is_empty() && self.promised().is_none();
-            let was_stream = *wanted != Wanted::Answer || matches!(label, Label::Format(_));
-            if is_empty && was_stream && self.writer.watch.lacks_everything() {
-                let message = "the upstream answered a stream request with an empty body";
-                return self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
-            }
-            let verdict = gate.end();
-            self.decide(verdict, now, out);
-            if self.outcome.is_some() {
-                return;
-            }
-        }
-        if let State::Collecting { .. } = &self.state {
-            self.take_apart(now, out);
-        }
-        if let State::Passing = &self.state {
-            if let Some(mask) = &mut self.mask {
-                mask.finish(&mut out.bytes);
-                self.writer.passed(now, out);
-            }
-            let error = Outcome::new(Cause::UpstreamStatus, Phase::End);
-            return self.end(if self.is_error { error } else { Outcome::DONE }, End::Clean, out);
-        }
-        if let State::Reframing { decoder, .. } = &mut self.state {
-            let writer = &mut self.writer;
-            match decoder.finish(&mut |item| writer.tail(item, now, out)) {
-                Ok(()) => self.judge_clean_end(now, out),
-                Err(error) => self.fail(Failure::from(error), now, out),
-            }
-        }
     }
 
     /// The upstream's body is known to be empty, and the client was given no head yet: so it is given none of a stream

@@ -4,7 +4,6 @@ use http::StatusCode;
 
 use super::super::super::{Hold, Until};
 use super::*;
-use crate::codec::mask::Mask;
 use crate::dialect::{COZE, DASHSCOPE, GENERIC, MCP};
 
 const WITHIN: u64 = 20;
@@ -350,7 +349,7 @@ fn answer_that_is_an_error_is_told_in_the_upstreams_words_and_stays_the_outcome(
         assert_eq!(rig.outcome(), "upstream:status@first_event");
     }
     let mut rig = waiting();
-    answer(&mut rig, Plan { mask: Some(Mask::new(vec![b"sk-canary".to_vec()])), ..dialect() }, 500);
+    answer(&mut rig, Plan { secrets: Secrets::new(vec![b"sk-canary".to_vec()]), ..dialect() }, 500);
     rig.input("bad key sk-canary");
     assert_eq!(error_of(&rig.failed(Cause::UpstreamTruncated))["message"], "bad key *********");
     assert_eq!(rig.outcome(), "upstream:status@first_event");
@@ -412,4 +411,25 @@ fn silence_counts_as_a_gap_from_the_first_byte_on() {
         "upstream:timeout_event_gap@first_event",
         "a body that passes has no first event"
     );
+}
+
+/// An upstream that quoted the key in an error in place of an answer, status 200, had it passed on in tidegate's words.
+#[test]
+fn secret_is_in_no_words_that_are_quoted_of_a_success() {
+    let secrets = || Secrets::new(vec![b"sk-canary".to_vec()]);
+    let label = |label, wanted| Plan { mode: Mode::Sniff(label, wanted), secrets: secrets(), ..openai() };
+    let body = "{\"error\":{\"message\":\"bad key sk-canary\",\"code\":429}}";
+    for (plan, body) in [
+        (label(Label::Json, Wanted::AsSent), body),
+        (
+            label(Label::Format(&SSE), Wanted::Events),
+            "upstream connect error or disconnect/reset before headers sk-canary",
+        ),
+    ] {
+        let mut rig = waiting();
+        answer(&mut rig, plan, 200);
+        let told = rig.input(body) + &rig.ended();
+        assert!(told.contains("*********") && !told.contains("sk-canary"), "{told}");
+        assert!(!format!("{:?}", rig.session).contains("sk-canary"));
+    }
 }

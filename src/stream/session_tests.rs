@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::super::{Budget, HeartbeatForm};
+use super::super::{Budget, End, HeartbeatForm, Phase};
 use super::body::{PIECE_BYTES, TURN_BYTES};
 use super::*;
 use crate::codec::charset::Charset;
 use crate::codec::coding::Codings;
+use crate::codec::mask::Secrets;
 use crate::codec::repair::Repairs;
 use crate::dialect::{ANTHROPIC, GEMINI, GENERIC, OLLAMA, OPENAI_CHAT};
 use crate::format::{AWS_EVENTSTREAM, JSON_ARRAY, NDJSON, SSE, TEXT};
@@ -18,6 +19,9 @@ use crate::shape::{Ending, Marker, Markers, Pick, Settings};
 
 #[path = "session_held_tests.rs"]
 mod held;
+
+#[path = "session_tail_tests.rs"]
+mod tail;
 
 /// A session, the time, and all that a client has been sent.
 struct Rig {
@@ -42,7 +46,7 @@ fn plan(mode: Mode) -> Plan {
         shapes: None,
         bridge: &crate::bridge::SSE,
         fake_stream: false,
-        mask: None,
+        secrets: Secrets::default(),
         injects: false,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
@@ -884,11 +888,27 @@ fn a_page_or_nothing_in_a_format_that_the_route_sets_is_told() {
     }
     let mut rig = fixed(Label::Json, &NDJSON);
     assert_eq!(rig.session.commit(), None);
-    assert_eq!(rig.input("{\"error\":1}"), "data: {\"error\":1}\n\n", "in this format, whatever it is");
+    assert_eq!(rig.input("{\"a\":1}"), "data: {\"a\":1}\n\n", "in this format, whatever it is");
     assert_eq!(
         (rig.session.commit(), rig.session.stats().lying_label),
         (Some(Commit::Reframe(&NDJSON)), None)
     );
+}
+
+/// An error in place of the stream lost its status where the route sets the format.
+#[test]
+fn an_error_alone_in_a_format_that_the_route_sets_keeps_its_status_and_words() {
+    for (format, label, body, status, words) in [
+        (&SSE, Label::Json, "{\"error\":{\"message\":\"over\",\"code\":429}}", 429, "over"),
+        (&NDJSON, Label::Json, "{\"error\":{\"message\":\"over\",\"code\":429}}\n", 429, "over"),
+        (&NDJSON, Label::Other, "Internal Server Error", 500, "Internal Server Error"),
+        (&AWS_EVENTSTREAM, Label::Json, "{\"message\":\"no\"}", 502, "no"),
+    ] {
+        let mut rig = Rig::new(Plan { mode: Mode::Sniff(label, Wanted::In(format)), ..openai() });
+        assert_eq!(rig.input(body) + &rig.ended(), "");
+        let Some(Commit::Refuse(failure)) = rig.session.commit() else { panic!("{body}") };
+        assert_eq!((failure.status().as_u16(), failure.message()), (status, words), "{body}");
+    }
 }
 
 #[test]

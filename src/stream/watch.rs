@@ -137,6 +137,11 @@ impl Watch {
         self.dialect
     }
 
+    /// Whether the dialect itself tells which events are errors: it is known, and not the generic one.
+    pub(super) fn judges_errors(&self) -> bool {
+        self.settled && self.dialect.is_some_and(|dialect| *dialect != GENERIC)
+    }
+
     /// Content has been seen.
     pub(super) fn has_content(&self) -> bool {
         self.content

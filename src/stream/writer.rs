@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use crate::bridge::{Bridge, Encoder, ndjson, sse};
-use crate::codec::repair::{Repair, Repairs};
+use crate::codec::repair::{Repair, Repairs, Tally};
 use crate::codec::{DONE, Data, Event, Item, json};
-use crate::dialect::{Dialect, Sign, pointer};
+use crate::dialect::{Dialect, Sign, is_blank, pointer};
 use crate::shape::Shapes;
 
 use super::hold::First;
 use super::watch::Watch;
-use super::{Failure, HeartbeatForm, Out, Plan, Stats, told};
+use super::{Failure, HeartbeatForm, Out, Plan, Stats, quote, told};
 
 /// What is written, and what was.
 #[derive(Debug)]
@@ -28,6 +28,21 @@ pub(super) struct Writer {
     /// In what form it is written.
     encoder: Encoder,
     form: HeartbeatForm,
+    /// The data of the last event, where an end marker may follow and nobody but [`quote`] can tell whether it is an error.
+    suspect: Vec<u8>,
+    tail: Tail,
+}
+
+/// What stood unclosed at the end.
+#[derive(Debug, Default)]
+struct Tail {
+    /// Events that were handed out closed, and events that were closed here.
+    closed: u64,
+    mended: u64,
+    /// Something was left out.
+    dropped: bool,
+    /// It was the beginning of JSON.
+    dropped_json: bool,
 }
 
 impl Writer {
@@ -47,6 +62,8 @@ impl Writer {
             shapes: plan.shapes.as_deref().and_then(Shapes::new),
             form,
             encoder: (plan.bridge.encoder)(plan.dialect).unwrap_or(Encoder::Sse),
+            suspect: Vec::new(),
+            tail: Tail::default(),
         }
     }
 
@@ -104,11 +121,28 @@ impl Writer {
             first.event(&event, &self.watch);
         }
         if self.shapes.is_some() {
+            self.suspect(&event);
             let dialect = self.watch.dialect();
             self.reshape(now, out, |shapes, write| shapes.event(&event, dialect, now, write));
         } else {
             self.write(&event, now, out);
         }
+    }
+
+    /// Keeps the data of an event that may be an error, if an end marker must not follow one.
+    fn suspect(&mut self, event: &Event<'_>) {
+        let ensures = self.shapes.as_ref().is_some_and(|shapes| shapes.ensures());
+        if !ensures || self.watch.judges_errors() || is_blank(event) {
+            return;
+        }
+        self.suspect.clear();
+        let may_be = |line: &&[u8]| line.len() <= SUSPECT_MAX_BYTES && quote::may_be_error(line);
+        self.suspect.extend_from_slice(event.data.line().filter(may_be).unwrap_or_default());
+    }
+
+    /// Whether the last event was an error that its dialect, if any, has no word for.
+    pub(super) fn ends_with_error(&self) -> bool {
+        !self.watch.judges_errors() && quote::is_error(&self.suspect, self.watch.dialect())
     }
 
     /// A comment of the upstream's; only Server-Sent Events have them.
@@ -224,13 +258,17 @@ impl Writer {
         self.reshape(now, out, |shapes, write| shapes.flush(now, write));
     }
 
-    /// The stream ends, and its answer is complete.
+    /// The stream ends, and its answer is complete. No end marker is added where something of it was left out.
     ///
     /// # Errors
     /// The answer cannot be put together.
     pub(super) fn finish(&mut self, now: Instant, out: &mut Out) -> Result<(), Failure> {
-        let dialect = self.watch.dialect();
-        self.reshape(now, out, |shapes, write| shapes.finish(dialect, now, write));
+        if self.tail.dropped {
+            self.flush(now, out);
+        } else {
+            let dialect = self.watch.dialect();
+            self.reshape(now, out, |shapes, write| shapes.finish(dialect, now, write));
+        }
         if let Encoder::Json(gathered) = &mut self.encoder {
             gathered.finish(self.watch.is_over(), &mut out.bytes)?;
             self.wrote(now, out);
@@ -271,13 +309,37 @@ impl Writer {
     pub(super) fn tail(&mut self, item: Item<'_>, now: Instant, out: &mut Out) {
         let Item::Event(event) = item else { return };
         if event.closed {
+            self.tail.closed += 1;
             return self.event(event, now, out);
         }
         let whole = event.data.line().is_some_and(|line| self.is_done(line, &event) || json::is_whole(line));
         if whole && self.repairs.has(Repair::UnclosedTail) {
-            self.stats.repaired.add(Repairs::NONE.with(Repair::UnclosedTail));
+            self.tail.mended += 1;
             self.event(event, now, out);
+        } else {
+            self.tail.dropped = true;
+            let data = event.data.text();
+            let text = data.trim_ascii_start();
+            // Half an end marker is none of an answer.
+            let may_be_json = matches!(text.first(), Some(b'{' | b'[')) && !DONE.as_bytes().starts_with(text);
+            self.tail.dropped_json |= !whole && may_be_json;
         }
+    }
+
+    /// All that stood unclosed was handed to [`Writer::tail`]: the decoder has counted so many repairs in it itself.
+    pub(super) fn tail_ended(&mut self, counted: u64, is_cut: bool) {
+        let Tail { closed, mended, .. } = self.tail;
+        self.tail.dropped |= is_cut;
+        if mended > 0 {
+            let kinds = Repairs::NONE.with(Repair::UnclosedTail);
+            let count = mended.saturating_sub(counted.saturating_sub(closed));
+            self.stats.repaired = self.stats.repaired.plus(Tally { count, kinds });
+        }
+    }
+
+    /// The beginning of an event in JSON was left out at a clean end.
+    pub(super) fn has_dropped_json(&self) -> bool {
+        self.tail.dropped_json
     }
 
     pub(super) fn passed(&mut self, now: Instant, out: &mut Out) {
@@ -302,3 +364,6 @@ fn says_nothing(event: &Event<'_>) -> bool {
 
 /// Longer data is not looked at for `[DONE]` between white space.
 const DONE_MAX_BYTES: usize = 64;
+
+/// A longer event is no error.
+const SUSPECT_MAX_BYTES: usize = 64 << 10;

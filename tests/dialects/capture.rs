@@ -175,11 +175,22 @@ impl Capture {
         if *self.format == AWS_EVENTSTREAM {
             return ends_inside_a_message(bytes);
         }
+        if self.format.name == "sse" {
+            return ends_inside_json(bytes);
+        }
         let line = bytes.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
         *self.format == NDJSON
             && !line.is_empty()
             && serde_json::from_slice::<serde_json::Value>(line).is_err()
     }
+}
+
+/// Whether events end inside the data of one that is a JSON object.
+fn ends_inside_json(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
+    let block = text.rsplit("\n\n").next().unwrap_or_default();
+    let mut data = block.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim_start);
+    data.any(|data| data.starts_with('{') && serde_json::from_str::<serde_json::Value>(data).is_err())
 }
 
 /// Whether binary messages, each with its length in front, end before the last is complete.

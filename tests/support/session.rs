@@ -54,7 +54,7 @@ pub fn plan(format: &'static Format, path: &str) -> Plan {
         shapes: None,
         bridge: &tidegate::bridge::SSE,
         fake_stream: false,
-        mask: None,
+        secrets: Default::default(),
         injects: false,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),

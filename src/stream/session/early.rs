@@ -4,7 +4,6 @@
 //! cannot do any more: give another status, or let a body pass. A response that is no stream is told as an error event,
 //! in the upstream's words; one complete answer in JSON becomes one event.
 
-use std::borrow::Cow;
 use std::time::Instant;
 
 use http::StatusCode;
@@ -95,20 +94,10 @@ impl Session {
         }
     }
 
-    /// Text of the upstream's without the secrets of the route.
-    pub(super) fn masked<'t>(&mut self, text: &'t [u8]) -> Cow<'t, [u8]> {
-        let Some(mask) = &mut self.mask else { return Cow::Borrowed(text) };
-        let mut shown = Vec::with_capacity(text.len());
-        mask.push(text, &mut shown);
-        mask.finish(&mut shown);
-        Cow::Owned(shown)
-    }
-
     /// The status that the client cannot be given any more, and the words that came with it.
-    pub(super) fn answered_badly(&mut self) -> Option<Failure> {
+    pub(super) fn answered_badly(&self) -> Option<Failure> {
         let State::Telling(Telling { status, text, .. }) = &self.state else { return None };
-        let (status, text) = (*status, text.clone());
-        let quote = Quote::of(b"", &self.masked(&text), None).or_status(Some(status));
+        let quote = Quote::of(b"", &self.secrets.hidden(text), None).or_status(Some(*status));
         let message = format!("the upstream answered {status}");
         Some(Failure::quoting(Cause::UpstreamStatus, message, quote))
     }

@@ -2,20 +2,70 @@
 
 use std::time::Instant;
 
+use super::super::gate::Label;
 use super::super::times::Awaited;
-use super::super::{Cause, End, Failure, Out, Outcome, Phase, Stats};
+use super::super::{Cause, End, Failure, Out, Outcome, Phase, Stats, Wanted};
 use super::{Session, State};
 
 impl Session {
+    /// The body is complete, and all of it was taken off its codings, if that can be done.
+    pub(super) fn finish(&mut self, now: Instant, out: &mut Out) {
+        if self.outcome.is_some() {
+            return;
+        }
+        if self.coded.as_ref().is_some_and(|coded| !coded.is_whole()) {
+            let message = "the upstream's coded body ended in the middle";
+            return self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
+        }
+        if let State::Telling(_) = &self.state {
+            return self.tell(now, out);
+        }
+        if let State::Sniffing { gate, label, wanted, .. } = &self.state {
+            let is_empty = gate.text().is_empty() && self.promised().is_none();
+            let was_stream = *wanted != Wanted::Answer || matches!(label, Label::Format(_));
+            if is_empty && was_stream && self.writer.watch.lacks_everything() {
+                let message = "the upstream answered a stream request with an empty body";
+                return self.fail(Failure::new(Cause::UpstreamEmpty, message), now, out);
+            }
+            let verdict = gate.end();
+            self.decide(verdict, now, out);
+            if self.outcome.is_some() {
+                return;
+            }
+        }
+        if let State::Collecting { .. } = &self.state {
+            self.take_apart(now, out);
+        }
+        if let State::Passing = &self.state {
+            if let Some(mask) = &mut self.mask {
+                mask.finish(&mut out.bytes);
+                self.writer.passed(now, out);
+            }
+            let error = Outcome::new(Cause::UpstreamStatus, Phase::End);
+            return self.end(if self.is_error { error } else { Outcome::DONE }, End::Clean, out);
+        }
+        if let State::Reframing { decoder, .. } = &mut self.state {
+            let (writer, before) = (&mut self.writer, decoder.repaired().count);
+            let result = decoder.finish(&mut |item| writer.tail(item, now, out));
+            writer.tail_ended(decoder.repaired().count - before, decoder.is_cut());
+            match result {
+                Ok(()) => self.judge_clean_end(now, out),
+                Err(error) => self.fail(Failure::from(error), now, out),
+            }
+        }
+    }
+
     pub(super) fn judge_clean_end(&mut self, now: Instant, out: &mut Out) {
         if let Some(failure) = self.told_first(out) {
             return self.fail(failure, now, out);
         }
         let watch = &self.writer.watch;
-        if watch.told_error() {
+        // An error with more of the answer behind it was not the end: then the answer must have one.
+        let told = watch.told_error_last() || watch.told_error() && !watch.lacks_finish();
+        if told || self.writer.ends_with_error() {
             self.writer.flush(now, out);
             self.end(Outcome::new(Cause::UpstreamError, Phase::End), End::Clean, out);
-        } else if watch.lacks_finish() {
+        } else if watch.lacks_finish() || self.writer.has_dropped_json() && !watch.is_over() {
             let message = "the upstream's stream ended before its answer was finished";
             self.fail(Failure::new(Cause::UpstreamTruncated, message), now, out);
         } else if watch.lacks_everything() {

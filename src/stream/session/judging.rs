@@ -112,7 +112,7 @@ impl Session {
 
     /// What to do with bytes that are no known stream: reads them in the format that was promised, if one was, lets them
     /// pass, or refuses them.
-    pub(super) fn judge_unknown(&mut self) -> Result<Option<&'static Format>, Failure> {
+    pub(super) fn judge_unknown(&self) -> Result<Option<&'static Format>, Failure> {
         let State::Sniffing { gate, .. } = &self.state else { return Ok(None) };
         let plain = gate.plain_error();
         if plain.is_none()
@@ -120,9 +120,8 @@ impl Session {
         {
             return Ok(Some(format));
         }
-        if plain.is_some() || quote::is_error(gate.text(), self.writer.watch.dialect()) {
-            let text = gate.text().to_vec();
-            return Err(self.quoting(b"", &text, plain));
+        if plain.is_some() || gate.is_error() {
+            return Err(self.quoting(b"", gate.text(), plain));
         }
         match gate.text().first() {
             _ if !self.early => Ok(None),
@@ -144,8 +143,8 @@ impl Session {
     }
 
     /// An error of the upstream's in its own words. Its refusal of the route's credential is not the client's to read.
-    pub(super) fn quoting(&mut self, name: &[u8], text: &[u8], status: Option<StatusCode>) -> Failure {
-        let text = self.masked(text);
+    pub(super) fn quoting(&self, name: &[u8], text: &[u8], status: Option<StatusCode>) -> Failure {
+        let text = self.secrets.hidden(text);
         let quote = Quote::of(name, &text, self.writer.watch.dialect()).or_status(status);
         if self.injects && matches!(quote.status(), Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) {
             return Failure::new(Cause::UpstreamAuth, "the upstream refused the proxy's credential");

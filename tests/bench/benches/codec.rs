@@ -111,7 +111,7 @@ fn play(bencher: Bencher, input: Input, dialect: Option<&'static Dialect>) {
         shapes: None,
         bridge: &tidegate::bridge::SSE,
         fake_stream: false,
-        mask: None,
+        secrets: Default::default(),
         injects: false,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),

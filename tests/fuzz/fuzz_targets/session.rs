@@ -139,7 +139,7 @@ impl Choice {
             shapes: self.shapes(),
             bridge: &tidegate::bridge::SSE,
             fake_stream: false,
-            mask: None,
+            secrets: Default::default(),
             injects: false,
             hold: (self.policy & 16 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),
             heartbeat: beats.then_some(Duration::from_secs(15)),
