@@ -112,8 +112,7 @@ impl Sse {
         Ok(start)
     }
 
-    /// Hands out the block that begins with this line, if it is the usual one: a `data: ` line and a blank line, with
-    /// nothing to put right. Most blocks are, and need none of what follows.
+    /// Hands out the block that begins with this line, if it is the usual one: a `data: ` line and a blank line.
     fn usual(&self, line: &[u8], input: &[u8], sink: &mut Sink<'_>) -> bool {
         let Some(data) = line.strip_prefix(b"data: ").map(Data::Line) else { return false };
         let is_usual = input.get(line.len() + 1) == Some(&b'\n')
