@@ -12,8 +12,8 @@ use tidegate::dialect::{DIALECTS, Dialect, GEMINI};
 use tidegate::format::{AWS_EVENTSTREAM, FORMATS, Format, SSE, TEXT, TEXT_JSON};
 use tidegate::shape::{Encoding, Ending, Marker, Markers, Pick, Settings};
 use tidegate::stream::{
-    Budget, Cause, Commit, End, Failure, HeartbeatForm, Hold, Label, Mode, Out, Outcome, Plan, Session, Until,
-    Wanted,
+    Budget, Cause, Commit, End, Failure, HeartbeatForm, Hold, Label, Mode, Out, Outcome, Plan, Session,
+    Until, Wanted,
 };
 use tidegate_fuzz::{Owned, aws_message, cuts, events};
 
