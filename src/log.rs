@@ -1,15 +1,18 @@
 //! The log: set up once, one access line per request.
 //!
-//! Lines go to standard error, each in one write. Access lines have the target `access`; everything else of
-//! tidegate has its module. Nothing of what a stream carries is logged above trace, and secrets never are.
+//! Lines go to standard error, each in one write. Access lines have the target `access`, and are written [by
+//! hand](line); everything else of tidegate has its module, and goes through `tracing`. Nothing of what a stream carries
+//! is logged above trace, and secrets never are.
 
+mod line;
 mod logfmt;
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, Write as _};
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
@@ -26,12 +29,17 @@ use crate::server::stall::{self, StreamWatch};
 use crate::server::worker::Worker;
 use crate::stream::{Cause, Outcome, Phase};
 
+use line::Value::{self, Number, Text, Time, Word};
+
 /// Sends log lines to standard error, and panics to the log.
 ///
 /// # Errors
 /// It was called before.
 pub fn init(format: LogFormat, level: LevelFilter) -> Result<(), AlreadySet> {
     tracing::subscriber::set_global_default(subscriber(format, level, io::stderr)).map_err(|_| AlreadySet)?;
+    if level >= LevelFilter::INFO {
+        ACCESS.set(format).map_err(|_| AlreadySet)?;
+    }
     std::panic::set_hook(Box::new(|panic| {
         PANICS.fetch_add(1, Ordering::Relaxed);
         let place = panic.location().map(display);
@@ -175,45 +183,45 @@ impl Access {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
-        self.worker.metrics.ended(self, outcome);
+        let duration = self.elapsed();
+        self.worker.metrics.ended(self, duration, outcome);
         let config = &self.worker.config;
         let route = self.route.and_then(|index| config.routes.get(index));
         let upstream = self.upstream.and_then(|index| config.upstreams.get(index));
         let profile = route.zip(self.profile).and_then(|(route, index)| route.profiles.choices.get(index));
-        let repaired =
-            (self.repaired.count > 0).then(|| self.repaired.kinds.names().collect::<Vec<_>>().join(","));
-        tracing::info!(
-            target: "access",
-            id = self.id,
-            route = route.map(|route| route.name.as_str()),
-            upstream = upstream.map(|upstream| upstream.name.as_str()),
-            profile = profile.map(|profile| profile.name.as_str()),
-            client = &*self.client.name,
-            method = self.method.as_str(),
-            path = self.path,
-            version = ?self.version,
-            status = self.status.map(|status| status.as_u16()),
-            told = self.told.map(|status| status.as_u16()),
-            format = self.format,
-            label = self.label,
-            dialect = self.dialect,
-            bridge = self.bridge,
-            ttfb_ms = self.ttfb.map(milliseconds),
-            first_event_ms = self.first_event.map(milliseconds),
-            first_content_ms = self.first_content.map(milliseconds),
-            events = self.events,
-            bytes = self.bytes,
-            bytes_up = self.bytes_up,
-            longest_gap_ms = self.longest_gap.map(milliseconds),
-            repaired = repaired.is_some().then_some(self.repaired.count),
-            repairs = repaired,
-            rewrites = (self.rewrites > 0).then_some(self.rewrites),
-            duration_ms = milliseconds(self.elapsed()),
-            outcome = %outcome,
-            phase = outcome.phase.name(),
-            error = self.error,
-            "request"
-        );
+        let repaired = (self.repaired.count > 0).then_some(self.repaired);
+        let repairs = repaired.map(|tally| tally.kinds.names().collect::<Vec<_>>().join(","));
+        let outcome_word = outcome.to_string();
+        write_line(&[
+            ("id", Some(Text(&self.id))),
+            ("route", route.map(|route| Text(&route.name))),
+            ("upstream", upstream.map(|upstream| Text(&upstream.name))),
+            ("profile", profile.map(|profile| Text(&profile.name))),
+            ("client", Some(Text(&self.client.name))),
+            ("method", Some(Text(self.method.as_str()))),
+            ("path", Some(Text(&self.path))),
+            ("version", Some(Word(version(self.version)))),
+            ("status", self.status.map(status)),
+            ("told", self.told.map(status)),
+            ("format", self.format.map(Word)),
+            ("label", self.label.map(Word)),
+            ("dialect", self.dialect.map(Word)),
+            ("bridge", self.bridge.map(Word)),
+            ("ttfb_ms", self.ttfb.map(Time)),
+            ("first_event_ms", self.first_event.map(Time)),
+            ("first_content_ms", self.first_content.map(Time)),
+            ("events", Some(Number(self.events))),
+            ("bytes", Some(Number(self.bytes))),
+            ("bytes_up", self.bytes_up.map(Number)),
+            ("longest_gap_ms", self.longest_gap.map(Time)),
+            ("repaired", repaired.map(|tally| Number(tally.count))),
+            ("repairs", repairs.as_deref().map(Text)),
+            ("rewrites", (self.rewrites > 0).then_some(Number(self.rewrites))),
+            ("duration_ms", Some(Time(duration))),
+            ("outcome", Some(Word(&outcome_word))),
+            ("phase", Some(Word(outcome.phase.name()))),
+            ("error", self.error.as_deref().map(Text)),
+        ]);
     }
 }
 
@@ -228,15 +236,36 @@ impl Drop for Access {
 pub fn refused(worker: &Worker, client: &Client, status: Option<u16>, cause: Cause) {
     worker.metrics.refused(cause);
     let outcome = Outcome::new(cause, Phase::Request);
-    tracing::info!(
-        target: "access",
-        client = &*client.name,
-        method = "-",
-        status,
-        outcome = %outcome,
-        phase = outcome.phase.name(),
-        "request"
-    );
+    write_line(&[
+        ("client", Some(Text(&client.name))),
+        ("method", Some(Word("-"))),
+        ("status", status.map(|status| Number(status.into()))),
+        ("outcome", Some(Text(&outcome.to_string()))),
+        ("phase", Some(Word(outcome.phase.name()))),
+    ]);
+}
+
+/// Writes an access line, if the log is set up and has room for what goes well.
+fn write_line(fields: &[(&'static str, Option<Value<'_>>)]) {
+    #[cfg(test)]
+    if testing::write_line(fields) {
+        return;
+    }
+    let Some(format) = ACCESS.get() else { return };
+    // Nobody can be told that nobody can be told anything.
+    let _ = io::stderr().write_all(&line::access(*format, SystemTime::now(), fields));
+}
+
+fn status(status: StatusCode) -> Value<'static> {
+    Number(status.as_u16().into())
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
 }
 
 fn subscriber<W>(
@@ -261,11 +290,6 @@ where
             Box::new(tracing_subscriber::registry().with(targets).with(layer))
         }
     }
-}
-
-/// With one decimal.
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
 /// The fields of an access line, in their order, and what they mean.
@@ -311,11 +335,29 @@ pub const FIELDS: &[(&str, &str)] = &[
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
+/// How access lines are written; unset while they are not.
+static ACCESS: OnceLock<LogFormat> = OnceLock::new();
+
 #[cfg(test)]
 pub(crate) mod testing {
+    use std::cell::RefCell;
     use std::sync::{Arc, Mutex, PoisonError};
 
     use super::*;
+
+    thread_local! {
+        /// Never emptied: each test has a thread of its own.
+        static CAPTURED: RefCell<Option<(LogFormat, Lines)>> = const { RefCell::new(None) };
+    }
+
+    /// Whether the line was captured.
+    pub(super) fn write_line(fields: &[(&'static str, Option<Value<'_>>)]) -> bool {
+        CAPTURED.with_borrow_mut(|captured| {
+            captured.as_mut().is_some_and(|(format, lines)| {
+                lines.write_all(&line::access(*format, SystemTime::now(), fields)).is_ok()
+            })
+        })
+    }
 
     /// Log lines, kept.
     #[derive(Debug, Clone, Default)]
@@ -325,6 +367,7 @@ pub(crate) mod testing {
         /// Keeps what this thread logs from here on, while the guard lives.
         pub(crate) fn capture(format: LogFormat) -> (Self, tracing::subscriber::DefaultGuard) {
             let lines = Lines::default();
+            CAPTURED.set(Some((format, lines.clone())));
             let guard =
                 tracing::subscriber::set_default(subscriber(format, LevelFilter::INFO, lines.clone()));
             (lines, guard)

@@ -7,8 +7,8 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,6 +40,8 @@ pub struct Metrics {
     requests: Family<[(&'static str, String); 2], Counter>,
     /// In the order of [`Config::routes`].
     routes: Vec<Route>,
+    /// Of requests that found no route.
+    unrouted: Outcomes,
     running: Gauge,
     held: Gauge,
     panics: Counter,
@@ -52,6 +54,7 @@ pub struct Metrics {
 #[derive(Debug)]
 struct Route {
     name: String,
+    outcomes: Outcomes,
     duration: Histogram,
     first_content: Histogram,
     events: Counter,
@@ -59,6 +62,10 @@ struct Route {
     repaired: Counter,
     mislabelled: Counter,
 }
+
+/// The counters of [`Metrics::requests`] for one route, in the order of [`Cause::ALL`]: each is there, and shown, once
+/// there was such a request, and is found without its labels from then on.
+type Outcomes = [OnceLock<Counter>; Cause::ALL.len()];
 
 impl Metrics {
     /// Counts from zero for the routes of `config`. What `budget` holds is shown with them.
@@ -75,6 +82,7 @@ impl Metrics {
             let label = [("route", route.name.clone())];
             Route {
                 name: route.name.clone(),
+                outcomes: NONE_YET,
                 duration: duration.get_or_create_owned(&label),
                 first_content: first_content.get_or_create_owned(&label),
                 events: events.get_or_create_owned(&label),
@@ -85,6 +93,7 @@ impl Metrics {
         });
         Metrics {
             routes: routes.collect(),
+            unrouted: NONE_YET,
             requests,
             running: register(&mut registry, "running", Gauge::default()),
             held: register(&mut registry, "held_bytes", Gauge::default()),
@@ -95,13 +104,13 @@ impl Metrics {
         }
     }
 
-    /// A request has ended: to be called once for each, with what its access line says.
-    pub fn ended(&self, access: &Access, outcome: Outcome) {
+    /// A request has ended after `duration`: to be called once for each, with what its access line says.
+    pub fn ended(&self, access: &Access, duration: Duration, outcome: Outcome) {
         let Some(route) = access.route.and_then(|index| self.routes.get(index)) else {
             return self.refused(outcome.cause);
         };
-        self.count(&route.name, outcome.cause);
-        route.duration.observe(access.elapsed().as_secs_f64());
+        self.count(&route.name, &route.outcomes, outcome.cause);
+        route.duration.observe(duration.as_secs_f64());
         if let Some(first_content) = access.first_content {
             route.first_content.observe(first_content.as_secs_f64());
         }
@@ -113,12 +122,15 @@ impl Metrics {
 
     /// A request found no route, or its head was never complete.
     pub fn refused(&self, cause: Cause) {
-        self.count(NO_ROUTE, cause);
+        self.count(NO_ROUTE, &self.unrouted, cause);
     }
 
-    fn count(&self, route: &str, cause: Cause) {
-        let labels = [("route", route.to_owned()), ("outcome", cause.to_string())];
-        self.requests.get_or_create(&labels).inc();
+    fn count(&self, route: &str, outcomes: &Outcomes, cause: Cause) {
+        let labels = || [("route", route.to_owned()), ("outcome", cause.to_string())];
+        let counter = || self.requests.get_or_create_owned(&labels());
+        if let Some(outcome) = outcomes.get(cause as usize) {
+            outcome.get_or_init(counter).inc();
+        }
     }
 
     /// Everything, as text.
@@ -213,6 +225,8 @@ pub const PATH: &str = "/metrics";
 
 /// The `route` of requests that found none.
 const NO_ROUTE: &str = "";
+
+const NONE_YET: Outcomes = [const { OnceLock::new() }; Cause::ALL.len()];
 
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

@@ -1,11 +1,10 @@
 //! One event of the log as one logfmt line: `ts=… level=… target=… key=value …`.
 //!
-//! Names are written as they are: they come from tidegate's own sources. A value is quoted, and what is not visible
-//! in it escaped, if it has a blank, a control character, `=` or `"`; so no value can end its line or begin another
-//! field. There are no spans. Used by [`super::init`].
+//! How values are quoted says [`super::line`]. There are no spans. Used by [`super::init`].
 
 use std::error::Error;
-use std::fmt::{self, Write};
+use std::fmt;
+use std::io::Write as _;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -13,6 +12,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use super::line::{self, Value};
 
 /// Formats lines.
 #[derive(Debug)]
@@ -35,65 +36,31 @@ where
         for part in [" level=", level(metadata.level()), " target=", metadata.target()] {
             writer.write_str(part)?;
         }
-        let mut fields = Fields { writer, text: String::with_capacity(USUAL_VALUE_BYTES), result: Ok(()) };
+        let mut fields = Fields { line: Vec::new() };
         event.record(&mut fields);
-        fields.result?;
-        fields.writer.write_char('\n')
+        writer.write_str(&String::from_utf8_lossy(&fields.line))?;
+        writer.write_char('\n')
     }
 }
 
-/// Writes one field after the other, until one fails.
-struct Fields<'w> {
-    writer: Writer<'w>,
-    /// A value that has to be looked at before it is written.
-    text: String,
-    result: fmt::Result,
+/// Writes one field after the other.
+struct Fields {
+    line: Vec<u8>,
 }
 
-impl Fields<'_> {
-    fn name(&mut self, field: &Field) -> fmt::Result {
-        for part in [" ", field.name(), "="] {
-            self.writer.write_str(part)?;
-        }
-        Ok(())
-    }
-
+impl Fields {
     fn text(&mut self, field: &Field, text: &str) {
-        self.result = self.result.and_then(|()| self.name(field)).and_then(|()| {
-            match text.bytes().any(|byte| byte <= b' ' || matches!(byte, b'=' | b'"' | 0x7f)) {
-                true => self.quoted(text),
-                false => self.writer.write_str(text),
-            }
-        });
-    }
-
-    fn quoted(&mut self, text: &str) -> fmt::Result {
-        self.writer.write_char('"')?;
-        for char in text.chars() {
-            match char {
-                '\'' => self.writer.write_char(char)?,
-                char => write!(self.writer, "{}", char.escape_debug())?,
-            }
-        }
-        self.writer.write_char('"')
+        line::logfmt(&mut self.line, field.name(), Value::Text(text));
     }
 
     /// A value that never needs quotes.
     fn plain(&mut self, field: &Field, value: impl fmt::Debug) {
-        self.result =
-            self.result.and_then(|()| self.name(field)).and_then(|()| write!(self.writer, "{value:?}"));
-    }
-
-    fn display(&mut self, field: &Field, value: fmt::Arguments<'_>) {
-        let mut text = std::mem::take(&mut self.text);
-        text.clear();
-        self.result = self.result.and_then(|()| text.write_fmt(value));
-        self.text(field, &text);
-        self.text = text;
+        // A vector takes everything.
+        let _ = write!(self.line, " {}={value:?}", field.name());
     }
 }
 
-impl Visit for Fields<'_> {
+impl Visit for Fields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.plain(field, value);
     }
@@ -115,11 +82,11 @@ impl Visit for Fields<'_> {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.display(field, format_args!("{value}"));
+        self.text(field, &value.to_string());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.display(field, format_args!("{value:?}"));
+        self.text(field, &format!("{value:?}"));
     }
 }
 
@@ -132,9 +99,6 @@ fn level(level: &Level) -> &'static str {
         Level::TRACE => "trace",
     }
 }
-
-/// Few values that are looked at before they are written are longer.
-const USUAL_VALUE_BYTES: usize = 64;
 
 #[cfg(test)]
 mod tests {
