@@ -24,7 +24,8 @@ use super::{Cause, Commit, Failure, Hold, Mode, Out, Outcome, Plan, Share, Stats
 
 /// One response, from its head to exactly one [`Outcome`].
 ///
-/// Calls may come in any order; after the outcome is there, further calls do nothing.
+/// Calls may come in any order; after the outcome is there, further calls do nothing. What most streams never have, or have
+/// at their beginning only, is in a box: there may be many thousands of them, and most are idle.
 #[derive(Debug)]
 pub struct Session {
     state: State,
@@ -34,10 +35,10 @@ pub struct Session {
     /// The client was given the head of a stream before the upstream answered, or before it was known what it answered.
     early: bool,
     /// The head, and what waits with it, while it is held back.
-    held: Option<Held>,
+    held: Option<Box<Held>>,
     writer: Writer,
     /// Takes the codings of the body off.
-    coded: Option<Decoder>,
+    coded: Option<Box<Decoder>>,
     /// What was pushed into it may hold more: [`Session::go_on`] before more input.
     behind: bool,
     /// The body was complete while its decoding was behind.
@@ -51,7 +52,7 @@ pub struct Session {
     charset: Option<Charset>,
     times: Times,
     outcome: Option<Outcome>,
-    failure: Option<Failure>,
+    failure: Option<Box<Failure>>,
 }
 
 #[derive(Debug)]
@@ -60,7 +61,7 @@ enum State {
     /// A response that can only be told of, in a stream.
     Telling(early::Telling),
     Sniffing {
-        gate: Gate,
+        gate: Box<Gate>,
         label: Label,
         wanted: Wanted,
         /// What a whole answer in place of the stream is read as, if it is to become one.
@@ -90,14 +91,14 @@ impl Session {
         let until_the_end = writer.gathers().then_some(Hold { until: Until::End, within: Duration::ZERO });
         let hold = until_the_end.or(plan.hold);
         let hold = hold.filter(|_| matches!(plan.mode, Mode::Reframe(_) | Mode::Sniff(..)));
-        writer.first = hold.map(First::new);
+        writer.first = hold.map(First::new).map(Box::new);
         let state = match plan.mode {
             Mode::Await => State::Waiting(early::Waiting::default()),
             Mode::PassThrough => State::Passing,
             Mode::Tell(status) => State::Telling(early::Telling::new(status)),
             Mode::Reframe(format) => reframing(format, options, plan.charset),
             Mode::Sniff(label, wanted) => {
-                let gate = Gate::new(label, wanted, writer.watch.dialect());
+                let gate = Box::new(Gate::new(label, wanted, writer.watch.dialect()));
                 let may_fake = plan.fake_stream && label == Label::Json && wanted != Wanted::Answer;
                 let fake = plan.dialect.filter(|_| may_fake).and_then(answer::of);
                 State::Sniffing { gate, label, wanted, fake }
@@ -111,9 +112,9 @@ impl Session {
             is_error: plan.is_error,
             injects: plan.injects,
             early: plan.mode == Mode::Await,
-            held: within.map(|within| Held::new((!writer.gathers()).then(|| now + within))),
+            held: within.map(|within| Box::new(Held::new((!writer.gathers()).then(|| now + within)))),
             writer,
-            coded: plan.coding.map(Decoder::new),
+            coded: plan.coding.map(Decoder::new).map(Box::new),
             behind: false,
             ended: false,
             mask: plan.is_error.then(|| plan.secrets.mask()).flatten().map(Box::new),
@@ -137,7 +138,7 @@ impl Session {
             State::Passing => Some(Commit::PassThrough),
             State::Reframing { .. } if self.writer.gathers() => Some(Commit::Answer(self.writer.stats.bytes)),
             State::Reframing { format, .. } => Some(Commit::Reframe(format)),
-            State::Refused { .. } => self.failure.clone().map(Commit::Refuse),
+            State::Refused { .. } => self.failure.as_deref().cloned().map(Commit::Refuse),
         }
     }
 
@@ -300,7 +301,7 @@ impl Session {
 
     /// Why it failed, if it did.
     pub fn failure(&self) -> Option<&Failure> {
-        self.failure.as_ref()
+        self.failure.as_deref()
     }
 
     /// The dialect as far as it is known; `None` for a body that passes.

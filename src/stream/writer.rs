@@ -22,7 +22,7 @@ pub(super) struct Writer {
     done: bool,
     pub(super) last_write: Instant,
     /// What came first, while the head is held back for it.
-    pub(super) first: Option<First>,
+    pub(super) first: Option<Box<First>>,
     /// What the route wants changed, if anything.
     shapes: Option<Box<Shapes>>,
     /// In what form it is written.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::super::gate::{Label, Verdict};
 use super::super::{Cause, Failure, Out, Wanted};
 use super::{Session, State};
-use crate::codec::coding::{self, Decoder};
+use crate::codec::coding;
 
 impl Session {
     /// Decodes a turn's worth of a coded body.
@@ -97,7 +97,7 @@ impl Session {
             let message = format!("the {what} is larger than max_event_bytes ({limit})");
             return self.fail(Failure::new(Cause::UpstreamEventTooLarge, message), now, out);
         }
-        if !self.share.hold(carried + waiting + self.coded.as_ref().map_or(0, Decoder::held)) {
+        if !self.share.hold(carried + waiting + self.coded.as_ref().map_or(0, |coded| coded.held())) {
             let message = "what is held back for all streams (unfinished events, coded bodies, held heads) exceeds max_carry_total";
             self.fail(Failure::new(Cause::TidegateCarryExhausted, message), now, out);
         }

@@ -119,7 +119,7 @@ impl Session {
             _ if self.writer.tell(&failure, now, out) => End::Clean,
             _ => End::Abort,
         };
-        self.failure = Some(failure);
+        self.failure = Some(Box::new(failure));
         self.end(outcome, end, out);
     }
 
@@ -131,7 +131,7 @@ impl Session {
         out.clear();
         self.writer.stats = Stats { longest_gap, repaired, lying_label, ..Stats::default() };
         let outcome = failure.outcome(self.phase());
-        self.failure = Some(failure);
+        self.failure = Some(Box::new(failure));
         self.end(outcome, End::Abort, out);
     }
 

@@ -25,8 +25,12 @@ pub enum Framing {
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
-    /// The trailer section so far; empty, and never allocated, where there is none.
-    trailers: Vec<u8>,
+    /// The trailer section so far; `None` where there is none.
+    #[expect(
+        clippy::box_collection,
+        reason = "few bodies have one, and there may be many thousands of them"
+    )]
+    trailers: Option<Box<Vec<u8>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +41,7 @@ enum State {
     /// In the digits of a chunk size: its value, and how many there were.
     Size(u64, u8),
     /// After the digits; the size, and how many bytes of blanks and extensions were skipped.
-    Extension(u64, usize),
+    Extension(u64, u16),
     /// The size line lacks only its LF.
     SizeLf(u64),
     /// In the data of a chunk.
@@ -80,7 +84,7 @@ impl Decoder {
             Framing::Chunked => State::Size(0, 0),
             Framing::Close => State::Close,
         };
-        Decoder { state, trailers: Vec::new() }
+        Decoder { state, trailers: None }
     }
 
     /// Whether the body is complete.
@@ -109,8 +113,7 @@ impl Decoder {
     /// # Errors
     /// It is not one.
     pub fn take_trailers(&mut self) -> Result<Option<HeaderMap>, Error> {
-        let bytes = std::mem::take(&mut self.trailers);
-        if bytes.is_empty() { Ok(None) } else { parse_trailers(&bytes).map(Some) }
+        self.trailers.take().map(|bytes| parse_trailers(&bytes)).transpose()
     }
 
     /// Takes the framing off what has just been read.
@@ -170,7 +173,7 @@ impl Decoder {
             }
             (State::Size(_, 0), _) => return Err("a bad chunk size"),
             (State::Size(size, _) | State::Extension(size, _), b'\r') => State::SizeLf(size),
-            (State::Size(size, _), b' ' | b'\t' | b';') => State::Extension(size, usize::from(byte == b';')),
+            (State::Size(size, _), b' ' | b'\t' | b';') => State::Extension(size, u16::from(byte == b';')),
             (State::Extension(size, 0), b' ' | b'\t') => State::Extension(size, 0),
             (State::Extension(size, 0), b';') => State::Extension(size, 1),
             (State::Extension(_, MAX_EXTENSION..), _) => {
@@ -193,11 +196,12 @@ impl Decoder {
 
     /// One byte of a trailer section that has fields; it ends with an empty line.
     fn trailer(&mut self, byte: u8) -> Result<State, &'static str> {
-        if self.trailers.len() >= MAX_TRAILERS {
+        let trailers = self.trailers.get_or_insert_default();
+        if trailers.len() >= MAX_TRAILERS {
             return Err("trailers larger than 16 KiB");
         }
-        self.trailers.push(byte);
-        Ok(if self.trailers.ends_with(b"\r\n\r\n") { State::Done } else { State::TrailerField })
+        trailers.push(byte);
+        Ok(if trailers.ends_with(b"\r\n\r\n") { State::Done } else { State::TrailerField })
     }
 }
 
@@ -205,7 +209,7 @@ impl Decoder {
 const MAX_SIZE_DIGITS: u8 = 32;
 
 /// Largest chunk extension in bytes. Nobody uses them; one of any size would be a way to send without end.
-const MAX_EXTENSION: usize = 4 << 10;
+const MAX_EXTENSION: u16 = 4 << 10;
 
 /// Largest trailer section in bytes.
 const MAX_TRAILERS: usize = 16 << 10;
@@ -285,7 +289,7 @@ mod tests {
         assert_eq!(chunked(&format!("0{padded}")), Err("a chunk size of more than 32 digits"));
         assert_eq!(chunked("2\r\nabc"), Err("a chunk that is longer than its size"));
         assert_eq!(chunked("2\r\nab\n"), Err("a chunk that is longer than its size"));
-        let long = format!("5;{}\r\n", "x".repeat(MAX_EXTENSION));
+        let long = format!("5;{}\r\n", "x".repeat(MAX_EXTENSION.into()));
         assert_eq!(chunked(&long), Err("a chunk extension larger than 4 KiB"));
     }
 
