@@ -17,9 +17,9 @@ pub enum Peer {
     Direct,
     /// The bare relay of [`crate::relay`]: the floor.
     Relay,
-    /// nginx, buffering off, connections to the backend kept, logs off.
+    /// nginx, response buffering off, connections to the backend kept, its access log as it is by default.
     Nginx,
-    /// HAProxy, connections to the backend kept, logs off.
+    /// HAProxy, connections to the backend kept, a line for each request.
     Haproxy,
     /// tidegate with its defaults: parsing, heartbeats, access log.
     Tidegate,
@@ -186,7 +186,7 @@ pid {dir}/nginx.pid;
 error_log stderr crit;
 events {{ worker_connections 32768; }}
 http {{
-    access_log off;
+    access_log {dir}/nginx.access;
     client_body_temp_path {dir}/nginx-body;
     proxy_temp_path {dir}/nginx-proxy;
     fastcgi_temp_path {dir}/nginx-fastcgi;
@@ -222,11 +222,14 @@ fn haproxy(place: &Place, plain: SocketAddr, tls: SocketAddr) -> String {
     let (dir, backend) = (place.dir.display(), place.backend);
     format!(
         "global
+    log stderr format raw local0
     nbthread 1
     maxconn 9900
     ssl-default-bind-options ssl-min-ver TLSv1.3
 defaults
     mode http
+    log global
+    option httplog
     timeout connect 5s
     timeout client 1h
     timeout server 1h
