@@ -82,7 +82,7 @@ impl Metrics {
             let label = [("route", route.name.clone())];
             Route {
                 name: route.name.clone(),
-                outcomes: NONE_YET,
+                outcomes: none_yet(),
                 duration: duration.get_or_create_owned(&label),
                 first_content: first_content.get_or_create_owned(&label),
                 events: events.get_or_create_owned(&label),
@@ -93,7 +93,7 @@ impl Metrics {
         });
         Metrics {
             routes: routes.collect(),
-            unrouted: NONE_YET,
+            unrouted: none_yet(),
             requests,
             running: register(&mut registry, "running", Gauge::default()),
             held: register(&mut registry, "held_bytes", Gauge::default()),
@@ -188,6 +188,10 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> Infal
     }
 }
 
+fn none_yet() -> Outcomes {
+    [const { OnceLock::new() }; Cause::ALL.len()]
+}
+
 fn register<M: Metric + Clone>(registry: &mut Registry, name: &'static str, metric: M) -> M {
     let about = METRICS.iter().find(|(known, _)| known.strip_suffix("_total").unwrap_or(known) == name);
     let meaning = about.map_or("", |(_, meaning)| meaning.trim_end_matches('.'));
@@ -225,8 +229,6 @@ pub const PATH: &str = "/metrics";
 
 /// The `route` of requests that found none.
 const NO_ROUTE: &str = "";
-
-const NONE_YET: Outcomes = [const { OnceLock::new() }; Cause::ALL.len()];
 
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

@@ -80,9 +80,7 @@ fn json(line: &mut Vec<u8>, name: &str, value: Value<'_>) {
 }
 
 fn needs_quotes(text: &str) -> bool {
-    let does = |byte: u8| byte <= b' ' || matches!(byte, b'=' | b'"' | 0x7f);
-    // All of them are looked at, which is quicker than to stop at the first.
-    text.bytes().fold(false, |so_far, byte| so_far | does(byte))
+    text.bytes().any(|byte| QUOTED[usize::from(byte)])
 }
 
 fn quoted(line: &mut Vec<u8>, text: &str) {
@@ -99,8 +97,8 @@ fn quoted(line: &mut Vec<u8>, text: &str) {
 
 /// With one decimal, rounded.
 fn milliseconds(line: &mut Vec<u8>, time: Duration) {
-    let tenths = (time.as_nanos() + 50_000) / 100_000;
-    let tenths = u64::try_from(tenths).unwrap_or(u64::MAX);
+    let subsecond = u64::from(time.subsec_nanos() + 50_000) / 100_000;
+    let tenths = time.as_secs().saturating_mul(10_000).saturating_add(subsecond);
     decimal(line, tenths / 10);
     line.push(b'.');
     decimal(line, tenths % 10);
@@ -116,19 +114,15 @@ fn timestamp(line: &mut Vec<u8>, at: SystemTime) {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = date(days);
-    let fields = [
-        (year, 4, b'-'),
-        (month, 2, b'-'),
-        (day, 2, b'T'),
-        (second / 3_600, 2, b':'),
-        (second / 60 % 60, 2, b':'),
-        (second % 60, 2, b'.'),
-        (u64::from(since.subsec_micros()), 6, b'Z'),
-    ];
-    for (number, digits, behind) in fields {
-        padded(line, number, digits);
-        line.push(behind);
-    }
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    text[..4].copy_from_slice(&digits::<4>(year));
+    text[5..7].copy_from_slice(&digits::<2>(month));
+    text[8..10].copy_from_slice(&digits::<2>(day));
+    text[11..13].copy_from_slice(&digits::<2>(second / 3_600));
+    text[14..16].copy_from_slice(&digits::<2>(second / 60 % 60));
+    text[17..19].copy_from_slice(&digits::<2>(second % 60));
+    text[20..26].copy_from_slice(&digits::<6>(since.subsec_micros().into()));
+    line.extend_from_slice(&text);
 }
 
 /// Year, month and day of a day after 1970-01-01 in the Gregorian calendar. Its years are counted from March, so that the
@@ -147,15 +141,29 @@ fn date(days: u64) -> (u64, u64, u64) {
     (400 * era + year + next, month, day)
 }
 
-/// Writes the last `digits` digits.
-fn padded(line: &mut Vec<u8>, mut number: u64, digits: usize) {
-    let end = line.len() + digits;
-    line.resize(end, b'0');
-    for digit in line[end - digits..].iter_mut().rev() {
+/// The last digits.
+fn digits<const COUNT: usize>(mut number: u64) -> [u8; COUNT] {
+    let mut digits = [0; COUNT];
+    for digit in digits.iter_mut().rev() {
         *digit = b'0' + (number % 10) as u8;
         number /= 10;
     }
+    digits
 }
+
+/// The bytes for which a value is quoted: a table, since every byte of most values is looked at.
+static QUOTED: [bool; 256] = {
+    let mut quoted = [false; 256];
+    let mut byte = 0;
+    while byte <= b' ' {
+        quoted[byte as usize] = true;
+        byte += 1;
+    }
+    quoted[b'=' as usize] = true;
+    quoted[b'"' as usize] = true;
+    quoted[0x7f] = true;
+    quoted
+};
 
 /// Most lines are shorter.
 const USUAL_LINE_BYTES: usize = 512;
