@@ -64,6 +64,10 @@ pub fn find(config: &Config, host: Option<&str>, method: &Method, path: &str) ->
 /// Both forms name the same resource; a server behind tidegate will decode it anyway. Without this, `/%61dmin`
 /// would be routed past a route for `/admin` to a server that reads `/admin`.
 pub fn normal(path: &str) -> Cow<'_, str> {
+    // Most paths have nothing to decode.
+    if memchr::memchr(b'%', path.as_bytes()).is_none() {
+        return Cow::Borrowed(path);
+    }
     let mut normal = String::new();
     let mut copied = 0;
     for (at, _) in path.match_indices('%') {
@@ -90,7 +94,7 @@ fn host_matches(route: &Route, host: Option<&str>) -> bool {
 /// A host without port, and without the dot that may end a fully qualified name.
 fn host_name(host: &str) -> &str {
     // The colons of an IPv6 literal are inside its brackets (RFC 3986 3.2.2).
-    let name = match host.rfind(':') {
+    let name = match memchr::memrchr(b':', host.as_bytes()) {
         Some(colon) if !host[colon..].contains(']') => &host[..colon],
         _ => host,
     };
@@ -121,6 +125,19 @@ fn allow(allowed: &mut Vec<Method>, method: &Method) {
 
 /// Whether every server will read the same path.
 fn is_unambiguous(path: &str) -> bool {
+    is_plain(path.as_bytes()) || has_no_dot_segment(path)
+}
+
+/// Whether a path has nothing that could mean something else: no escape, and no segment that begins with a dot. True for
+/// most, and quicker to tell than that the others are harmless.
+fn is_plain(path: &[u8]) -> bool {
+    let is_odd = |byte: u8| byte.is_ascii_control() || matches!(byte, b'%' | b'\\');
+    let has_dot = path.windows(2).fold(path.first() == Some(&b'.'), |has, pair| has | (pair == b"/."));
+    // Every byte is looked at, which is quicker than to stop at the first.
+    !path.iter().fold(has_dot, |odd, byte| odd | is_odd(*byte))
+}
+
+fn has_no_dot_segment(path: &str) -> bool {
     let mut rest = path.as_bytes();
     let mut dots = Dots::Begin;
     while let Some(first) = rest.first() {

@@ -48,7 +48,8 @@ impl Format {
 
 /// A media type without its parameters.
 pub fn essence(content_type: &str) -> &str {
-    content_type.split(';').next().unwrap_or_default().trim()
+    let end = memchr::memchr(b';', content_type.as_bytes()).unwrap_or(content_type.len());
+    content_type[..end].trim()
 }
 
 impl PartialEq for Format {

@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use http::HeaderMap;
 use http::request::Parts;
-use http::uri::Authority;
 
 use super::error::ProxyError;
 use super::headers::TIDEGATE_PROFILE;
+use super::host::Host;
 use super::intent::Scanner;
 use super::manner::Manner;
 use super::plan::Ask;
@@ -34,7 +34,7 @@ pub(super) struct Chosen {
 pub(super) struct Wish {
     pub(super) chosen: Chosen,
     pub(super) upgrade: Option<Upgrade>,
-    pub(super) host: Option<Authority>,
+    pub(super) host: Option<Host>,
     /// What it wants to be answered; an error if it names a bridge that does not exist, for who may use the route.
     pub(super) ask: Result<Ask, request::Refusal>,
     /// Reads what the request body says about streaming.
@@ -58,10 +58,10 @@ impl Chosen {
         head: &mut Parts,
         worker: &Rc<Worker>,
         access: &mut Access,
-    ) -> Result<(Self, Option<Authority>), ProxyError> {
+    ) -> Result<(Self, Option<Host>), ProxyError> {
         let config = &*worker.config;
         let host = request::admit(head, config.limits.max_headers)?;
-        let index = route::find(config, host.as_ref().map(Authority::as_str), &head.method, head.uri.path())?;
+        let index = route::find(config, host.as_ref().map(Host::as_str), &head.method, head.uri.path())?;
         let route = &config.routes[index];
         let profile = profile(&route.profiles, head).unwrap_or_default();
         (access.route, access.upstream, access.profile) = (Some(index), Some(route.upstream), Some(profile));
@@ -98,7 +98,7 @@ impl Wish {
     pub(super) fn new(
         chosen: Chosen,
         upgrade: Option<Upgrade>,
-        host: Option<Authority>,
+        host: Option<Host>,
         head: &mut Parts,
     ) -> Self {
         let stream = chosen.stream();

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::error::ProxyError;
 use super::headers::RequestId;
-use super::{Answer, Asked, Deadline, Terms, exchange, failed, guard_credential, plan, planned, response};
+use super::{Answer, Asked, Deadline, Terms, exchange, failed, guard_credential, join, response};
 use crate::log::Access;
 use crate::relay::{Arrival, Body, Coming, Relay, Source};
 use crate::server::client::Client;
@@ -23,10 +23,6 @@ use crate::stream::{Cause, Failure, Phase, Plan, Session};
 use crate::upstream;
 
 /// What came first.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once and taken apart at once: a box would only cost an allocation"
-)]
 pub(super) enum Waited {
     /// The response, or what there is instead.
     Answer(Result<Answer, ProxyError>),
@@ -52,9 +48,9 @@ pub(super) fn bound(terms: &Terms) -> Option<Instant> {
 
 /// Waits for the response until `bound`, and beyond if the stream cannot be opened without it.
 pub(super) async fn wait(asked: Asked, bound: Instant, total: Deadline, access: &Access) -> Waited {
-    let Terms { chosen, ask, scanner, .. } = &asked.terms;
+    let Terms { chosen, ask, scanner, .. } = &*asked.terms;
     let (chosen, ask, scanner) = (chosen.clone(), *ask, scanner.clone());
-    let waiting = planned(&asked.terms, super::plan::early(&ask));
+    let waiting = join::planned(&asked.terms, super::plan::early(&ask));
     let trailers = asked.terms.trailers.clone();
     let phase = Rc::new(Cell::new(access.phase.get()));
     let mut exchange: Exchange = Box::pin({
@@ -119,7 +115,7 @@ async fn arrival(exchange: Exchange, phase: Rc<Cell<Phase>>) -> Result<Arrival, 
     };
     match arrived {
         Ok(answer) => {
-            let plan = super::readable(plan(&answer), &answer);
+            let plan = join::readable(join::plan(&answer), &answer);
             let upstream::Response { head, body } = answer.response;
             Ok(Arrival { plan, status: head.status, body })
         }

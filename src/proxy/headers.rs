@@ -12,16 +12,32 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
+use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Version, uri::Authority};
 use memchr::memmem;
 
+use super::host::Host;
 use crate::config::Config;
 use crate::server::client::Client;
 
 /// Whether `name` means something to one connection only, so that no request or response may be given it by hand.
+///
+/// RFC 9110 7.6.1, and for proxies 11.7. `Trailer` is not one of them (RFC 9110 6.6.2). `HTTP2-Settings` went with the
+/// upgrade of RFC 7540 3.2.1.
 pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name)
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-authentication-info"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
 }
 
 /// Removes hop-by-hop fields: the known ones and those that `Connection` names (RFC 9110 7.6.1). `TE: trailers` stays
@@ -31,15 +47,52 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// to send it (7.6.1), and to obey would let a client take credentials, the cache directives or the address of
 /// its user out of a request that a proxy before tidegate put there.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let takes_trailers = takes_trailers(headers);
-    let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
-        .filter_map(|option| HeaderName::try_from(option).ok())
-        .filter(|name| !is_end_to_end(name))
-        .collect();
-    remove_if(headers, |name| named.contains(name) || is_hop_by_hop(name));
+    remove(headers, |_| false);
+}
+
+/// Removes from a request what does not go up: what is of the hop; `Expect`, which hyper answers itself; the framing,
+/// which is that of the connection to the upstream; the name of a profile; what only a server in front of tidegate may
+/// say to nginx; and what an untrusted client says about itself.
+pub(super) fn clean_request(headers: &mut HeaderMap, trusted: bool) {
+    remove(headers, |name| {
+        matches!(name, "expect" | "content-length" | TIDEGATE_PROFILE_NAME)
+            || is_accel(name)
+            || (!trusted && (matches!(name, "forwarded" | "x-real-ip") || is_forwarded(name)))
+    });
+}
+
+/// Removes from a response what does not go to the client: what is of the hop; what would send an nginx in front of
+/// tidegate to files of its own, or say how it buffers; and the upstream's other addresses, which would lead past tidegate
+/// (RFC 7838).
+pub(super) fn clean_response(headers: &mut HeaderMap) {
+    remove(headers, |name| name == "alt-svc" || is_accel(name));
+}
+
+/// Removes what is of the hop, and what else is `unwanted`: the names are looked at once.
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let is_unwanted = |name: &&HeaderName| is_hop_by_hop(name) || unwanted(name.as_str());
+    let mut names: Vec<HeaderName> = headers.keys().filter(is_unwanted).cloned().collect();
+    // Most heads have neither.
+    let takes_trailers = names.contains(&header::TE) && takes_trailers(headers);
+    if names.contains(&header::CONNECTION) {
+        let options = tokens(headers, &header::CONNECTION);
+        let named = options.filter_map(|option| HeaderName::try_from(option).ok());
+        names.extend(named.filter(|name| !is_end_to_end(name)));
+    }
+    for name in names {
+        headers.remove(name);
+    }
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+}
+
+fn is_accel(name: &str) -> bool {
+    name.starts_with("x-accel-")
+}
+
+fn is_forwarded(name: &str) -> bool {
+    name.starts_with("x-forwarded-")
 }
 
 /// Whether a request says that its sender takes trailers (RFC 9110 10.1.4).
@@ -55,32 +108,31 @@ pub(super) fn is_trusted(config: &Config, client: &Client) -> bool {
 
 /// Says who asked: `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `Forwarded` (RFC 7239).
 ///
-/// Of an untrusted client every `X-Forwarded-*`, `X-Real-IP` and `Forwarded` is removed, and ours put in. What a trusted
-/// proxy sent stays, with its address added to the lists; of two forms of the list (`X-Forwarded-For` and `Forwarded`)
-/// one that it did not send is not begun, since it would name the proxy as the client.
-pub(super) fn forward(headers: &mut HeaderMap, client: &Client, host: Option<&Authority>, trusted: bool) {
-    if !trusted {
-        remove_if(headers, |name| {
-            *name == header::FORWARDED || name.as_str().starts_with("x-forwarded-") || name == "x-real-ip"
-        });
-    }
+/// For a head that went through [`clean_request`]. What a trusted proxy sent stays, with its address added to the lists;
+/// of two forms of the list (`X-Forwarded-For` and `Forwarded`) one that it did not send is not begun, since it would name
+/// the proxy as the client.
+pub(super) fn forward(headers: &mut HeaderMap, client: &Client, host: Option<&Host>, trusted: bool) {
+    let has = |headers: &HeaderMap, name: &HeaderName| trusted && headers.contains_key(name);
     let address = client.address.as_deref();
-    let (has_for, has_forwarded) =
-        (headers.contains_key(&X_FORWARDED_FOR), headers.contains_key(&header::FORWARDED));
+    let (has_for, has_forwarded) = (has(headers, &X_FORWARDED_FOR), has(headers, &header::FORWARDED));
     if let (Some(address), true) = (address, has_for || !has_forwarded) {
-        extend(headers, &X_FORWARDED_FOR, address);
+        extend(headers, X_FORWARDED_FOR, has_for, address.to_owned());
     }
     if has_forwarded || !has_for {
-        extend(headers, &header::FORWARDED, &forwarded_element(address, client.tls, host));
+        let element = forwarded_element(address, client.tls, host);
+        extend(headers, header::FORWARDED, has_forwarded, element);
     }
     // The port goes with the scheme and the host that the client saw; ours is not that of a proxy before us.
-    let told = headers.contains_key(&X_FORWARDED_PROTO) || headers.contains_key(&X_FORWARDED_HOST);
-    if let (false, Some(local)) = (told, client.local) {
-        insert_missing(headers, &X_FORWARDED_PORT, &local.port().to_string());
+    let (has_proto, has_host) = (has(headers, &X_FORWARDED_PROTO), has(headers, &X_FORWARDED_HOST));
+    if let (false, Some(local)) = (has_proto || has_host || has(headers, &X_FORWARDED_PORT), client.local) {
+        headers.insert(X_FORWARDED_PORT, HeaderValue::from(local.port()));
     }
-    insert_missing(headers, &X_FORWARDED_PROTO, if client.tls { "https" } else { "http" });
-    if let Some(host) = host {
-        insert_missing(headers, &X_FORWARDED_HOST, host.as_str());
+    if !has_proto {
+        let proto = if client.tls { "https" } else { "http" };
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+    }
+    if let (false, Some(host)) = (has_host, host) {
+        headers.insert(X_FORWARDED_HOST, host.value().clone());
     }
 }
 
@@ -91,7 +143,7 @@ pub(super) fn forward(headers: &mut HeaderMap, client: &Client, host: Option<&Au
 pub(super) fn remove_lookalikes(headers: &mut HeaderMap) {
     let meant = |name: &str| HeaderName::try_from(name.replace('_', "-")).ok();
     let unwanted = |name: &&HeaderName| {
-        name.as_str().contains('_')
+        name.as_str().bytes().any(|byte| byte == b'_')
             && meant(name.as_str()).is_some_and(|meant| headers.contains_key(&meant) || is_ours(&meant))
     };
     let names: Vec<HeaderName> = headers.keys().filter(unwanted).cloned().collect();
@@ -104,24 +156,18 @@ pub(super) fn remove_lookalikes(headers: &mut HeaderMap) {
 fn is_ours(name: &HeaderName) -> bool {
     let text = name.as_str();
     is_hop_by_hop(name)
-        || text.starts_with("x-forwarded-")
-        || text.starts_with("x-accel-")
+        || is_forwarded(text)
+        || is_accel(text)
         || matches!(
             text,
             "content-length"
                 | "forwarded"
                 | "host"
-                | "tidegate-profile"
+                | TIDEGATE_PROFILE_NAME
                 | "via"
                 | "x-real-ip"
                 | "x-request-id"
         )
-}
-
-/// Removes `X-Accel-*`: of a request, since only a server in front of tidegate may steer nginx; of a response, since an
-/// upstream must not send an nginx in front of tidegate to files of its own, nor say how it buffers.
-pub(super) fn remove_accel(headers: &mut HeaderMap) {
-    remove_if(headers, |name| name.as_str().starts_with("x-accel-"));
 }
 
 /// Whether the request was here before: `Via` has the name of this very process.
@@ -148,7 +194,10 @@ impl RequestId {
     /// The one that a trusted proxy gave, if it is 1 to 128 visible ASCII characters; else a new one: 128 random
     /// bits in hex. They are unlikely to meet again, but no secret.
     pub(super) fn of(headers: &HeaderMap, trusted: bool) -> Self {
-        let mut given = headers.get_all(&X_REQUEST_ID).iter().filter(|_| trusted);
+        if !trusted {
+            return RequestId::random();
+        }
+        let mut given = headers.get_all(&X_REQUEST_ID).iter();
         match (given.next(), given.next()) {
             (Some(value), None) if is_sane_id(value) => RequestId(value.clone()),
             _ => RequestId::random(),
@@ -156,10 +205,12 @@ impl RequestId {
     }
 
     fn random() -> Self {
-        let bytes = random().map(u64::to_be_bytes).into_iter().flatten();
-        let digit = |nibble: u8| b"0123456789abcdef".get(usize::from(nibble)).copied().unwrap_or_default();
-        let id: Vec<u8> = bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
-        RequestId(HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-")))
+        let words = random();
+        let digits: [u8; 32] = std::array::from_fn(|at| {
+            let nibble = words[at / 16] >> (60 - at % 16 * 4) & 15;
+            b"0123456789abcdef"[nibble as usize]
+        });
+        RequestId(HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("-")))
     }
 
     /// As text.
@@ -196,37 +247,26 @@ pub(super) fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iter
 
 /// Whether a field is meant for the recipient by its own definition, whatever `Connection` says.
 fn is_end_to_end(name: &HeaderName) -> bool {
-    END_TO_END.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-")
+    END_TO_END.contains(&name.as_str()) || is_forwarded(name.as_str())
 }
 
-fn remove_if(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
-    let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
-}
-
-fn insert_missing(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
-    if let (false, Ok(value)) = (headers.contains_key(name), HeaderValue::try_from(value)) {
-        headers.insert(name, value);
-    }
-}
-
-/// Adds an element to a list, and makes one field of it: some servers read only the first or the last.
-fn extend(headers: &mut HeaderMap, name: &HeaderName, element: &str) {
-    let mut list = Vec::new();
-    for value in headers.get_all(name) {
-        list.extend_from_slice(value.as_bytes());
-        list.extend_from_slice(b", ");
-    }
-    list.extend_from_slice(element.as_bytes());
+/// Adds an element to a list, which `begins` with what is there, and makes one field of it: some servers read only the
+/// first or the last.
+fn extend(headers: &mut HeaderMap, name: HeaderName, begins: bool, element: String) {
+    let list = match begins {
+        false => element.into_bytes(),
+        true => {
+            let values = headers.get_all(&name).iter().map(HeaderValue::as_bytes);
+            values.chain([element.as_bytes()]).collect::<Vec<_>>().join(&b", "[..])
+        }
+    };
     if let Ok(value) = HeaderValue::try_from(list) {
         headers.insert(name, value);
     }
 }
 
 /// One hop (RFC 7239 4). An address with colons, and a host with a port, must be quoted.
-fn forwarded_element(address: Option<&str>, tls: bool, host: Option<&Authority>) -> String {
+fn forwarded_element(address: Option<&str>, tls: bool, host: Option<&Host>) -> String {
     let (open, close) =
         if address.is_some_and(|address| address.contains(':')) { ("\"[", "]\"") } else { ("", "") };
     let (before, host, after) = host.map_or(("", "", ""), |host| (";host=\"", host.as_str(), "\""));
@@ -279,7 +319,8 @@ static RESPONSE_VIA: [HeaderValue; 3] = [
 ];
 
 /// By which a request names its profile, where its route allows that; for tidegate alone.
-pub(super) const TIDEGATE_PROFILE: HeaderName = HeaderName::from_static("tidegate-profile");
+pub(super) const TIDEGATE_PROFILE: HeaderName = HeaderName::from_static(TIDEGATE_PROFILE_NAME);
+const TIDEGATE_PROFILE_NAME: &str = "tidegate-profile";
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -289,21 +330,6 @@ const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port")
 
 /// Longest request id that is taken over.
 const MAX_REQUEST_ID: usize = 128;
-
-/// RFC 9110 7.6.1, and for proxies 11.7. `Trailer` is not one of them (RFC 9110 6.6.2). `HTTP2-Settings` went with
-/// the upgrade of RFC 7540 3.2.1.
-const HOP_BY_HOP: [HeaderName; 10] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-authentication-info"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("http2-settings"),
-];
 
 /// Fields that `Connection` cannot name away, beside `x-forwarded-*`.
 const END_TO_END: &[&str] = &[
@@ -421,7 +447,8 @@ mod tests {
             ("x-real-ip", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
         ]);
-        let host = Authority::from_static("ai.example:8443");
+        let host = Host::from_static("ai.example:8443");
+        clean_request(&mut fields, false);
         forward(&mut fields, &client("198.51.100.7:999", true), Some(&host), false);
         assert_eq!(
             list(&fields),
@@ -443,7 +470,8 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("x-real-ip", "10.0.0.1"),
         ]);
-        let host = Authority::from_static("inner");
+        let host = Host::from_static("inner");
+        clean_request(&mut fields, true);
         forward(&mut fields, &client("192.0.2.1:1", false), Some(&host), true);
         assert_eq!(
             list(&fields),
@@ -489,8 +517,11 @@ mod tests {
     fn accel_fields_are_removed() {
         let mut fields =
             headers(&[("x-accel-redirect", "/etc"), ("x-accel-buffering", "no"), ("x-accelerate", "1")]);
-        remove_accel(&mut fields);
+        let mut asked = fields.clone();
+        clean_response(&mut fields);
         assert_eq!(list(&fields), ["x-accelerate: 1"]);
+        clean_request(&mut asked, true);
+        assert_eq!(list(&asked), ["x-accelerate: 1"]);
     }
 
     #[test]

@@ -85,6 +85,7 @@ impl Scanner {
             let skipped = match self.state {
                 State::Over => return,
                 State::Text => memchr2(b'"', b'\\', input),
+                State::Key => self.skip_key(input),
                 State::Nested => {
                     input.iter().position(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']'))
                 }
@@ -94,6 +95,15 @@ impl Scanner {
             self.step(input[at]);
             input = &input[at + 1..];
         }
+    }
+
+    /// Compares what has no meaning of its own in a top-level key, and finds what has.
+    fn skip_key(&mut self, input: &[u8]) -> Option<usize> {
+        let end = memchr2(b'"', b'\\', input);
+        let letters = &input[..end.unwrap_or(input.len())];
+        let is_same = |matched: &usize| KEY[*matched..].starts_with(letters);
+        self.matched = self.matched.filter(is_same).map(|matched| matched + letters.len());
+        end
     }
 
     fn step(&mut self, byte: u8) {

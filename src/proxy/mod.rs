@@ -9,7 +9,9 @@ mod deadline;
 mod early;
 mod error;
 mod headers;
+mod host;
 pub mod intent;
+mod join;
 mod manner;
 mod plan;
 mod request;
@@ -30,11 +32,11 @@ use crate::auth;
 use crate::codec::mask::Secrets;
 use crate::config::{self, HttpVersion, Route, StreamSettings};
 use crate::log::Access;
-use crate::relay::{Body, Relay, Source, Tunnel};
+use crate::relay::{Body, Tunnel};
 use crate::server::client::Client;
 use crate::server::stall;
 use crate::server::worker::Worker;
-use crate::stream::{Cause, Commit, Failure, Mode, Phase, Plan, Session};
+use crate::stream::{Cause, Commit, Failure, Phase};
 use crate::upstream::{self, RequestBody, Switched, Upload};
 
 use chosen::{Chosen, Wish};
@@ -45,8 +47,9 @@ pub(crate) use error::failure;
 use headers::RequestId;
 pub(crate) use headers::is_hop_by_hop;
 use intent::Scanner;
+use join::{Joined, is_error};
 use manner::{Manner, Told};
-use plan::{Ask, Decision};
+use plan::Ask;
 pub(crate) use trailers::Trailers;
 use upgrade::Upgrade;
 
@@ -61,7 +64,7 @@ pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<W
     let body = RequestBody::new(incoming, stall::leave_unread());
     let mut access = Access::new(Rc::clone(&worker), Rc::clone(&client), &head, id.as_str().to_owned());
     let upgrade = Upgrade::asked(&mut head, !body.is_end());
-    let mut response = match Chosen::by(&mut head, &worker, &mut access) {
+    match Chosen::by(&mut head, &worker, &mut access) {
         Ok((chosen, host)) => {
             let wish = Wish::new(chosen, upgrade, host, &mut head);
             let manner = wish.manner.clone();
@@ -74,16 +77,15 @@ pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<W
             let manner = Manner::by_status(plan::hinted(head.uri.path(), &head.headers));
             Box::pin(refuse(error, &manner, &id, access)).await
         }
-    };
-    response.headers_mut().insert(headers::X_REQUEST_ID, id.value().clone());
-    response
+    }
 }
 
 /// A request that is to go up.
 struct Asked {
     head: Parts,
-    upload: Upload,
-    terms: Terms,
+    upload: Box<Upload>,
+    /// In a box, as the upload is: both are handed on and on.
+    terms: Box<Terms>,
 }
 
 /// What a response to it is judged by.
@@ -105,7 +107,7 @@ struct Terms {
 
 /// What an upstream answered, and what was asked.
 struct Answer {
-    terms: Terms,
+    terms: Box<Terms>,
     response: upstream::Response,
 }
 
@@ -150,7 +152,7 @@ fn admit(
     let secrets = Secrets::new(route.injectors.iter().flat_map(|injector| injector.secrets()).collect());
     let trailers = Trailers::new(&head.headers, secrets.clone());
     let terms = Terms { chosen, manner, ask, scanner, secrets, trailers, upgrade, started };
-    Ok(Asked { head, upload, terms })
+    Ok(Asked { head, upload, terms: Box::new(terms) })
 }
 
 /// Upstream head → response head → the head that the client gets.
@@ -223,29 +225,22 @@ async fn respond(
             Err(error) => Box::pin(refuse(error, &manner, id, access)).await,
         };
     }
-    let mut plan = plan(&answer);
-    if plan.is_error && manner.is_in_band().await {
-        let mode = Mode::Tell(answer.response.head.status);
-        plan = readable(Plan { mode, ..plan }, &answer);
-    }
-    let (decoded, bridge) = (plan.coding.is_some(), plan.bridge);
-    let Answer { terms, response: upstream::Response { mut head, body } } = answer;
-    let session = Session::new(plan, Instant::now().into_std());
-    let mut relay = Relay::new(Source::Body(body), session, terms.trailers, client, worker, access);
+    let is_told = is_error(&answer) && manner.is_in_band().await;
+    let Joined { mut relay, mut head, secrets, decoded, bridge } =
+        Joined::new(answer, is_told, client, worker, access);
     let head = match relay.commit().await {
         Commit::PassThrough => {
             if decoded {
                 response::forget_coding(&mut head.headers);
             }
-            response::pass(head, id, &terms.secrets)
+            response::pass(head, id, &secrets)
         }
-        Commit::Reframe(_) => response::stream(head, bridge, id, &terms.secrets),
-        Commit::Answer(length) => response::answer(head, length, id, &terms.secrets),
+        Commit::Reframe(_) => response::stream(head, bridge, id, &secrets),
+        Commit::Answer(length) => response::answer(head, length, id, &secrets),
         Commit::Refuse(failure) => {
             let error = ProxyError::new(Phase::FirstEvent, failure);
-            let told = Box::pin(manner.tell(error, Some(head), id, &terms.secrets)).await;
-            note(&told, relay.access());
-            return told.response;
+            let told = Box::pin(manner.tell(error, Some(head), id, &secrets)).await;
+            return noted(told, id, relay.access());
         }
     };
     relay.access().status = Some(head.status);
@@ -253,7 +248,10 @@ async fn respond(
 }
 
 /// The upstream's answer to an upgrade → the head that the client gets, and the connection behind it.
-fn switch(answer: Answer, id: &RequestId) -> Result<(http::response::Parts, Switched, Terms), ProxyError> {
+fn switch(
+    answer: Answer,
+    id: &RequestId,
+) -> Result<(http::response::Parts, Switched, Box<Terms>), ProxyError> {
     let Answer { mut terms, response: upstream::Response { head, body } } = answer;
     let malformed = |what| ProxyError::from(upstream::Error::Malformed { what });
     let own = "it answered a WebSocket handshake with a response of its own";
@@ -264,53 +262,6 @@ fn switch(answer: Answer, id: &RequestId) -> Result<(http::response::Parts, Swit
     let mut head = response::pass(head, id, &terms.secrets);
     upgrade.finish(&mut head, agreed);
     Ok((head, switched, terms))
-}
-
-/// The one place where settings, request and response head become a plan.
-fn plan(answer: &Answer) -> Plan {
-    let Answer { terms, response } = answer;
-    let decision = plan::decide(terms.stream(), &terms.ask, terms.body_says(), &response.head);
-    let is_error = response.head.status.as_u16() >= 400;
-    Plan { is_error, ..planned(terms, decision) }
-}
-
-/// The same for a response whose words, if it is an error, are read and told.
-fn readable(plan: Plan, answer: &Answer) -> Plan {
-    let response = &answer.response;
-    let is_error = !response.head.status.is_success();
-    let coding = if is_error { plan::coding_of_error(&response.head.headers) } else { plan.coding };
-    Plan { coding, ..plan }
-}
-
-/// The part of a plan that needs no response.
-fn planned(terms: &Terms, decision: Decision) -> Plan {
-    let (route, stream) = (terms.route(), terms.stream());
-    let total = route.timeouts.total;
-    Plan {
-        mode: decision.mode,
-        is_error: false,
-        dialect: decision.dialect,
-        is_set: stream.dialect.is_some(),
-        known_ai: decision.known_ai,
-        coding: decision.coding,
-        charset: decision.charset,
-        repairs: plan::repairs(stream, decision.dialect),
-        literal: stream.literal_space,
-        shapes: stream.shapes.clone(),
-        bridge: decision.bridge,
-        fake_stream: stream.fake_stream,
-        secrets: terms.secrets.clone(),
-        injects: !route.injectors.is_empty(),
-        hold: stream.hold,
-        heartbeat: stream.heartbeat,
-        heartbeat_form: stream.heartbeat_form,
-        first_event: route.timeouts.first_event,
-        first_content: route.timeouts.first_content,
-        event_gap: route.timeouts.event_gap,
-        total: total.map(|total| ((terms.started + total).into_std(), total)),
-        max_event_bytes: stream.max_event_bytes,
-        share: terms.chosen.worker.budget.share(),
-    }
 }
 
 /// Stops what would tell a client about the credential that was injected: the upstream's refusal of it, which is
@@ -339,14 +290,17 @@ async fn refuse(error: ProxyError, manner: &Manner, id: &RequestId, mut access: 
     access.error = Some(error.for_the_log().to_owned());
     let outcome = error.failure().outcome(error.phase());
     let told = manner.tell(error, None, id, &[]).await;
-    note(&told, &mut access);
+    let response = noted(told, id, &mut access);
     access.finish(outcome);
-    told.response
+    response
 }
 
-fn note(told: &Told, access: &mut Access) {
-    (access.status, access.told) = (Some(told.response.status()), told.status);
-    access.bytes = told.bytes as u64;
+/// What the client is told, under the name of its request; the log is told of it.
+fn noted(told: Told, id: &RequestId, access: &mut Access) -> Response<Body> {
+    let Told { mut response, bytes, status } = told;
+    (access.status, access.told, access.bytes) = (Some(response.status()), status, bytes as u64);
+    response.headers_mut().insert(headers::X_REQUEST_ID, id.value().clone());
+    response
 }
 
 /// The upgrade, if there is one that the upstream can take: it goes up over HTTP/1.1 only.
@@ -369,7 +323,7 @@ fn upload(
     route: &Route,
     client: &Rc<Client>,
     scanner: Option<Rc<RefCell<Scanner>>>,
-) -> Upload {
+) -> Box<Upload> {
     let client = Rc::clone(client);
     let upload = Upload::new(body, route.max_request_body, route.timeouts.request_body_idle)
         .with_trailers(trailers::to_upstream)

@@ -32,15 +32,16 @@ pub(super) struct Ask {
     pub(super) dialect: Option<&'static Dialect>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The later ones say more than the earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Accept {
-    /// Names `text/event-stream`.
-    Events,
-    /// Names newline-delimited JSON, and no events.
-    Lines,
+    Other,
     /// Names another format of streams, and none of these.
     Format,
-    Other,
+    /// Names newline-delimited JSON, and no events.
+    Lines,
+    /// Names `text/event-stream`.
+    Events,
 }
 
 /// What is to happen to the response.
@@ -60,19 +61,12 @@ pub(super) struct Decision {
 impl Ask {
     /// `path` is the path that the upstream sees.
     pub(super) fn new(settings: &StreamSettings, method: &Method, path: &str, headers: &HeaderMap) -> Self {
-        let names =
-            |is: &dyn Fn(&str) -> bool| headers::tokens(headers, &ACCEPT).any(|range| is(essence(range)));
-        let accept = if request::accepts_event_stream(headers) {
-            Accept::Events
-        } else if names(&is_lines) {
-            Accept::Lines
-        } else if names(&|range| Format::announced(range).is_some()) {
-            Accept::Format
-        } else {
-            Accept::Other
-        };
+        let (mut accept, mut accepts_json) = (Accept::Other, false);
+        for range in headers::tokens(headers, &ACCEPT).map(essence) {
+            accept = accept.max(Accept::of(range));
+            accepts_json |= request::is_json(range);
+        }
         let dialect = settings.dialect.or_else(|| hinted(path, headers));
-        let accepts_json = headers::tokens(headers, &ACCEPT).any(|range| request::is_json(essence(range)));
         Ask { head_only: method == Method::HEAD, accept, accepts_json, bridge: None, dialect }
     }
 
@@ -124,6 +118,21 @@ impl Ask {
     }
 }
 
+impl Accept {
+    /// What one media range says; a wildcard is no sign of a stream.
+    fn of(range: &str) -> Self {
+        if range.eq_ignore_ascii_case("text/event-stream") {
+            Accept::Events
+        } else if is_lines(range) {
+            Accept::Lines
+        } else if Format::announced(range).is_some() {
+            Accept::Format
+        } else {
+            Accept::Other
+        }
+    }
+}
+
 /// The dialect that a request hints at. A header says more than a path: many paths serve several dialects.
 pub(super) fn hinted(path: &str, headers: &HeaderMap) -> Option<&'static Dialect> {
     Dialect::announced(headers).or_else(|| Dialect::hinted(path))
@@ -144,7 +153,8 @@ pub(super) fn decide(
     };
     let content_type =
         head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let (bridge, wanted) = bridge(settings, ask, body, dialect, label(content_type));
+    let label = label(content_type);
+    let (bridge, wanted) = bridge(settings, ask, body, dialect, label);
     let pass = Decision { mode: Mode::PassThrough, coding: None, charset: None, bridge, dialect, known_ai };
     let bodiless = ask.head_only || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
     let wants_none = intent == Some(false) && wanted != Wanted::Answer;
@@ -153,7 +163,7 @@ pub(super) fn decide(
     }
     let Ok(coding) = coding(&head.headers) else { return pass };
     let charset = Charset::declared(content_type).filter(|_| settings.transcode);
-    match mode(settings, wanted, intent, content_type) {
+    match mode(settings, wanted, intent, (content_type, label)) {
         Mode::PassThrough => pass,
         // Bytes in a character set that does not begin with ASCII tell nothing.
         Mode::Sniff(Label::Format(format), Wanted::Events | Wanted::Answer)
@@ -213,8 +223,12 @@ fn bridge(
     }
 }
 
-fn mode(settings: &StreamSettings, wanted: Wanted, intent: Option<bool>, content_type: &str) -> Mode {
-    let label = label(content_type);
+fn mode(
+    settings: &StreamSettings,
+    wanted: Wanted,
+    intent: Option<bool>,
+    (content_type, label): (&str, Label),
+) -> Mode {
     match (settings.format, label) {
         (FormatSetting::Off, _) => Mode::PassThrough,
         (FormatSetting::Fixed(format), label) if is_stream(label) || intent == Some(true) => {

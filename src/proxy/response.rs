@@ -24,10 +24,7 @@ pub(super) fn pass(mut head: Parts, id: &RequestId, secrets: &[Vec<u8>]) -> Part
     if head.headers.contains_key(header::TRANSFER_ENCODING) {
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    headers::remove_hop_by_hop(&mut head.headers);
-    headers::remove_accel(&mut head.headers);
-    // The upstream's other addresses would lead past tidegate (RFC 7838).
-    head.headers.remove(header::ALT_SVC);
+    headers::clean_response(&mut head.headers);
     hide(&mut head.headers, secrets);
     headers::add_via_to_response(&mut head.headers, head.version);
     name_request(&mut head.headers, id);

@@ -129,13 +129,12 @@ impl Upstreams {
         &self,
         upstream: usize,
         head: request::Parts,
-        upload: Upload,
+        mut upload: Box<Upload>,
         head_timeout: Option<Duration>,
         progress: &dyn Fn(Phase),
     ) -> Result<Response, Error> {
         upload.check_size()?;
         let (upstream, pool) = (&self.config.upstreams[upstream], &self.pools[upstream]);
-        let mut upload = Box::new(upload);
         let mut attempt = 1;
         loop {
             progress(Phase::Connect);
@@ -146,7 +145,10 @@ impl Upstreams {
                 Acquired::Http1 { io, reused } => {
                     http1::send(io, Rc::clone(pool), reused, &head, upload, head_timeout).await
                 }
-                Acquired::Http2(lease) => http2::send(lease, upstream, &head, upload, head_timeout).await,
+                // In a box, so that nobody has room for the larger of two exchanges.
+                Acquired::Http2(lease) => {
+                    Box::pin(http2::send(lease, upstream, &head, upload, head_timeout)).await
+                }
             };
             upload = match sent {
                 Ok(response) => return Ok(response),

@@ -82,9 +82,15 @@ impl Pool {
     /// # Cancel safety
     /// Dropping the future abandons a connection attempt.
     pub(super) async fn acquire(self: &Rc<Self>, upstream: &Upstream, want: Want) -> Result<Acquired, Error> {
-        if let Some(acquired) = self.take(want) {
-            return Ok(acquired);
+        match self.take(want) {
+            Some(acquired) => Ok(acquired),
+            // In a box: it is large, and most requests do not need it.
+            None => Box::pin(self.connect(upstream, want)).await,
         }
+    }
+
+    /// A new connection, or one that another request makes.
+    async fn connect(self: &Rc<Self>, upstream: &Upstream, want: Want) -> Result<Acquired, Error> {
         // Requests that come together share the HTTP/2 connection that the first of them makes. For whom there
         // is no room left on it, the next one is made, once for all. If an attempt fails, each makes its own.
         while !want.http1 && self.speaks_http2.get() && self.connecting.get() {

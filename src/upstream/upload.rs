@@ -138,28 +138,28 @@ impl Drop for RequestBody {
 
 impl Upload {
     /// A body that comes from the client. A declared size is checked against `max_bytes` before anything is
-    /// sent, an undeclared one as it arrives.
-    pub fn new(body: RequestBody, max_bytes: u64, idle: Option<Duration>) -> Self {
+    /// sent, an undeclared one as it arrives. In a box, since it is handed on and on.
+    pub fn new(body: RequestBody, max_bytes: u64, idle: Option<Duration>) -> Box<Self> {
         let size = body.incoming.as_ref().and_then(|incoming| incoming.size_hint().exact());
         let source = if body.is_end() { Source::Done } else { Source::Client(body) };
         Self::from_source(source, size, max_bytes, idle)
     }
 
     /// No body at all.
-    pub fn empty() -> Self {
+    pub fn empty() -> Box<Self> {
         Self::from_source(Source::Done, Some(0), u64::MAX, None)
     }
 
     /// Shows every data frame to `tap` on its way up, once, also if it is sent again.
     #[must_use]
-    pub fn tapped(mut self, tap: Tap) -> Self {
+    pub fn tapped(mut self: Box<Self>, tap: Tap) -> Box<Self> {
         self.tap = Some(tap);
         self
     }
 
     /// Calls `ended` when the client's body has been read to its end; never if it breaks off or is dropped before.
     #[must_use]
-    pub fn when_ended(mut self, ended: Box<dyn FnOnce()>) -> Self {
+    pub fn when_ended(mut self: Box<Self>, ended: Box<dyn FnOnce()>) -> Box<Self> {
         self.ended = Some(ended);
         self
     }
@@ -171,22 +171,22 @@ impl Upload {
     /// Without this, a byte every now and then would hold a connection of the upstream for as long as the body may be
     /// large: the silence never gets long enough.
     #[must_use]
-    pub fn at_least(mut self, rate: u64) -> Self {
+    pub fn at_least(mut self: Box<Self>, rate: u64) -> Box<Self> {
         self.min_rate = rate;
         self
     }
 
     /// Sends trailers up, as far as `filter` lets them; without it they are dropped (RFC 9110 6.5.1 allows that).
     #[must_use]
-    pub fn with_trailers(mut self, filter: fn(HeaderMap) -> HeaderMap) -> Self {
+    pub fn with_trailers(mut self: Box<Self>, filter: fn(HeaderMap) -> HeaderMap) -> Box<Self> {
         self.trailer_filter = filter;
         self
     }
 
-    fn from_source(source: Source, size: Option<u64>, max_bytes: u64, idle: Option<Duration>) -> Self {
+    fn from_source(source: Source, size: Option<u64>, max_bytes: u64, idle: Option<Duration>) -> Box<Self> {
         let replay = Replay { keeping: true, frames: Vec::new(), bytes: 0, next: 0 };
         let deadline = Deadline::default();
-        Upload {
+        Box::new(Upload {
             source,
             tap: None,
             ended: None,
@@ -201,7 +201,7 @@ impl Upload {
             waiting_since: None,
             deadline,
             replay,
-        }
+        })
     }
 
     /// Refuses a body that says itself that it is too large.
@@ -461,7 +461,7 @@ pub(super) mod tests {
     }
 
     /// A body whose pieces come from the returned script; `size` is what it declares.
-    pub(in crate::upstream) fn scripted(size: Option<u64>) -> (Upload, Script) {
+    pub(in crate::upstream) fn scripted(size: Option<u64>) -> (Box<Upload>, Script) {
         scripted_with(size, u64::MAX, None)
     }
 
@@ -469,13 +469,13 @@ pub(super) mod tests {
         size: Option<u64>,
         max_bytes: u64,
         idle: Option<Duration>,
-    ) -> (Upload, Script) {
+    ) -> (Box<Upload>, Script) {
         let script = Script::default();
         (Upload::from_source(Source::Script(script.clone()), size, max_bytes, idle), script)
     }
 
     /// A body of a declared size that is all there.
-    pub(in crate::upstream) fn full(bytes: &'static [u8]) -> Upload {
+    pub(in crate::upstream) fn full(bytes: &'static [u8]) -> Box<Upload> {
         let (upload, script) = scripted(Some(bytes.len() as u64));
         script.send(bytes);
         script.end();

@@ -1,5 +1,7 @@
 //! Heads of HTTP/1.1: writes the request's, reads the response's (RFC 9112 2 to 5). Pure.
 
+use std::mem::MaybeUninit;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version, request, response};
@@ -38,8 +40,7 @@ pub fn encode(head: &request::Parts, size: Option<u64>) -> (Vec<u8>, RequestFram
         None => RequestFraming::Chunked,
     };
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let fields: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let mut out = Vec::with_capacity(head.method.as_str().len() + target.len() + fields + 64);
+    let mut out = Vec::with_capacity(USUAL_HEAD_BYTES);
     for part in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
@@ -47,20 +48,28 @@ pub fn encode(head: &request::Parts, size: Option<u64>) -> (Vec<u8>, RequestFram
     for host in head.headers.get_all(header::HOST) {
         field(&mut out, "host", host.as_bytes());
     }
-    for (name, value) in &head.headers {
-        if !WRITTEN_APART.contains(name) {
-            field(&mut out, name.as_str(), value.as_bytes());
-        }
-    }
     // RFC 9110 10.1.4 and 7.8: both are for the next hop only, and are sent with the option that says so.
-    for (name, option) in [(header::TE, b"TE".as_slice()), (header::UPGRADE, b"upgrade")] {
-        if head.headers.contains_key(name) {
+    let (mut has_te, mut has_upgrade) = (false, false);
+    for (name, value) in &head.headers {
+        let name = name.as_str();
+        match name {
+            "host" | "content-length" | "transfer-encoding" => continue,
+            "te" => has_te = true,
+            "upgrade" => has_upgrade = true,
+            _ => {}
+        }
+        field(&mut out, name, value.as_bytes());
+    }
+    for (has, option) in [(has_te, b"TE".as_slice()), (has_upgrade, b"upgrade")] {
+        if has {
             field(&mut out, "connection", option);
         }
     }
     match framing {
         RequestFraming::None => {}
-        RequestFraming::Length(size) => field(&mut out, "content-length", size.to_string().as_bytes()),
+        RequestFraming::Length(size) => {
+            field(&mut out, "content-length", itoa::Buffer::new().format(size).as_bytes());
+        }
         RequestFraming::Chunked => field(&mut out, "transfer-encoding", b"chunked"),
     }
     out.extend_from_slice(b"\r\n");
@@ -82,9 +91,10 @@ pub(in crate::upstream) fn asks_for_upgrade(request: &request::Parts) -> bool {
 }
 
 fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
-    }
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Finds the final response head in what has arrived so far, in pieces of any size.
@@ -115,9 +125,9 @@ impl HeadReader {
     }
 
     /// What arrived after the head.
-    pub fn into_rest(mut self) -> Vec<u8> {
-        self.buffer.shrink_to_fit();
-        self.buffer
+    pub fn into_rest(self) -> Vec<u8> {
+        // Room for nothing would be held as long as the body lasts; what there is, is read at once.
+        if self.buffer.is_empty() { Vec::new() } else { self.buffer }
     }
 
     /// The final head, once it is all there; `None` if more is needed. Interim responses (1xx but 101) are dropped:
@@ -197,13 +207,13 @@ struct Parsed {
 
 /// Parses a head that is complete. The values share one allocation of just its size.
 fn parse(buffer: &[u8]) -> Result<Parsed, Error> {
-    let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Response::new(&mut slots);
+    let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Response::new(&mut []);
     let mut parser = httparse::ParserConfig::default();
     // RFC 9112 5.1: a proxy takes blanks between a name and its colon out. (5.2: of folded lines it may refuse the
     // response, and 2.2: it must not pass a bare CR; httparse refuses both.)
     parser.allow_spaces_after_header_name_in_responses(true);
-    let length = match parser.parse_response(&mut parsed, buffer) {
+    let length = match parser.parse_response_with_uninit_headers(&mut parsed, buffer, &mut slots) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Err(Error::Malformed { what: "its head ends too early" }),
         Err(error) => return Err(Error::Malformed { what: named(error) }),
@@ -270,9 +280,8 @@ fn final_head(
     status: StatusCode,
     mut headers: HeaderMap,
 ) -> Result<Head, Error> {
-    let chunked = is_chunked(&headers)?;
-    let length = content_length(&headers)?;
-    if let Some(length) = length.filter(|_| !is_number(&headers)) {
+    let Said { chunked, length, length_as_list, closes } = Said::by(&headers)?;
+    if let Some(length) = length.filter(|_| length_as_list) {
         // RFC 9110 8.6: a list of the same number is forwarded as that number.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -292,47 +301,65 @@ fn final_head(
         && !doubtful
         // RFC 9112 6.3 rule 3: both is an attempt at smuggling, or a bug.
         && !(chunked && length.is_some())
-        && !says_close(&headers);
+        && !closes;
     let (mut parts, ()) = http::Response::new(()).into_parts();
     (parts.status, parts.version, parts.headers) = (status, version, headers);
     Ok(Head { parts, framing, keep_alive })
 }
 
-/// Whether the body is chunked. The only transfer coding that is known, since no other is asked for (RFC 9112 7.4);
-/// the same field twice is a common slip of servers behind a framework that adds its own, and means the same. In
-/// HTTP/1.0, where it must not be (RFC 9112 6.1), it is what simple servers send that write chunks by hand: it is
-/// read as strictly as ever, and the connection is not used again.
-fn is_chunked(headers: &HeaderMap) -> Result<bool, Error> {
-    let mut chunked = false;
-    for coding in headers.get_all(header::TRANSFER_ENCODING) {
-        if !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
-            return Err(Error::Malformed { what: "a transfer coding other than chunked" });
-        }
-        chunked = true;
-    }
-    Ok(chunked)
+/// What the fields of a head say about its body and the connection.
+#[derive(Default)]
+struct Said {
+    /// The body is chunked. The only transfer coding that is known, since no other is asked for (RFC 9112 7.4); the same
+    /// field twice is a common slip of servers behind a framework that adds its own, and means the same. In HTTP/1.0,
+    /// where it must not be (RFC 9112 6.1), it is what simple servers send that write chunks by hand: it is read as
+    /// strictly as ever, and the connection is not used again.
+    chunked: bool,
+    /// `Content-Length`.
+    length: Option<u64>,
+    /// It came more than once, or as a list.
+    length_as_list: bool,
+    /// `Connection: close`.
+    closes: bool,
 }
 
-/// RFC 9110 8.6: the same number may be repeated, by fields or in a list; anything else is an error.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
-    let mut length = None;
-    for field in headers.get_all(header::CONTENT_LENGTH) {
-        for item in field.as_bytes().split(|byte| *byte == b',') {
+impl Said {
+    fn by(headers: &HeaderMap) -> Result<Self, Error> {
+        let mut said = Said::default();
+        for (name, value) in headers {
+            let value = value.as_bytes();
+            match name.as_str() {
+                "transfer-encoding" if value.trim_ascii().eq_ignore_ascii_case(b"chunked") => {
+                    said.chunked = true;
+                }
+                "transfer-encoding" => {
+                    return Err(Error::Malformed { what: "a transfer coding other than chunked" });
+                }
+                "content-length" => said.length(value)?,
+                "connection" => said.closes |= has_close(value),
+                _ => {}
+            }
+        }
+        Ok(said)
+    }
+
+    /// RFC 9110 8.6: the same number may be repeated, by fields or in a list; anything else is an error.
+    fn length(&mut self, field: &[u8]) -> Result<(), Error> {
+        self.length_as_list |= self.length.is_some() || !field.iter().all(u8::is_ascii_digit);
+        for item in field.split(|byte| *byte == b',') {
             let item = decimal(item.trim_ascii()).ok_or(Error::Malformed { what: "a bad Content-Length" })?;
-            if length.is_some_and(|length| length != item) {
+            if self.length.is_some_and(|length| length != item) {
                 return Err(Error::Malformed { what: "several Content-Lengths that differ" });
             }
-            length = Some(item);
+            self.length = Some(item);
         }
+        Ok(())
     }
-    Ok(length)
 }
 
-/// Whether `Content-Length`, which is sound, is one number.
-fn is_number(headers: &HeaderMap) -> bool {
-    let mut fields = headers.get_all(header::CONTENT_LENGTH).iter();
-    let first = fields.next().is_some_and(|field| field.as_bytes().iter().all(u8::is_ascii_digit));
-    first && fields.next().is_none()
+/// Whether a field `Connection` has the option `close`.
+fn has_close(field: &[u8]) -> bool {
+    field.split(|byte| *byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
 /// Digits only: no sign, no blank, no overflow.
@@ -346,17 +373,11 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-fn says_close(headers: &HeaderMap) -> bool {
-    let mut options =
-        headers.get_all(header::CONNECTION).iter().flat_map(|field| field.as_bytes().split(|b| *b == b','));
-    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
-}
+/// Most request heads are shorter.
+const USUAL_HEAD_BYTES: usize = 1 << 10;
 
 /// How many fields a response gets on its way to the client, about: room is made once.
 const ADDED_FIELDS: usize = 4;
-
-/// What [`encode`] writes at a place of its own.
-const WRITTEN_APART: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 /// How every response begins.
 const PROTOCOL: &[u8] = b"HTTP/1.";

@@ -10,14 +10,14 @@ mod sender;
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BufMut;
 use http::{HeaderMap, Method, StatusCode, request};
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
 use self::framing::{Decoded, Decoder};
@@ -130,13 +130,14 @@ impl Exchange {
         }
     }
 
+    /// Reads on the stack, so that a head takes no more memory than it has bytes.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [const { MaybeUninit::uninit() }; READ_BYTES];
         let (buffer, room) = self.reader.space();
-        if buffer.len() == buffer.capacity() {
-            buffer.reserve(buffer.len().max(FIRST_READ));
-        }
-        let mut limited = buffer.limit(room);
-        pin!(self.io.read_buf(&mut limited)).poll(cx)
+        let mut read = ReadBuf::uninit(&mut space[..room.min(READ_BYTES)]);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
+        buffer.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
     }
 
     fn closed(&mut self, error: Option<io::Error>) -> Error {
@@ -197,7 +198,7 @@ pub(super) struct Body {
     rest_read: usize,
     trailers: Option<Box<HeaderMap>>,
     /// What is wrong behind the data that was read last.
-    broken: Option<Error>,
+    broken: Option<Box<Error>>,
     /// Whether the connection can carry another request, as far as is known.
     reusable: bool,
     pool: Rc<Pool>,
@@ -212,7 +213,7 @@ impl Body {
     /// See [`super::Body::poll_read`].
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<Read, Error>> {
         if let Some(error) = self.broken.take() {
-            return Poll::Ready(Err(error));
+            return Poll::Ready(Err(*error));
         }
         let upload = self.drive_upload(cx);
         while !self.decoder.is_done() {
@@ -236,7 +237,7 @@ impl Body {
             };
             if data > 0 {
                 // What came before it is good, and goes first.
-                self.broken = result.err();
+                self.broken = result.err().map(Box::new);
                 return Poll::Ready(Ok(Read::Data(data)));
             }
             result?;
@@ -304,8 +305,8 @@ impl Body {
     }
 }
 
-/// Space for the first read of a response: a head, and often all of a small body.
-const FIRST_READ: usize = 4 << 10;
+/// One read of a head, and often all of a small body.
+const READ_BYTES: usize = 4 << 10;
 
 #[cfg(test)]
 mod tests;

@@ -193,9 +193,9 @@ mod tests {
         (Io::Unix(near), stream(far))
     }
 
-    fn sender(upload: Upload) -> Sender {
+    fn sender(upload: Box<Upload>) -> Sender {
         let request = http::Request::post("/x").header("host", "up").body(()).unwrap();
-        Sender::new(&request.into_parts().0, Box::new(upload))
+        Sender::new(&request.into_parts().0, upload)
     }
 
     async fn drive(sender: &mut Sender, io: &mut Io) -> Turn {
