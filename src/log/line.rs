@@ -1,5 +1,5 @@
-//! One access line, in either form of the log. There is one for each request, so it is written by hand: what
-//! `tracing` takes for its twenty fields is what tidegate takes for half of a request.
+//! One access line, in either form of the log. There is one for each request, so it is written by hand: a visitor of
+//! `tracing` takes as many instructions for its fields as the head that goes up.
 //!
 //! Pure. Names are written as they are: they come from tidegate's own sources. In logfmt a value is quoted, and what is
 //! not visible in it escaped, if it has a blank, a control character, `=` or `"`; so no value can end its line or

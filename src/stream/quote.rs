@@ -129,8 +129,13 @@ fn inner(value: &Value) -> Option<&Value> {
 /// Whether an object that begins so may be an error. Cheap; `true` promises nothing.
 pub(super) fn may_be_error(beginning: &[u8]) -> bool {
     let beginning = beginning.trim_ascii_start();
-    let has = |key: &&[u8]| memmem::find(&beginning[..beginning.len().min(LOOK_BYTES)], key).is_some();
-    beginning.first() == Some(&b'{') && KEYS.iter().any(has)
+    let text = &beginning[..beginning.len().min(LOOK_BYTES)];
+    // One pass for all of them: each begins with a quote.
+    let is_key = |at: usize| {
+        let is_it = |key: &&[u8]| text.get(at + 1) == key.get(1) && text[at..].starts_with(key);
+        KEYS.iter().any(is_it)
+    };
+    beginning.first() == Some(&b'{') && memchr::memchr_iter(b'"', text).any(is_key)
 }
 
 /// The status that a line of DashScope's names: `:HTTP_STATUS/400`.
