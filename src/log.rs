@@ -1,8 +1,8 @@
 //! The log: set up once, one access line per request.
 //!
-//! Lines go to standard error, each in one write. Access lines have the target `access`, and are written [by
-//! hand](line); everything else of tidegate has its module, and goes through `tracing`. Nothing of what a stream carries
-//! is logged above trace, and secrets never are.
+//! Lines go to standard error, each in one write. Access lines have the target `access`, and are written by hand, in
+//! `line`; everything else of tidegate has its module, and goes through `tracing`. Nothing of what a stream carries is
+//! logged above trace, and secrets never are.
 
 mod line;
 mod logfmt;
