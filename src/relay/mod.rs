@@ -8,6 +8,7 @@ mod body;
 mod flow;
 mod source;
 mod tunnel;
+mod unsent;
 
 use std::cell::RefCell;
 use std::pin::Pin;
