@@ -1,12 +1,15 @@
 //! From a source to a sink: moves bytes and keeps time, and knows no format, dialect or timeout.
 //!
 //! [`Relay`] reads the upstream's body, lets the [session](crate::stream) say what to write, and sleeps until
-//! the session's next deadline. [`Body`] is the sink for hyper: HTTP/1.1 chunks and HTTP/2 DATA frames. After an
-//! upgrade there is no body and no session: a `Tunnel` moves the bytes of both sides.
+//! the session's next deadline. There are two sinks: [`Body`] for hyper, which makes HTTP/2 DATA frames and HTTP/1.1
+//! chunks of it, and `Raw` for an HTTP/1.1 socket that hyper has let go of. After an upgrade there is no body and no
+//! session: a `Tunnel` moves the bytes of both sides.
 
 mod body;
 mod flow;
+mod raw;
 mod source;
+mod takeover;
 mod tunnel;
 mod unsent;
 
@@ -31,7 +34,10 @@ use crate::upstream::Read;
 pub(crate) use source::{Arrival, Coming, Source};
 
 pub use body::{Aborted, Body};
+pub(crate) use raw::{Over, Raw};
+pub(crate) use takeover::{Offer, Settled};
 pub(crate) use tunnel::{ClientEnd, Ended, Tunnel};
+pub(crate) use unsent::Unsent;
 
 /// One response on its way: the source, the session, what is ready for the sink, and the log line to be.
 ///
@@ -54,6 +60,8 @@ pub struct Relay {
     worker: Rc<Worker>,
     /// The connection's count of flushes when hyper was last given something.
     handed_at: Option<u64>,
+    /// The sink could not get rid of everything that it was given.
+    is_untaken: bool,
     access: Access,
 }
 
@@ -80,11 +88,17 @@ enum Timer {
 struct Scratch {
     input: Box<[u8]>,
     out: Out,
+    /// `out` as it goes over a raw socket.
+    wire: Vec<u8>,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> =
-        RefCell::new(Scratch { input: vec![0; READ_BYTES].into_boxed_slice(), out: Out::default() });
+        RefCell::new(Scratch {
+            input: vec![0; READ_BYTES].into_boxed_slice(),
+            out: Out::default(),
+            wire: Vec::new(),
+        });
 }
 
 /// One read of an upstream socket.
@@ -117,6 +131,7 @@ impl Relay {
             client,
             worker,
             handed_at: None,
+            is_untaken: false,
             access,
         })
     }
@@ -196,24 +211,34 @@ impl Relay {
         }
     }
 
-    /// One step: a read, an end, a deadline or a drain. Ready when it may have changed something.
+    /// One step, whose output waits until it is asked for. Ready when it may have changed something.
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         SCRATCH.with_borrow_mut(|scratch| {
-            let Scratch { input, out } = scratch;
-            out.clear();
-            self.member.watch(cx);
-            if self.worker.phase.get() == Phase::Ending {
-                self.session.drain(Instant::now().into_std(), out);
-            } else if self.session.is_behind() {
-                // What blows up inside one read must not keep the worker from its other streams.
-                ready!(coop::poll_proceed(cx)).made_progress();
-                self.session.go_on(Instant::now().into_std(), out);
-            } else if self.read(cx, input, out).is_pending() {
-                ready!(self.poll_timer(cx, out));
+            ready!(self.step(cx, scratch));
+            if !scratch.out.bytes.is_empty() {
+                self.ready.put(&scratch.out.bytes, &scratch.out.ends);
             }
-            self.take(out);
             Poll::Ready(())
         })
+    }
+
+    /// One step: a read, an end, a deadline or a drain. Ready when it may have changed something; what is to be written
+    /// is in `scratch.out` then.
+    fn step(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
+        let Scratch { input, out, .. } = scratch;
+        out.clear();
+        self.member.watch(cx);
+        if self.worker.phase.get() == Phase::Ending {
+            self.session.drain(Instant::now().into_std(), out);
+        } else if self.session.is_behind() {
+            // What blows up inside one read must not keep the worker from its other streams.
+            ready!(coop::poll_proceed(cx)).made_progress();
+            self.session.go_on(Instant::now().into_std(), out);
+        } else if self.read(cx, input, out).is_pending() {
+            ready!(self.poll_timer(cx, out));
+        }
+        self.note_end(out.end);
+        Poll::Ready(())
     }
 
     /// Reads once from the source. If the body's end came in the same read, it is taken with it, so that the
@@ -288,13 +313,10 @@ impl Relay {
         }
     }
 
-    /// Makes what the session wrote ready for the sink.
-    fn take(&mut self, out: &Out) {
-        if !out.bytes.is_empty() {
-            self.ready.put(&out.bytes, &out.ends);
-        }
-        if out.end.is_some() {
-            self.end = out.end;
+    /// After its end nothing is read.
+    fn note_end(&mut self, end: Option<End>) {
+        if end.is_some() {
+            self.end = end;
             self.source = None;
             let trailers = self.trailers.take();
             let passing = trailers.filter(|_| self.session.commit() == Some(Commit::PassThrough));
@@ -324,7 +346,7 @@ impl Drop for Relay {
         self.access.told = self.access.told.or(self.session.failure().and_then(Failure::told_status));
         self.access.error = self.session.failure().map(|failure| failure.for_the_log().to_owned());
         if let Some(outcome) = self.session.outcome() {
-            let untaken = outcome.cause == Cause::Done && !self.ready.bytes.is_empty();
+            let untaken = outcome.cause == Cause::Done && (self.is_untaken || !self.ready.bytes.is_empty());
             self.access.finish(if untaken { Outcome::new(left, stream::Phase::Body) } else { outcome });
         }
     }
