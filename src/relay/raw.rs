@@ -3,8 +3,7 @@
 //! One pass: what waits goes out; only when the socket has taken all of it is the upstream read, and what the session makes
 //! of that read leaves in one write, one chunk per unit (RFC 9112 7.1). So a slow reader slows the upstream, and a
 //! silent stream holds no buffer: what is being written lies in the worker's scratch, and only what the socket does
-//! not take is kept. The head that hyper wrote waits for the first read, and leaves with what that brings, if it brings
-//! anything at once.
+//! not take is kept.
 //!
 //! It writes and never reads: whether the client is still there, and takes what is written in time, is watched by
 //! who drives it, [`crate::server`], as for hyper.
@@ -25,8 +24,6 @@ use crate::stream::{End, Out};
 pub(crate) struct Raw {
     relay: Box<Relay>,
     unsent: Unsent,
-    /// Nothing was read from the source yet, for the head to leave with.
-    opening: bool,
     keep_alive: bool,
     /// The socket has taken everything to the end.
     delivered: bool,
@@ -44,19 +41,12 @@ pub(crate) enum Over {
 }
 
 impl Raw {
-    /// The body of `relay` behind `head`, which nobody has written yet.
-    pub(super) fn new(mut relay: Box<Relay>, head: &[u8], keep_alive: bool) -> Self {
-        let mut unsent = Unsent::default();
-        unsent.put(head);
-        let mut rest = Vec::new();
+    /// The rest of the body of `relay` behind `begun`, which nobody has written yet.
+    pub(super) fn new(mut relay: Box<Relay>, mut begun: Vec<u8>, keep_alive: bool) -> Self {
         while let Some(unit) = relay.ready.pop() {
-            put_chunk(&unit, &mut rest);
+            put_chunk(&unit, &mut begun);
         }
-        if relay.end == Some(End::Clean) {
-            rest.extend_from_slice(LAST_CHUNK);
-        }
-        unsent.put(&rest);
-        Raw { relay, unsent, opening: true, keep_alive, delivered: false }
+        Raw { relay, unsent: Unsent::new(begun), keep_alive, delivered: false }
     }
 
     /// The connection is not to carry another request.
@@ -78,8 +68,6 @@ impl Raw {
         socket: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Over>> {
-        let opening = std::mem::take(&mut self.opening) && self.relay.end.is_none();
-        let is_silent = opening && self.step(socket, cx)?.is_pending();
         loop {
             ready!(self.unsent.poll_taken(socket, cx))?;
             ready!(self.unsent.poll_flushed(socket, cx))?;
@@ -88,7 +76,6 @@ impl Raw {
                 Some(End::Clean) if self.keep_alive => return Poll::Ready(Ok(Over::KeepAlive)),
                 Some(End::Clean) => return Poll::Ready(Ok(Over::Close)),
                 Some(End::Abort) => return Poll::Ready(Ok(Over::Cut)),
-                None if is_silent => return Poll::Pending,
                 None => ready!(self.step(socket, cx)?),
             }
         }

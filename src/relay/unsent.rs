@@ -23,6 +23,11 @@ pub(crate) struct Unsent {
 }
 
 impl Unsent {
+    /// `waiting`, of which nothing was sent.
+    pub(crate) fn new(waiting: Vec<u8>) -> Self {
+        Unsent { waiting, ..Unsent::default() }
+    }
+
     /// Gives up on what was not taken.
     pub(crate) fn give_up(&mut self) {
         *self = Unsent { taken: self.taken, ..Unsent::default() };

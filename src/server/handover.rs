@@ -64,7 +64,7 @@ where
             }
             match self.wire.settle() {
                 Some(Settled::Taken(raw)) => return Poll::Ready(Ok(Some(raw))),
-                Some(Settled::Declined(written)) => self.wire.owe(&written),
+                Some(Settled::Declined(written)) => self.wire.owe(written),
                 None => return Poll::Pending,
             }
         }

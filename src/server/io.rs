@@ -142,8 +142,8 @@ impl Wire {
     }
 
     /// `written` is to go before what hyper writes next.
-    pub(super) fn owe(&self, written: &[u8]) {
-        self.owed.borrow_mut().put(written);
+    pub(super) fn owe(&self, written: Vec<u8>) {
+        self.owed.replace(Unsent::new(written));
     }
 
     /// hyper read `bytes` and has let go of the connection: they are to be read again, before all others.
