@@ -103,14 +103,26 @@ impl Handler for Proxy {
 impl<H: Handler> Connection<H> {
     /// Serves `socket` until it is closed.
     pub(super) async fn run(self, socket: impl Socket + 'static, tls: Option<Arc<rustls::ServerConfig>>) {
-        let socket = Metered::new(socket, Rc::clone(&self.client));
-        let Some((socket, alpn)) = self.handshake(socket, tls).await else { return };
-        let wire = Wire::new(socket, Rc::clone(&self.client));
-        match self.opening(&wire, alpn).await {
-            Some(Opening::Http1) => self.serve_http1(wire).await,
-            Some(Opening::Http2) => self.serve_http2(wire).await,
-            Some(Opening::Closed) | None => {}
+        // Boxed is what a silent stream has behind it, or will not come to: the room for it would be kept all the time.
+        let Some((wire, opening)) = Box::pin(self.open(socket, tls)).await else { return };
+        match opening {
+            Opening::Http1 => self.serve_http1(wire).await,
+            Opening::Http2 => Box::pin(self.serve_http2(wire)).await,
+            Opening::Closed => {}
         }
+    }
+
+    /// Comes to where the version of HTTP is known.
+    async fn open(
+        &self,
+        socket: impl Socket + 'static,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> Option<(Rc<Wire>, Opening)> {
+        let socket = Metered::new(socket, Rc::clone(&self.client));
+        let (socket, alpn) = self.handshake(socket, tls).await?;
+        let wire = Wire::new(socket, Rc::clone(&self.client));
+        let opening = self.opening(&wire, alpn).await?;
+        Some((wire, opening))
     }
 
     /// Does the TLS handshake, where there is one, and says which version ALPN (RFC 7301) chose.
@@ -161,7 +173,6 @@ impl<H: Handler> Connection<H> {
     }
 
     async fn serve_http1(&self, wire: Rc<Wire>) {
-        // What hyper holds is in a box of its own: it is gone while a stream runs without it.
         while let Some(raw) = Box::pin(self.heads(&wire)).await {
             if !self.stream(raw, &wire).await {
                 return;
@@ -229,7 +240,7 @@ impl<H: Handler> Connection<H> {
             End::Done(Over::KeepAlive) => return true,
             End::Done(Over::Close) => {
                 drop(streaming);
-                self.close(wire).await;
+                Box::pin(self.close(wire)).await;
             }
             End::Done(Over::Cut) => {}
             End::Cut(cause) => self.client.left.set(cause),
@@ -299,7 +310,7 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    async fn serve_http2(self, wire: Rc<Wire>) {
+    async fn serve_http2(&self, wire: Rc<Wire>) {
         let (handler, client, worker) =
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
         let tapped = Rc::clone(&wire);
