@@ -234,6 +234,10 @@ impl<H: Handler> Connection<H> {
 
     /// Writes a stream that took the connection. Whether hyper is to have the connection back.
     async fn stream(&self, raw: Raw, wire: &Rc<Wire>) -> bool {
+        tracing::debug!(
+            client = self.client.peer.map(tracing::field::display),
+            "stream goes on without hyper"
+        );
         let driver = Driver::new(&self.client, wire, &self.worker, &self.member, None);
         let mut streaming = Streaming::new(raw, Rc::clone(wire));
         match driver.run(Pin::new(&mut streaming)).await {
