@@ -36,7 +36,7 @@ use super::stall::{self, Streams};
 use super::tunnel::{self, Http1End, Upgrades};
 use super::worker::{Phase, Worker};
 use crate::log;
-use crate::relay::{Aborted, Ended, Offer, Over, Raw, Tunnel};
+use crate::relay::{Aborted, Ended, Offer, Over, Tunnel};
 use crate::stream::Cause;
 
 /// Answers requests.
@@ -101,19 +101,28 @@ impl Handler for Proxy {
 }
 
 impl<H: Handler> Connection<H> {
-    /// Serves `socket` until it is closed.
-    pub(super) async fn run(self, socket: impl Socket + 'static, tls: Option<Arc<rustls::ServerConfig>>) {
+    /// Serves what [opened](Connection::open) until it is closed.
+    pub(super) async fn run(&self, wire: &Rc<Wire>, opening: Opening) {
         // Boxed is what a silent stream has behind it, or will not come to: the room for it would be kept all the time.
-        let Some((wire, opening)) = Box::pin(self.open(socket, tls)).await else { return };
         match opening {
-            Opening::Http1 => self.serve_http1(wire).await,
+            Opening::Http1 => {
+                while let Some(mut streaming) = Box::pin(self.heads(wire)).await {
+                    let over = self.stream(&mut streaming, wire).await;
+                    drop(streaming);
+                    match over {
+                        Over::KeepAlive => {}
+                        Over::Close => return Box::pin(self.close(wire)).await,
+                        Over::Cut => return,
+                    }
+                }
+            }
             Opening::Http2 => Box::pin(self.serve_http2(wire)).await,
             Opening::Closed => {}
         }
     }
 
-    /// Comes to where the version of HTTP is known.
-    async fn open(
+    /// Comes to where the version of HTTP is known; `None` if the connection is over before.
+    pub(super) async fn open(
         &self,
         socket: impl Socket + 'static,
         tls: Option<Arc<rustls::ServerConfig>>,
@@ -172,16 +181,8 @@ impl<H: Handler> Connection<H> {
         None
     }
 
-    async fn serve_http1(&self, wire: Rc<Wire>) {
-        while let Some(raw) = Box::pin(self.heads(&wire)).await {
-            if !self.stream(raw, &wire).await {
-                return;
-            }
-        }
-    }
-
     /// Has hyper answer requests, until the connection is over or a stream takes it.
-    async fn heads(&self, wire: &Rc<Wire>) -> Option<Raw> {
+    async fn heads(&self, wire: &Rc<Wire>) -> Option<Streaming> {
         let (handler, client, worker) =
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
         let upgrades = Rc::new(Upgrades::default());
@@ -224,7 +225,7 @@ impl<H: Handler> Connection<H> {
         match end {
             Ok(Some(raw)) => {
                 wire.put_back(&unread);
-                return Some(raw);
+                return Some(Streaming::new(raw, Rc::clone(wire)));
             }
             Ok(None) => self.http1_done(&upgrades, &unread, wire).await,
             Err(error) => self.http1_failed(&error, &unread, wire).await,
@@ -232,24 +233,20 @@ impl<H: Handler> Connection<H> {
         None
     }
 
-    /// Writes a stream that took the connection. Whether hyper is to have the connection back.
-    async fn stream(&self, raw: Raw, wire: &Rc<Wire>) -> bool {
+    /// Writes a stream that took the connection.
+    async fn stream(&self, streaming: &mut Streaming, wire: &Wire) -> Over {
         tracing::debug!(
             client = self.client.peer.map(tracing::field::display),
             "stream goes on without hyper"
         );
         let driver = Driver::new(&self.client, wire, &self.worker, &self.member, None);
-        let mut streaming = Streaming::new(raw, Rc::clone(wire));
-        match driver.run(Pin::new(&mut streaming)).await {
-            End::Done(Over::KeepAlive) => return true,
-            End::Done(Over::Close) => {
-                drop(streaming);
-                Box::pin(self.close(wire)).await;
+        match driver.run(Pin::new(streaming)).await {
+            End::Done(over) => over,
+            End::Cut(cause) => {
+                self.client.left.set(cause);
+                Over::Cut
             }
-            End::Done(Over::Cut) => {}
-            End::Cut(cause) => self.client.left.set(cause),
         }
-        false
     }
 
     /// Goes on in a tunnel where hyper has written a 101; else closes so that the client can read what it was answered.
@@ -314,10 +311,10 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    async fn serve_http2(&self, wire: Rc<Wire>) {
+    async fn serve_http2(&self, wire: &Rc<Wire>) {
         let (handler, client, worker) =
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
-        let tapped = Rc::clone(&wire);
+        let tapped = Rc::clone(wire);
         let service = service_fn(move |mut request: Request<Incoming>| {
             tapped.handled();
             let upgrade = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
@@ -333,12 +330,12 @@ impl<H: Handler> Connection<H> {
         wire.follow_frames();
         let streams = Streams::new(self.worker.config.timeouts.client_write_stall);
         let http = bounds::http2(&self.worker.config, streams.clone())
-            .serve_connection(ClientIo(Rc::clone(&wire)), service);
-        let driver = Driver::new(&self.client, &wire, &self.worker, &self.member, Some(streams.clone()));
+            .serve_connection(ClientIo(Rc::clone(wire)), service);
+        let driver = Driver::new(&self.client, wire, &self.worker, &self.member, Some(streams.clone()));
         let end = driver.run(pin!(http)).await;
         match end {
             End::Done(Ok(())) => {
-                self.http2_ended(&wire, Cause::ClientMalformed);
+                self.http2_ended(wire, Cause::ClientMalformed);
             }
             End::Done(Err(error)) => {
                 let cause = match reason(&error) {
@@ -348,7 +345,7 @@ impl<H: Handler> Connection<H> {
                     None => Cause::ClientGone,
                 };
                 self.client.left.set(cause);
-                let lines = self.http2_ended(&wire, cause) + streams.live();
+                let lines = self.http2_ended(wire, cause) + streams.live();
                 if lines == 0 && (cause != Cause::ClientGone || wire.is_inside_head()) {
                     log::refused(&self.worker, &self.client, None, cause);
                 }

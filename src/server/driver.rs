@@ -86,8 +86,9 @@ impl<'a> Driver<'a> {
     ///
     /// # Cancel safety
     /// Dropping the future leaves `http` as it is.
-    pub(super) async fn run<C: Http>(mut self, mut http: Pin<&mut C>) -> End<C::Output> {
-        poll_fn(|cx| self.poll(http.as_mut(), cx)).await
+    pub(super) fn run<C: Http>(mut self, mut http: Pin<&mut C>) -> impl Future<Output = End<C::Output>> {
+        // No `async fn`: that would keep room for its arguments twice.
+        poll_fn(move |cx| self.poll(http.as_mut(), cx))
     }
 
     fn poll<C: Http>(&mut self, mut http: Pin<&mut C>, cx: &mut Context<'_>) -> Poll<End<C::Output>> {

@@ -252,7 +252,11 @@ pub(crate) fn serve(config: Config, capacity: usize) -> Served {
         worker: Rc::clone(&worker),
         handler: script.clone(),
     };
-    let task = tokio::task::spawn_local(connection.run(socket, tls));
+    let task = tokio::task::spawn_local(async move {
+        if let Some((wire, opening)) = connection.open(socket, tls).await {
+            connection.run(&wire, opening).await;
+        }
+    });
     Served { client, state, worker, script, task, lines, _guard: guard }
 }
 
