@@ -206,19 +206,25 @@ impl Place {
 impl Accepted<Stream> {
     /// Serves the connection on this thread, which is `worker`'s.
     fn serve<H: Handler>(self, worker: &Rc<Worker>, handler: H) {
+        let Accepted { stream, peer, tls, seat } = self;
         let connection = Connection {
-            client: Rc::new(Client::new(self.peer, self.stream.local(), self.tls.is_some())),
+            client: Rc::new(Client::new(peer, stream.local(), tls.is_some())),
             // Joined now, not when the task first runs: a drain must not overlook it.
             member: worker.connections.join(),
             worker: Rc::clone(worker),
             handler,
         };
         tokio::task::spawn_local(async move {
-            let _seat = self.seat;
-            match self.stream {
-                Stream::Tcp(stream) => connection.run(stream, self.tls).await,
-                Stream::Unix(stream) => connection.run(stream, self.tls).await,
+            let opened = match stream {
+                Stream::Tcp(stream) => Box::pin(connection.open(stream, tls)).await,
+                Stream::Unix(stream) => Box::pin(connection.open(stream, tls)).await,
+            };
+            if let Some((wire, opening)) = opened {
+                connection.run(&wire, opening).await;
             }
+            // Others may sit once nothing is left of it.
+            drop(connection);
+            drop(seat);
         });
     }
 

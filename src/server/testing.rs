@@ -40,6 +40,7 @@ pub(crate) fn config() -> Config {
         upstreams: Vec::new(),
         routes: Vec::new(),
         workers: 1,
+        takeover: true,
         trusted_proxies: Vec::new(),
         timeouts: ServerTimeouts {
             tls_handshake: Duration::from_secs(10),
@@ -251,7 +252,11 @@ pub(crate) fn serve(config: Config, capacity: usize) -> Served {
         worker: Rc::clone(&worker),
         handler: script.clone(),
     };
-    let task = tokio::task::spawn_local(connection.run(socket, tls));
+    let task = tokio::task::spawn_local(async move {
+        if let Some((wire, opening)) = connection.open(socket, tls).await {
+            connection.run(&wire, opening).await;
+        }
+    });
     Served { client, state, worker, script, task, lines, _guard: guard }
 }
 
