@@ -142,6 +142,51 @@ async fn client_is_taken_for_what_it_shows_to_be_unless_the_route_says_otherwise
     assert_eq!(rest.bytes(), body.as_bytes(), "the route's word counts");
 }
 
+/// The operator's word about paths and User-Agents comes before what is built in, and the path is the client's.
+#[tokio::test]
+async fn client_is_taken_for_what_the_operator_knows_it_by() {
+    let mut upstream = Upstream::start().await;
+    let more = "rewrite = { from = \"/api\", to = \"/\" }\n\
+                [profile.kiosk]\nuser_agents = [\"Kiosk/\"]\ndone_to = \"AIQA_EOF\"\n\
+                [profile.miniprogram]\npaths = [\"/api/mp\"]\n\
+                [profile.auto]\npaths = [\"/api/raw\"]\n";
+    let text = config(&upstream, more);
+    let proxy = Launch::config(text).start().await;
+    let body = token("数") + &finish() + "data: [DONE]\n\n";
+    let ask = |path: &str, agent: &str| {
+        let asks = r#"{"model":"m","messages":[],"stream":true}"#;
+        Request::post(path, asks).field("accept", "*/*").field("user-agent", agent)
+    };
+    let rows = [
+        ("/api/mp/v1/chat/completions", "curl/8.17.0", "miniprogram"),
+        ("/api/%6Dp/v1/chat/completions", "OpenAI/Python 2.8.1", "miniprogram"),
+        ("/api/mpx/v1/chat/completions", "curl/8.17.0", "auto"),
+        ("/api/v1/chat/completions", "my kiosk/7", "kiosk"),
+        ("/api/mp/v1/chat/completions", "kiosk/7", "kiosk"),
+        ("/api/raw/v1/chat/completions", "OpenAI/Python 2.8.1", "auto"),
+        ("/api/v1/chat/completions", "OpenAI/Python 2.8.1", "sdk"),
+    ];
+    for (path, agent, profile) in rows {
+        let rest = through(&proxy, &mut upstream, &ask(path, agent), &body).await;
+        assert_eq!(rest.bytes().is_ascii(), profile == "miniprogram", "{path} {agent}");
+        let last = if profile == "kiosk" { "AIQA_EOF" } else { "[DONE]" };
+        assert_eq!(rest.events().last(), Some(&Event::message(last)), "{path} {agent}");
+    }
+    eventually(Duration::from_secs(5), "the access lines", || {
+        let lines = proxy.access_lines();
+        let profiles: Vec<&str> = lines.iter().map(|line| line.need("profile")).collect();
+        let all = rows.map(|(_, _, profile)| profile);
+        if profiles == all { Ok(()) } else { Err(format!("{profiles:?}")) }
+    })
+    .await;
+
+    let text =
+        config(&upstream, "stream = { profile = \"sdk\" }") + "[profile.miniprogram]\npaths = [\"/v1\"]\n";
+    let fixed = Launch::config(text).start().await;
+    let rest = through(&fixed, &mut upstream, &chat(), &body).await;
+    assert_eq!(rest.bytes(), body.as_bytes(), "the route's word counts");
+}
+
 #[tokio::test]
 async fn request_may_name_its_profile_where_the_route_allows_it() {
     let mut upstream = Upstream::start().await;
