@@ -6,7 +6,7 @@
 //!
 //! The format comes from the route, else from the first bytes of a stream response, else from its media type.
 
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode, response};
 
 use super::{headers, request};
@@ -60,19 +60,18 @@ pub(super) struct Decision {
 impl Ask {
     /// `path` is the path that the upstream sees.
     pub(super) fn new(settings: &StreamSettings, method: &Method, path: &str, headers: &HeaderMap) -> Self {
-        let names =
-            |is: &dyn Fn(&str) -> bool| headers::tokens(headers, &ACCEPT).any(|range| is(essence(range)));
+        let names = |is: fn(&str) -> bool| headers::accepted(headers).any(is);
         let accept = if request::accepts_event_stream(headers) {
             Accept::Events
-        } else if names(&is_lines) {
+        } else if names(is_lines) {
             Accept::Lines
-        } else if names(&|range| Format::announced(range).is_some()) {
+        } else if names(|range| Format::announced(range).is_some()) {
             Accept::Format
         } else {
             Accept::Other
         };
         let dialect = settings.dialect.or_else(|| hinted(path, headers));
-        let accepts_json = headers::tokens(headers, &ACCEPT).any(|range| request::is_json(essence(range)));
+        let accepts_json = names(request::is_json);
         Ask { head_only: method == Method::HEAD, accept, accepts_json, bridge: None, dialect }
     }
 
@@ -273,6 +272,8 @@ fn label(content_type: &str) -> Label {
 
 #[cfg(test)]
 mod tests {
+    use http::header::ACCEPT;
+
     use super::*;
     use crate::bridge;
     use crate::codec::repair::Repair;
@@ -353,6 +354,16 @@ mod tests {
     const CHAT: &str = "/v1/chat/completions";
     const EVENTS: &str = "text/event-stream";
     const LINES: &str = "application/x-ndjson";
+
+    #[test]
+    fn format_of_weight_zero_is_not_accepted() {
+        let decided =
+            |accept: &str| decided(&settings(), accept, Some(true), &[("content-type", "text/plain")]);
+        assert_eq!(decided("text/event-stream").mode, Mode::Sniff(Label::Other, Wanted::Events));
+        assert_eq!(decided("text/event-stream;q=0, */*").mode, Mode::Sniff(Label::Other, Wanted::AsSent));
+        assert_eq!(*decided("text/event-stream;q=0, application/x-ndjson").bridge, bridge::NDJSON);
+        assert_eq!(*decided("application/x-ndjson; q=0, text/event-stream").bridge, bridge::SSE);
+    }
 
     #[test]
     fn clients_that_accept_lines_get_lines_and_so_do_ollamas_own() {
