@@ -530,6 +530,69 @@ async fn everything_before_the_first_event_is_told_in_a_stream() {
     drop(exchange);
 }
 
+/// A stream that was opened early, and one that turned out to be empty, told their error without a status, without an end
+/// marker, and let an `EventSource` ask again after three seconds.
+#[tokio::test]
+async fn error_that_is_all_of_an_open_stream_is_told_as_in_one_that_was_opened_for_it() {
+    let mut upstream = Upstream::start().await;
+    let early = route(&upstream, "profile = \"miniprogram\", early_head = \"50ms\"").await;
+    let mut call = Call::start(&early.http(), &chat()).await;
+    let exchange = upstream.request().await;
+    assert_eq!(call.status().await, 200, "before the upstream has answered");
+    exchange.answer(429, &[("content-type", "application/json")], LIMITED.as_bytes()).await;
+    let (event, data, rest) = told(&mut call).await;
+    assert_eq!((event.event.as_str(), &data["error"]["status"]), ("error", &429.into()));
+    assert_eq!(rest, [Event::message("[DONE]")]);
+
+    let keys = "intent = \"stream\", early_head = \"50ms\"";
+    for (keys, answers) in [(keys, true), ("intent = \"stream\"", false)] {
+        let proxy = route(&upstream, keys).await;
+        let mut call = Call::start(&proxy.http(), &event_source("/ask")).await;
+        let mut exchange = upstream.request().await;
+        let (status, retry) = if answers {
+            assert_eq!(call.status().await, 200);
+            exchange.answer(503, &[("retry-after", "7")], b"").await;
+            (503, 7_000)
+        } else {
+            exchange.respond_sse().await;
+            assert_eq!(call.status().await, 200);
+            exchange.end().await;
+            (502, 86_400_000)
+        };
+        let (event, data, rest) = told(&mut call).await;
+        assert_eq!((event.retry, &data["error"]["status"]), (Some(retry), &status.into()), "{keys}");
+        assert_eq!(rest, []);
+        assert_eq!(proxy.access("/ask").await.need("told"), status.to_string());
+    }
+
+    let mini = route(&upstream, "profile = \"miniprogram\"").await;
+    let (mut call, mut exchange) = begun(&mini, &mut upstream, &chat()).await;
+    assert_eq!(call.status().await, 200);
+    exchange.end().await;
+    let (_, data, rest) = told(&mut call).await;
+    assert_eq!((&data["error"]["code"], &data["error"]["status"]), (&"upstream_empty".into(), &502.into()));
+    assert_eq!(rest, [Event::message("[DONE]")]);
+    let line = mini.access(CHAT).await;
+    assert_eq!((line.need("told"), line.need("events")), ("502", "0"));
+}
+
+#[tokio::test]
+async fn error_whose_words_broke_off_is_told_by_its_status() {
+    let mut upstream = Upstream::start().await;
+    let proxy = Tidegate::before(&upstream, IN_BAND).await;
+    let mut call = Call::start(&proxy.http(), &chat()).await;
+    let mut exchange = upstream.request().await;
+    exchange.respond(429, &[("content-type", "application/json")]).await;
+    exchange.chunk(&LIMITED.as_bytes()[..30]).await;
+    exchange.reset();
+    let (event, data, _) = told(&mut call).await;
+    assert_eq!(
+        data["error"]["message"],
+        "the upstream answered 429 Too Many Requests, and its words broke off"
+    );
+    assert_eq!((&data["error"]["status"], event.event.as_str()), (&429.into(), "error"));
+}
+
 #[tokio::test]
 async fn stream_that_breaks_never_looks_complete_in_any_profile() {
     let mut upstream = Upstream::start().await;

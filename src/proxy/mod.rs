@@ -271,7 +271,8 @@ fn plan(answer: &Answer) -> Plan {
     let Answer { terms, response } = answer;
     let decision = plan::decide(terms.stream(), &terms.ask, terms.body_says(), &response.head);
     let is_error = response.head.status.as_u16() >= 400;
-    Plan { is_error, ..planned(terms, decision) }
+    let in_band = terms.manner.in_band(Some(&response.head));
+    Plan { is_error, in_band, ..planned(terms, decision) }
 }
 
 /// The same for a response whose words, if it is an error, are read and told.
@@ -301,6 +302,7 @@ fn planned(terms: &Terms, decision: Decision) -> Plan {
         fake_stream: stream.fake_stream,
         secrets: terms.secrets.clone(),
         injects: !route.injectors.is_empty(),
+        in_band: None,
         hold: stream.hold,
         heartbeat: stream.heartbeat,
         heartbeat_form: stream.heartbeat_form,

@@ -401,6 +401,7 @@ mod tests {
             fake_stream: false,
             secrets: Secrets::default(),
             injects: false,
+            in_band: None,
             hold: None,
             heartbeat: Some(Duration::from_secs(15)),
             heartbeat_form: HeartbeatForm::Comment,

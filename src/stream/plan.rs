@@ -48,6 +48,8 @@ pub struct Plan {
     pub secrets: Secrets,
     /// The route injects a credential: an upstream that refuses it is not the client's doing.
     pub injects: bool,
+    /// The client is told in streams what others read in a status.
+    pub in_band: Option<InBand>,
     /// What must be seen of a stream before its head leaves; `None`: nothing.
     pub hold: Option<Hold>,
     /// Silence towards the client after which a heartbeat is written (reframed streams only).
@@ -84,6 +86,14 @@ pub enum Mode {
     /// The first bytes tell. Where the label promises a stream that is to be written anew, they only tell its format.
     /// Otherwise the body may also pass, or be refused, and the head is held back until that is known.
     Sniff(Label, Wanted),
+}
+
+/// How a client is told that there is no answer, in a stream that consists of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InBand {
+    /// After what time an `EventSource` is to ask again, which it does after any end of a stream (HTML 9.2.3). `None`: it is
+    /// none.
+    pub retry: Option<Duration>,
 }
 
 /// What is written where nothing is to be said.

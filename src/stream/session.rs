@@ -20,7 +20,7 @@ use super::gate::{Gate, Label};
 use super::hold::{First, Held};
 use super::times::Times;
 use super::writer::Writer;
-use super::{Cause, Commit, Failure, Hold, Mode, Out, Outcome, Plan, Share, Stats, Until, Wanted};
+use super::{Cause, Commit, Failure, Hold, InBand, Mode, Out, Outcome, Plan, Share, Stats, Until, Wanted};
 
 /// One response, from its head to exactly one [`Outcome`].
 ///
@@ -33,6 +33,8 @@ pub struct Session {
     injects: bool,
     /// The client was given the head of a stream before the upstream answered, or before it was known what it answered.
     early: bool,
+    /// The client is told in streams what others read in a status.
+    in_band: Option<InBand>,
     /// The head, and what waits with it, while it is held back.
     held: Option<Held>,
     writer: Writer,
@@ -111,6 +113,7 @@ impl Session {
             is_error: plan.is_error,
             injects: plan.injects,
             early: plan.mode == Mode::Await,
+            in_band: plan.in_band,
             held: within.map(|within| Held::new((!writer.gathers()).then(|| now + within))),
             writer,
             coded: plan.coding.map(Decoder::new),

@@ -1,16 +1,16 @@
 //! The client's side of a session: shows items to the watch, lets shapes change them, writes and counts them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::bridge::{Bridge, Encoder, ndjson, sse};
 use crate::codec::repair::{Repair, Repairs, Tally};
 use crate::codec::{DONE, Data, Event, Item, json};
-use crate::dialect::{Dialect, Sign, is_blank, pointer};
+use crate::dialect::{Dialect, Sign, Told, is_blank, pointer};
 use crate::shape::Shapes;
 
 use super::hold::First;
 use super::watch::Watch;
-use super::{Failure, HeartbeatForm, Out, Plan, Stats, quote, told};
+use super::{Failure, HeartbeatForm, InBand, Out, Plan, Stats, quote, told};
 
 /// What is written, and what was.
 #[derive(Debug)]
@@ -185,15 +185,47 @@ impl Writer {
 
     /// Tells the client of a failure, as its dialect does; `false` where that tells none in a stream.
     pub(super) fn tell(&mut self, failure: &Failure, now: Instant, out: &mut Out) -> bool {
-        let dialect = self.watch.dialect().and_then(|dialect| dialect.told.map(|told| (dialect, told)));
-        let Some((dialect, told)) = dialect else { return false };
+        let Some(dialect) = self.watch.dialect() else { return false };
+        let Some(told) = dialect.told else { return false };
+        self.say(failure, (dialect, told), None, now, out)
+    }
+
+    /// The same in a stream that consists of it: as a [refusal](told::refusal) is told, with the end marker behind it where
+    /// shapes ensure one.
+    pub(super) fn tell_alone(
+        &mut self,
+        failure: &Failure,
+        in_band: Option<InBand>,
+        now: Instant,
+        out: &mut Out,
+    ) -> bool {
+        let Some(dialect) = self.watch.dialect() else { return false };
+        let Some(told) = dialect.told else { return false };
+        let told = if in_band.is_some() { told::alone(told) } else { told };
+        if !self.say(failure, (dialect, told), in_band.and_then(|in_band| in_band.retry), now, out) {
+            return false;
+        }
+        let Stats { events, first_event, .. } = self.stats;
+        self.reshape(now, out, |shapes, write| shapes.finish(Some(dialect), now, write));
+        (self.stats.events, self.stats.first_event) = (events, first_event);
+        true
+    }
+
+    fn say(
+        &mut self,
+        failure: &Failure,
+        (dialect, told): (&'static Dialect, Told),
+        retry: Option<Duration>,
+        now: Instant,
+        out: &mut Out,
+    ) -> bool {
         let own = self.shapes.as_ref().map(|shapes| shapes.own()).unwrap_or_default();
-        let told = match self.encoder {
-            Encoder::Sse => told,
-            Encoder::Ndjson => ndjson::TOLD,
+        let bytes = match self.encoder {
+            Encoder::Sse => told::event(dialect, told, failure, &own, retry),
+            Encoder::Ndjson => told::event(dialect, ndjson::TOLD, failure, &own, None),
             Encoder::Json(_) => return false,
         };
-        out.bytes.extend_from_slice(&told::event(dialect, told, failure, &own, None));
+        out.bytes.extend_from_slice(&bytes);
         self.wrote(now, out);
         true
     }

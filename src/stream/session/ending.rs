@@ -95,7 +95,9 @@ impl Session {
         {
             return self.refuse(failure, out);
         }
-        let failure = if self.early && self.writer.stats.events == 0 {
+        // A stream that consists of it is what the client gets in place of a status.
+        let is_alone = self.writer.stats.events == 0 && (self.early || self.in_band.is_some());
+        let failure = if is_alone {
             let status = failure.status();
             failure.in_place_of(status)
         } else {
@@ -116,7 +118,8 @@ impl Session {
                 outcome = Outcome::DONE;
                 End::Clean
             }
-            _ if self.writer.tell(&failure, now, out) => End::Clean,
+            _ if is_alone && self.writer.tell_alone(&failure, self.in_band, now, out) => End::Clean,
+            _ if !is_alone && self.writer.tell(&failure, now, out) => End::Clean,
             _ => End::Abort,
         };
         self.failure = Some(failure);

@@ -141,6 +141,7 @@ impl Choice {
             fake_stream: false,
             secrets: Default::default(),
             injects: false,
+            in_band: None,
             hold: (self.policy & 16 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),
             heartbeat: beats.then_some(Duration::from_secs(15)),
             heartbeat_form: HeartbeatForm::Comment,
