@@ -69,6 +69,8 @@ pub static SDK: Profile = Profile {
         ("done", r#""keep""#),
         ("encode", r#""off""#),
         ("fields", r#""all""#),
+        ("ids", r#""keep""#),
+        ("error_events", r#""keep""#),
     ],
     signs: "`X-Stainless-Lang`; or a `User-Agent` such as `OpenAI/…`, `Anthropic/…`, `python-httpx/…`, `node`",
     shows: |shown| {
@@ -104,6 +106,7 @@ pub static UNIAPPX: Profile = Profile {
         ("errors", r#""in-band""#),
         ("done", r#""auto""#),
         ("done_close", r#""1s""#),
+        ("error_events", r#""named""#),
     ],
     signs: "",
     shows: |_| false,

@@ -10,7 +10,7 @@ use tidegate::profile::PROFILES;
 use crate::support::access::outcome;
 use crate::support::client::{Call, Request, Rest, Version};
 use crate::support::pages;
-use crate::support::sse::{self, Event};
+use crate::support::sse::Event;
 use crate::support::tidegate::{Launch, Tidegate, config};
 use crate::support::upstream::{Exchange, Upstream, refusing};
 use crate::support::{alone, eventually};
@@ -262,14 +262,14 @@ async fn heartbeat_is_a_delta_while_the_answer_of_a_known_dialect_goes_on() {
     let proxy = route(&upstream, "heartbeat_form = \"delta\", heartbeat = \"50ms\"").await;
     let (mut call, mut exchange) = begun(&proxy, &mut upstream, &chat()).await;
     exchange.chunk(b": thinking\n\n").await;
-    assert_eq!(call.piece().await.data, b":\n", "no dialect is known yet");
+    assert_eq!(call.piece().await.data, b":\n\n", "no dialect is known yet");
     exchange.chunk(token("x").as_bytes()).await;
-    while sse::is_heartbeat(&call.piece().await.data) {}
+    while call.piece().await.data == b":\n\n" {}
     let beat = r#"{"id":"c-1","object":"chat.completion.chunk","created":7,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":null}]}"#;
     assert_eq!(call.piece().await.data, format!("data: {beat}\n\n").into_bytes());
     exchange.chunk(finish().as_bytes()).await;
     while call.piece().await.data != finish().into_bytes() {}
-    assert_eq!(call.piece().await.data, b":\n", "nothing may look like more of the answer");
+    assert_eq!(call.piece().await.data, b":\n\n", "nothing may look like more of the answer");
     exchange.chunk(b"data: [DONE]\n\n").await;
     exchange.end().await;
     assert_eq!(call.rest().await.cut, None);
@@ -309,6 +309,58 @@ async fn stream_for_uniappx_is_closed_behind_its_end_marker() {
     exchange.chunk((token("x") + &finish() + "data: [DONE]\n\n").as_bytes()).await;
     assert_eq!(call.rest().await.cut, None, "the upstream has not ended it");
     drop(exchange);
+}
+
+/// uni-app x on Android sees neither the end of a stream nor a broken one: its code closes the connection at an event `error`,
+/// as at `[DONE]`. An upstream's error has no name by itself, and no marker follows it: such code waited for ever.
+#[tokio::test]
+async fn error_of_the_upstream_reaches_uniappx_as_an_event_named_error() {
+    let mut upstream = Upstream::start().await;
+    let proxy = route(&upstream, "profile = \"uniappx\"").await;
+    for (path, before, error) in [
+        (CHAT, "", r#"{"error":{"message":"overloaded","type":"server_error"}}"#),
+        (
+            CHAT,
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n",
+            r#"{"error":{"message":"late"}}"#,
+        ),
+        (CHAT, "", r#"{"code":401,"msg":"no such key"}"#),
+        ("/sse", "data: hello\n\n", r#"{"error":"no more"}"#),
+        ("/v1/chat-messages", "", r#"{"event":"error","status":400,"code":"x","message":"no"}"#),
+    ] {
+        let request = Request::post(path, r#"{"stream":true}"#).field("accept", "text/event-stream");
+        let rest = through(&proxy, &mut upstream, &request, &format!("{before}data: {error}\n\n")).await;
+        let (last, others) =
+            rest.events().split_last().map(|(last, others)| (last.clone(), others.to_vec())).unwrap();
+        assert_eq!((last.event.as_str(), last.data.as_str()), ("error", error), "{path}");
+        assert!(others.iter().all(|event| event.event == "message"), "{others:?}");
+    }
+    let named = "event: error\ndata: {\"error\":{}}\n\n";
+    let rest = through(&proxy, &mut upstream, &chat(), named).await;
+    assert_eq!(rest.bytes(), named.as_bytes(), "one that has it stays");
+    let (mut call, mut exchange) =
+        begun(&proxy, &mut upstream, &Request::post("/v1/chat-messages", r#"{"stream":true}"#)).await;
+    exchange.chunk(b"data: {\"event\":\"message\",\"answer\":\"x\"}\n\n").await;
+    call.piece().await;
+    exchange.reset();
+    let events = call.rest().await.events();
+    assert_eq!(
+        events.last().map(|event| event.event.as_str()),
+        Some("error"),
+        "tidegate's own, in every dialect"
+    );
+    let usual = Tidegate::before(&upstream, "").await;
+    let rest = through(&usual, &mut upstream, &chat(), "data: {\"error\":{}}\n\n").await;
+    assert_eq!(rest.bytes(), b"data: {\"error\":{}}\n\n", "nobody else");
+}
+
+#[tokio::test]
+async fn ids_are_dropped_where_the_profile_says_so() {
+    let mut upstream = Upstream::start().await;
+    let proxy = route(&upstream, "ids = \"drop\"").await;
+    let body = format!("id: 1\n\nid: 2\n{}{}", token("x"), finish());
+    let rest = through(&proxy, &mut upstream, &chat(), &body).await;
+    assert_eq!(rest.bytes(), (token("x") + &finish()).as_bytes());
 }
 
 // --- errors inside a stream -----------------------------------------------------------------------------------
@@ -566,7 +618,7 @@ async fn error_that_is_all_of_an_open_stream_is_told_as_in_one_that_was_opened_f
     }
 
     let mini = route(&upstream, "profile = \"miniprogram\"").await;
-    let (mut call, mut exchange) = begun(&mini, &mut upstream, &chat()).await;
+    let (mut call, exchange) = begun(&mini, &mut upstream, &chat()).await;
     assert_eq!(call.status().await, 200);
     exchange.end().await;
     let (_, data, rest) = told(&mut call).await;

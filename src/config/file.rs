@@ -213,6 +213,22 @@ pub(super) enum Fields {
     DataOnly,
 }
 
+/// `stream.ids`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Ids {
+    Keep,
+    Drop,
+}
+
+/// `stream.error_events`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ErrorEvents {
+    Keep,
+    Named,
+}
+
 /// `stream.charset`
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) enum Charset {

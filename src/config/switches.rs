@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::file::{Commit, Encoding, Ending, Errors, Fields, HeartbeatForm, PickAs};
+use super::file::{Commit, Encoding, Ending, ErrorEvents, Errors, Fields, HeartbeatForm, Ids, PickAs};
 use super::own::{OwnProfile, OwnProfiles};
 use super::units::{Time, TimeOrOff};
 use super::{forms, table};
@@ -51,6 +51,8 @@ switches! {
     ascii: bool,
     encode: Encoding,
     fields: Fields,
+    ids: Ids,
+    error_events: ErrorEvents,
 }
 
 /// The profiles of a configuration: the built-in ones, and the operator's.

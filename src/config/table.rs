@@ -563,6 +563,8 @@ pub static KEYS: &[Key] = &[
             "ascii",
             "encode",
             "fields",
+            "ids",
+            "error_events",
             "profile",
             "profile_header",
         ]),
@@ -698,10 +700,10 @@ pub static KEYS: &[Key] = &[
         Profile(r#""comment""#),
         "What a heartbeat looks like. \"comment\" is a line `:` and no blank line, which every parser of the standard bears; \
          \"block\" a blank line behind it; \"delta\" an event of the dialect that says nothing, once the dialect is known and \
-         until the answer is finished, and a comment before that and where a dialect has none; \"off\" is none.",
+         until the answer is finished, and a \"block\" before that and where a dialect has none; \"off\" is none.",
         "Comments of the upstream's go the same way: as lines, as blocks, or with \"delta\" and \"off\" not at all. A \"block\" \
          is an empty message to some libraries (fetch-event-source, openai-python behind an id): only for clients that drop \
-         a whole block that begins with a colon.",
+         a whole block that begins with a colon, or split a stream at blank lines by themselves.",
     )
     .example(r#""delta""#)
     .see(&["stream.heartbeat", "stream.profile"]),
@@ -899,6 +901,27 @@ pub static KEYS: &[Key] = &[
     )
     .example(r#""data-only""#),
     key(
+        "stream.ids",
+        Kind::Word(|| vec!["keep", "drop"]),
+        Profile(r#""keep""#),
+        "What becomes of the ids of events. `fields = \"data-only\"` drops them, too.",
+        "Without them a client that asks again cannot say where it was (`Last-Event-ID`). A block that has nothing else is left \
+         out.",
+    )
+    .example(r#""drop""#)
+    .see(&["stream.fields"]),
+    key(
+        "stream.error_events",
+        Kind::Word(|| vec!["keep", "named"]),
+        Profile(r#""keep""#),
+        "What becomes of an error that the upstream tells in its stream, in an event without a name. \"named\" gives it the name \
+         `error`, for clients that look for that and see no end of a stream, such as uni-app x on Android.",
+        "An error is known by its dialect, elsewhere by its data: a line of JSON such as `{\"error\":…}`. tidegate's own have that \
+         name then in every dialect. `fields = \"data-only\"` takes it again.",
+    )
+    .example(r#""named""#)
+    .see(&["stream.errors", "stream.fields"]),
+    key(
         "stream.profile",
         Kind::Text("name of a profile", forms::something),
         Default(r#""auto""#),
@@ -941,6 +964,8 @@ pub static KEYS: &[Key] = &[
             "ascii",
             "encode",
             "fields",
+            "ids",
+            "error_events",
         ]),
         Default("{}"),
         "What a kind of client needs, under a name for stream.profile: keys of [stream], and by what \"auto\" knows it. [profile.auto] is what clients get that \

@@ -26,5 +26,6 @@ pub use failure::{Failure, kind};
 pub use gate::Label;
 pub use outcome::{Outcome, Phase, Who};
 pub use plan::{Commit, End, HeartbeatForm, Hold, InBand, Mode, Out, Plan, Stats, Until, Wanted};
+pub(crate) use quote::is_error_line;
 pub use session::Session;
 pub use told::refusal;

@@ -104,7 +104,7 @@ pub enum HeartbeatForm {
     /// A comment and a blank line, so that no event shares its block. Comments of the upstream's become such blocks.
     Block,
     /// An event of the dialect that says nothing, once one of its events was seen, until the answer is finished; else a
-    /// comment line. Comments of the upstream's do not pass.
+    /// comment and a blank line. Comments of the upstream's do not pass.
     Delta,
     /// Nothing. Comments of the upstream's do not pass.
     Off,

@@ -496,27 +496,27 @@ fn empty_events_become_comments_only_where_that_is_asked_for() {
 }
 
 #[test]
-fn heartbeat_that_shapes_leave_out_is_a_comment_and_time_goes_on() {
+fn heartbeat_that_shapes_leave_out_is_a_block_and_time_goes_on() {
     let pick = Pick { pointer: "/choices/*/delta/content".to_owned(), plain: true };
     let shapes = Settings { pick: Some(pick), ..Settings::default() };
     let form = HeartbeatForm::Delta;
     let mut rig = Rig::new(Plan { shapes: Some(Arc::new(shapes)), heartbeat_form: form, ..openai() });
     assert_eq!(rig.input(CONTENT), "data: 你\n\n");
-    assert_eq!(rig.pass(45), ":\n:\n:\n", "not one more, and not for ever");
+    assert_eq!(rig.pass(45), ":\n\n:\n\n:\n\n", "not one more, and not for ever");
 }
 
 #[test]
 fn heartbeat_of_a_dialect_waits_for_one_of_its_events() {
     let delta = |plan: Plan| Rig::new(Plan { heartbeat_form: HeartbeatForm::Delta, ..plan });
     let mut hinted = delta(Plan { dialect: Some(&ANTHROPIC), ..openai() });
-    assert_eq!(hinted.pass(15), ":\n");
+    assert_eq!(hinted.pass(15), ":\n\n", "what splits at blank lines must not see it in the next event");
     hinted.input("event: message_start\ndata: {\"message\":{}}\n\n");
     assert_eq!(hinted.pass(15), "event: ping\ndata: {\"type\":\"ping\"}\n\n");
     let mut set = delta(Plan { dialect: Some(&ANTHROPIC), is_set: true, ..openai() });
-    assert_eq!(set.pass(15), ":\n", "nor before the first event of a route that sets it");
+    assert_eq!(set.pass(15), ":\n\n", "nor before the first event of a route that sets it");
     let mut other = delta(Plan { dialect: Some(&GENERIC), ..openai() });
     other.input("data: x\n\n");
-    assert_eq!(other.pass(15), ":\n", "there is no event that says nothing");
+    assert_eq!(other.pass(15), ":\n\n", "there is no event that says nothing");
 }
 
 #[test]

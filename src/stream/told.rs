@@ -46,7 +46,11 @@ pub(super) fn event(
     own: &Own,
     retry: Option<Duration>,
 ) -> Vec<u8> {
-    let told = if own.data_only && told.is_event() { Told::UNNAMED } else { told };
+    let told = match told.is_event() {
+        true if own.data_only => Told::UNNAMED,
+        true if own.names_errors && told == Told::UNNAMED => Told::NAMED,
+        _ => told,
+    };
     let mut failure = Cow::Borrowed(failure);
     loop {
         let mut json = (dialect.error)(&failure).into_bytes();

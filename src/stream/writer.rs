@@ -1,11 +1,11 @@
 //! The client's side of a session: shows items to the watch, lets shapes change them, writes and counts them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::bridge::{Bridge, Encoder, ndjson, sse};
 use crate::codec::repair::{Repair, Repairs, Tally};
 use crate::codec::{DONE, Data, Event, Item, json};
-use crate::dialect::{Dialect, Sign, Told, is_blank, pointer};
+use crate::dialect::{Dialect, Sign, is_blank, pointer};
 use crate::shape::Shapes;
 
 use super::hold::First;
@@ -136,7 +136,7 @@ impl Writer {
             return;
         }
         self.suspect.clear();
-        let may_be = |line: &&[u8]| line.len() <= SUSPECT_MAX_BYTES && quote::may_be_error(line);
+        let may_be = |line: &&[u8]| quote::is_suspect(line);
         self.suspect.extend_from_slice(event.data.line().filter(may_be).unwrap_or_default());
     }
 
@@ -176,23 +176,18 @@ impl Writer {
         if out.bytes.len() == from && matches!(self.encoder, Encoder::Sse) {
             match self.watch.dialect().and_then(Dialect::in_place_of_a_comment) {
                 Some(event) => out.bytes.extend_from_slice(event.as_bytes()),
-                None if self.form == HeartbeatForm::Block => sse::comment_block(b"", &mut out.bytes),
-                None => out.bytes.extend_from_slice(sse::HEARTBEAT),
+                None if self.form == HeartbeatForm::Comment => out.bytes.extend_from_slice(sse::HEARTBEAT),
+                // Readers that know `data:` lines alone split at blank lines: a line of ours would be the beginning of the
+                // next event, which they would not see then.
+                None => sse::comment_block(b"", &mut out.bytes),
             }
             self.wrote(now, out);
         }
     }
 
-    /// Tells the client of a failure, as its dialect does; `false` where that tells none in a stream.
-    pub(super) fn tell(&mut self, failure: &Failure, now: Instant, out: &mut Out) -> bool {
-        let Some(dialect) = self.watch.dialect() else { return false };
-        let Some(told) = dialect.told else { return false };
-        self.say(failure, (dialect, told), None, now, out)
-    }
-
-    /// The same in a stream that consists of it: as a [refusal](told::refusal) is told, with the end marker behind it where
-    /// shapes ensure one.
-    pub(super) fn tell_alone(
+    /// Tells the client of a failure, as its dialect does, or as who reads no status is told of one; `false` where the dialect
+    /// tells none in a stream.
+    pub(super) fn tell(
         &mut self,
         failure: &Failure,
         in_band: Option<InBand>,
@@ -201,33 +196,26 @@ impl Writer {
     ) -> bool {
         let Some(dialect) = self.watch.dialect() else { return false };
         let Some(told) = dialect.told else { return false };
-        let told = if in_band.is_some() { told::alone(told) } else { told };
-        if !self.say(failure, (dialect, told), in_band.and_then(|in_band| in_band.retry), now, out) {
-            return false;
-        }
-        let Stats { events, first_event, .. } = self.stats;
-        self.reshape(now, out, |shapes, write| shapes.finish(Some(dialect), now, write));
-        (self.stats.events, self.stats.first_event) = (events, first_event);
-        true
-    }
-
-    fn say(
-        &mut self,
-        failure: &Failure,
-        (dialect, told): (&'static Dialect, Told),
-        retry: Option<Duration>,
-        now: Instant,
-        out: &mut Out,
-    ) -> bool {
         let own = self.shapes.as_ref().map(|shapes| shapes.own()).unwrap_or_default();
         let bytes = match self.encoder {
-            Encoder::Sse => told::event(dialect, told, failure, &own, retry),
+            Encoder::Sse => {
+                let told = if in_band.is_some() || own.names_errors { told::alone(told) } else { told };
+                told::event(dialect, told, failure, &own, in_band.and_then(|in_band| in_band.retry))
+            }
             Encoder::Ndjson => told::event(dialect, ndjson::TOLD, failure, &own, None),
             Encoder::Json(_) => return false,
         };
         out.bytes.extend_from_slice(&bytes);
         self.wrote(now, out);
         true
+    }
+
+    /// Writes the end marker behind a failure that is all of the stream, where shapes ensure one, as behind a
+    /// [refusal](told::refusal).
+    pub(super) fn told_alone(&mut self, now: Instant, out: &mut Out) {
+        let (dialect, Stats { events, first_event, .. }) = (self.watch.dialect(), self.stats);
+        self.reshape(now, out, |shapes, write| shapes.finish(dialect, now, write));
+        (self.stats.events, self.stats.first_event) = (events, first_event);
     }
 
     fn write(&mut self, event: &Event<'_>, now: Instant, out: &mut Out) {
@@ -396,6 +384,3 @@ fn says_nothing(event: &Event<'_>) -> bool {
 
 /// Longer data is not looked at for `[DONE]` between white space.
 const DONE_MAX_BYTES: usize = 64;
-
-/// A longer event is no error.
-const SUSPECT_MAX_BYTES: usize = 64 << 10;

@@ -118,8 +118,12 @@ impl Session {
                 outcome = Outcome::DONE;
                 End::Clean
             }
-            _ if is_alone && self.writer.tell_alone(&failure, self.in_band, now, out) => End::Clean,
-            _ if !is_alone && self.writer.tell(&failure, now, out) => End::Clean,
+            _ if self.writer.tell(&failure, self.in_band.filter(|_| is_alone), now, out) => {
+                if is_alone {
+                    self.writer.told_alone(now, out);
+                }
+                End::Clean
+            }
             _ => End::Abort,
         };
         self.failure = Some(failure);
