@@ -671,7 +671,7 @@ fn profiles_page_is_made_from_the_table() {
         let keys: Vec<String> =
             profile.keys.iter().map(|(name, value)| format!("`{name} = {value}`")).collect();
         let keys = if keys.is_empty() { "the defaults".to_owned() } else { keys.join(", ") };
-        let signs = if profile.signs.is_empty() { "its name alone" } else { profile.signs };
+        let signs = if profile.signs.is_empty() { "its name, or signs of your own" } else { profile.signs };
         let signs = if profile.name == "auto" { "nothing else fits" } else { signs };
         let _ = writeln!(table, "| `{}` | {} | {keys} | {signs} |", profile.name, profile.doc);
     }
