@@ -783,7 +783,7 @@ pub static KEYS: &[Key] = &[
          where an answer is complete without it, \"auto\" does so where streams of the dialect end with one (openai-chat, \
          vercel-ui), \"strip\" takes it out.",
         "Complete is what shows the end that its dialect has, or, in a dialect without one, what ends cleanly. None is added to \
-         a stream that broke or told an error; but one that was made to tell an error in the place of a status (`errors`) has it.",
+         a stream that broke or told an error; but one that was made to tell an error in the place of a status (`errors`, `early_head`) has it.",
     )
     .example(r#""ensure""#)
     .see(&["stream.dialect"]),
