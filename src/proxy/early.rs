@@ -23,10 +23,6 @@ use crate::stream::{Cause, Failure, Phase, Plan, Session};
 use crate::upstream;
 
 /// What came first.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once and taken apart at once: a box would only cost an allocation"
-)]
 pub(super) enum Waited {
     /// The response, or what there is instead.
     Answer(Result<Answer, ProxyError>),
