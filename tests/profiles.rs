@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use tidegate::config::table::switches;
 use tidegate::profile::PROFILES;
 
 use crate::support::access::outcome;
@@ -683,6 +684,16 @@ fn profiles_page_is_made_from_the_table() {
         let _ = writeln!(beats, "| `{}` | {name}`data: {{{repeated}{}}}` |", dialect.name, beat.members);
     }
     pages::keep("docs/profiles.md", &[("profiles", table), ("heartbeats", beats)]);
+}
+
+#[test]
+fn profiles_page_says_of_every_key_what_it_decides() {
+    let page = pages::page("docs/profiles.md");
+    let (_, decides) = page.split_once("## What a profile decides").expect("the page has that table");
+    let (decides, _) = decides.split_once("\n## ").expect("more follows");
+    let keys: Vec<&str> = switches().map(|key| key.name()).collect();
+    let missing: Vec<&&str> = keys.iter().filter(|key| !decides.contains(&format!("`{key}`"))).collect();
+    assert!(keys.len() > 15 && missing.is_empty(), "{missing:?}");
 }
 
 #[test]
