@@ -206,6 +206,7 @@ pub(crate) mod fixture {
             }],
             routes,
             workers: 1,
+            takeover: true,
             trusted_proxies: vec!["192.0.2.0/24".parse().unwrap(), "127.0.0.0/8".parse().unwrap()],
             timeouts: ServerTimeouts {
                 tls_handshake: second,

@@ -13,6 +13,8 @@ mod harness;
 
 // An event reaches the client before the next one exists, over every transport.
 mod flush;
+// Streams that leave without hyper, which no client can tell.
+mod takeover;
 // TLS towards clients: versions, and handshakes that hold nobody up.
 mod tls;
 // What upstreams in the field really send, and what a client must see of it.

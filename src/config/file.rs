@@ -314,7 +314,16 @@ pub(super) struct Limits {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Server {
     pub(super) workers: CountOrAuto,
+    pub(super) takeover: Takeover,
     pub(super) trusted_proxies: Vec<String>,
+}
+
+/// `server.takeover`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Takeover {
+    On,
+    Off,
 }
 
 /// `[metrics]`

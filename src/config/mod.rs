@@ -66,6 +66,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Threads that carry streams. At least one.
     pub workers: usize,
+    /// Whether streams over HTTP/1.1 are written without hyper.
+    pub takeover: bool,
     /// Peers whose `X-Forwarded-*` and `Forwarded` headers are believed and extended.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Timeouts that belong to no route.

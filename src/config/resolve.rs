@@ -61,6 +61,7 @@ fn resolve(file: &File, found: &mut Collector<'_>) -> Option<Config> {
             CountOrAuto::Count(count) => count,
             CountOrAuto::Auto(_) => std::thread::available_parallelism().map_or(1, usize::from),
         },
+        takeover: file.server.takeover == file::Takeover::On,
         trusted_proxies: networks.collect::<Option<_>>()?,
         timeouts: ServerTimeouts {
             tls_handshake: file.timeouts.tls_handshake.0,

@@ -1174,6 +1174,17 @@ pub static KEYS: &[Key] = &[
     )
     .example(r#"4"#),
     key(
+        "server.takeover",
+        Kind::Word(|| vec!["on", "off"]),
+        Default(r#""on""#),
+        "Whether streams over HTTP/1.1 are written straight to the client's socket, without hyper.",
+        "\"on\" takes less memory and CPU time: the HTTP library answers with the head and lets go of the connection, \
+         until the end of the stream. \"off\" leaves the whole response to the library; clients see no difference. \
+         HTTP/2, tunnels, bodies of a known length and responses that begin before the request is read stay with the \
+         library in any case.",
+    )
+    .example(r#""off""#),
+    key(
         "server.trusted_proxies",
         Kind::Texts("network, such as \"10.0.0.0/8\", or address", |text| forms::network(text).map(drop)),
         Default("[]"),

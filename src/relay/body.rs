@@ -2,11 +2,13 @@
 //! frame (HTTP/2) of a frame; frames that are ready together leave in one write.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use super::takeover::{Offer, Offered};
 use super::{Next, Relay, Tunnel};
 
 /// A response body as hyper pulls it.
@@ -21,11 +23,13 @@ enum Kind {
     /// Nothing; what comes after the head is not HTTP.
     Tunnel(Option<Box<Tunnel>>),
     Stream(Stream),
+    /// The same, which somebody else may write.
+    Offered(Offered),
 }
 
 #[derive(Debug)]
-struct Stream {
-    relay: Box<Relay>,
+pub(super) struct Stream {
+    pub(super) relay: Box<Relay>,
     /// An abort was decided, and hyper was given one more turn to flush what it has.
     flushing: bool,
 }
@@ -55,7 +59,22 @@ impl Body {
     pub(crate) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
         match &mut self.0 {
             Kind::Tunnel(tunnel) => tunnel.take(),
-            Kind::Full(_) | Kind::Events(_) | Kind::Stream(_) => None,
+            Kind::Full(_) | Kind::Events(_) | Kind::Stream(_) | Kind::Offered(_) => None,
+        }
+    }
+
+    /// Offers this body to whoever drives the connection, if it is relayed.
+    pub(crate) fn offer(&mut self) -> Option<Rc<Offer>> {
+        match std::mem::replace(&mut self.0, Kind::Full(Bytes::new())) {
+            Kind::Stream(stream) => {
+                let offer = Offer::new(stream);
+                self.0 = Kind::Offered(Offered(Rc::clone(&offer)));
+                Some(offer)
+            }
+            other => {
+                self.0 = other;
+                None
+            }
         }
     }
 
@@ -77,6 +96,7 @@ impl http_body::Body for Body {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
             }
             Kind::Stream(stream) => stream.poll_frame(cx),
+            Kind::Offered(offered) => offered.poll_frame(cx),
         }
     }
 
@@ -84,7 +104,8 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Full(bytes) | Kind::Events(bytes) => bytes.is_empty(),
             Kind::Tunnel(_) => true,
-            Kind::Stream(stream) => stream.relay.is_over(),
+            Kind::Stream(stream) => stream.is_over(),
+            Kind::Offered(offered) => offered.is_over(),
         }
     }
 
@@ -92,13 +113,17 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Tunnel(_) => SizeHint::with_exact(0),
-            Kind::Events(_) | Kind::Stream(_) => SizeHint::default(),
+            Kind::Events(_) | Kind::Stream(_) | Kind::Offered(_) => SizeHint::default(),
         }
     }
 }
 
 impl Stream {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+    pub(super) fn is_over(&self) -> bool {
+        self.relay.is_over()
+    }
+
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         self.relay.asked_for_more();
         let frame = match ready!(self.relay.poll_next(cx)) {
             Next::Unit(bytes) => Some(Ok(Frame::data(bytes))),

@@ -11,19 +11,16 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::unsent::Unsent;
+
 /// One direction.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
-    /// Read from one side and not yet taken by the other, from `sent` on. Freed as soon as all is taken.
-    waiting: Vec<u8>,
-    sent: usize,
-    /// Whether something was written since the last flush.
-    unflushed: bool,
+    /// Read from one side and not yet taken by the other.
+    unsent: Unsent,
     /// Whether the side that is written to has to take something before this goes on.
     pub(super) blocked: bool,
     pub(super) state: State,
-    /// Bytes that were taken.
-    pub(super) bytes: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +47,14 @@ pub(super) enum Broke {
 impl Flow {
     /// These bytes go before what is read; they were read by others.
     pub(super) fn put(&mut self, early: &[u8]) {
-        self.waiting.extend_from_slice(early);
+        self.unsent.put(early);
     }
 
     /// Gives up: nothing more is read or written.
     pub(super) fn give_up(&mut self) {
-        *self = Flow { state: State::Broken, bytes: self.bytes, ..Flow::default() };
+        self.unsent.give_up();
+        self.blocked = false;
+        self.state = State::Broken;
     }
 
     /// Moves what there is, until one side has to be waited for.
@@ -67,16 +66,19 @@ impl Flow {
         cx: &mut Context<'_>,
     ) -> Result<(), Broke> {
         loop {
-            self.blocked = self.poll_waiting(to, cx)?.is_pending();
+            self.blocked = self.unsent.poll_taken(to, cx).map_err(|error| Broke::to(&error))?.is_pending();
             if self.blocked {
                 return Ok(());
             }
             match self.state {
                 State::Open => match poll_read(from, space, cx)? {
                     Poll::Ready(0) => self.state = State::Ending,
-                    Poll::Ready(length) => self.send(to, &space[..length], cx)?,
+                    Poll::Ready(length) => {
+                        self.unsent.send(to, &space[..length], cx).map_err(|error| Broke::to(&error))?;
+                    }
                     Poll::Pending => {
-                        self.blocked = self.poll_flush(to, cx)?.is_pending();
+                        let flushed = self.unsent.poll_flushed(to, cx);
+                        self.blocked = flushed.map_err(|error| Broke::to(&error))?.is_pending();
                         return Ok(());
                     }
                 },
@@ -93,81 +95,13 @@ impl Flow {
         }
     }
 
+    /// Bytes that were taken.
+    pub(super) fn bytes(&self) -> u64 {
+        self.unsent.taken
+    }
+
     pub(super) fn has_read_end(&self) -> bool {
         matches!(self.state, State::Ending | State::Ended)
-    }
-
-    /// Writes `bytes`, or keeps what is not taken.
-    fn send(
-        &mut self,
-        to: &mut (impl AsyncWrite + Unpin),
-        mut bytes: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Result<(), Broke> {
-        while !bytes.is_empty() {
-            match self.poll_write(to, bytes, cx)? {
-                Poll::Ready(length) => bytes = &bytes[length..],
-                Poll::Pending => {
-                    self.waiting.extend_from_slice(bytes);
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Ready when nothing waits.
-    fn poll_waiting(
-        &mut self,
-        to: &mut (impl AsyncWrite + Unpin),
-        cx: &mut Context<'_>,
-    ) -> Result<Poll<()>, Broke> {
-        let waiting = std::mem::take(&mut self.waiting);
-        while self.sent < waiting.len() {
-            match self.poll_write(to, &waiting[self.sent..], cx) {
-                Ok(Poll::Ready(length)) => self.sent += length,
-                Ok(Poll::Pending) => {
-                    self.waiting = waiting;
-                    return Ok(Poll::Pending);
-                }
-                Err(broke) => return Err(broke),
-            }
-        }
-        self.sent = 0;
-        Ok(Poll::Ready(()))
-    }
-
-    fn poll_write(
-        &mut self,
-        to: &mut (impl AsyncWrite + Unpin),
-        bytes: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Result<Poll<usize>, Broke> {
-        match Pin::new(to).poll_write(cx, bytes) {
-            Poll::Ready(Ok(0)) => Err(Broke::To { after_its_end: false }),
-            Poll::Ready(Err(error)) => Err(Broke::to(&error)),
-            Poll::Ready(Ok(length)) => {
-                self.bytes += length as u64;
-                self.unflushed = true;
-                Ok(Poll::Ready(length))
-            }
-            Poll::Pending => Ok(Poll::Pending),
-        }
-    }
-
-    fn poll_flush(
-        &mut self,
-        to: &mut (impl AsyncWrite + Unpin),
-        cx: &mut Context<'_>,
-    ) -> Result<Poll<()>, Broke> {
-        if self.unflushed {
-            match Pin::new(to).poll_flush(cx) {
-                Poll::Ready(Ok(())) => self.unflushed = false,
-                Poll::Ready(Err(error)) => return Err(Broke::to(&error)),
-                Poll::Pending => return Ok(Poll::Pending),
-            }
-        }
-        Ok(Poll::Ready(()))
     }
 }
 
@@ -222,8 +156,8 @@ mod tests {
         let mut received = Vec::new();
         let (_, _, read) = tokio::join!(moving, writing, reader.read_to_end(&mut received));
         assert_eq!(read.expect("a clean end"), received.len());
-        assert_eq!((flow.waiting.capacity(), flow.blocked), (0, false), "nothing is held");
-        (received, flow.bytes)
+        assert!(!flow.blocked, "nothing is held");
+        (received, flow.bytes())
     }
 
     #[tokio::test]
@@ -248,14 +182,14 @@ mod tests {
         let mut flow = Flow::default();
         writer.write_all(b"abcd").await.expect("room");
         advance(&mut flow, &mut from, &mut to).await.expect("nobody breaks");
-        assert_eq!((flow.blocked, flow.bytes), (true, 2));
+        assert_eq!((flow.blocked, flow.bytes()), (true, 2));
         writer.write_all(b"efgh").await.expect("room again, once");
         advance(&mut flow, &mut from, &mut to).await.expect("nobody breaks");
         let more = poll_fn(|cx| Poll::Ready(Pin::new(&mut writer).poll_write(cx, b"i"))).await;
         assert!(more.is_pending(), "it went on reading");
         assert_eq!(reader.read_u8().await.expect("a byte"), b'a');
         advance(&mut flow, &mut from, &mut to).await.expect("nobody breaks");
-        assert_eq!((flow.blocked, flow.bytes), (true, 3));
+        assert_eq!((flow.blocked, flow.bytes()), (true, 3));
     }
 
     #[tokio::test]

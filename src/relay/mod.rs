@@ -1,13 +1,17 @@
 //! From a source to a sink: moves bytes and keeps time, and knows no format, dialect or timeout.
 //!
 //! [`Relay`] reads the upstream's body, lets the [session](crate::stream) say what to write, and sleeps until
-//! the session's next deadline. [`Body`] is the sink for hyper: HTTP/1.1 chunks and HTTP/2 DATA frames. After an
-//! upgrade there is no body and no session: a `Tunnel` moves the bytes of both sides.
+//! the session's next deadline. There are two sinks: [`Body`] for hyper, which makes HTTP/2 DATA frames and HTTP/1.1
+//! chunks of it, and `Raw` for an HTTP/1.1 socket that hyper has let go of. After an upgrade there is no body and no
+//! session: a `Tunnel` moves the bytes of both sides.
 
 mod body;
 mod flow;
+mod raw;
 mod source;
+mod takeover;
 mod tunnel;
+mod unsent;
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -30,7 +34,10 @@ use crate::upstream::Read;
 pub(crate) use source::{Arrival, Coming, Source};
 
 pub use body::{Aborted, Body};
+pub(crate) use raw::{Over, Raw};
+pub(crate) use takeover::{Offer, Settled};
 pub(crate) use tunnel::{ClientEnd, Ended, Tunnel};
+pub(crate) use unsent::Unsent;
 
 /// One response on its way: the source, the session, what is ready for the sink, and the log line to be.
 ///
@@ -53,6 +60,8 @@ pub struct Relay {
     worker: Rc<Worker>,
     /// The connection's count of flushes when hyper was last given something.
     handed_at: Option<u64>,
+    /// The sink could not get rid of everything that it was given.
+    is_untaken: bool,
     access: Access,
 }
 
@@ -79,11 +88,17 @@ enum Timer {
 struct Scratch {
     input: Box<[u8]>,
     out: Out,
+    /// `out` as it goes over a raw socket.
+    wire: Vec<u8>,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> =
-        RefCell::new(Scratch { input: vec![0; READ_BYTES].into_boxed_slice(), out: Out::default() });
+        RefCell::new(Scratch {
+            input: vec![0; READ_BYTES].into_boxed_slice(),
+            out: Out::default(),
+            wire: Vec::new(),
+        });
 }
 
 /// One read of an upstream socket.
@@ -116,6 +131,7 @@ impl Relay {
             client,
             worker,
             handed_at: None,
+            is_untaken: false,
             access,
         })
     }
@@ -195,24 +211,34 @@ impl Relay {
         }
     }
 
-    /// One step: a read, an end, a deadline or a drain. Ready when it may have changed something.
+    /// One step, whose output waits until it is asked for. Ready when it may have changed something.
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         SCRATCH.with_borrow_mut(|scratch| {
-            let Scratch { input, out } = scratch;
-            out.clear();
-            self.member.watch(cx);
-            if self.worker.phase.get() == Phase::Ending {
-                self.session.drain(Instant::now().into_std(), out);
-            } else if self.session.is_behind() {
-                // What blows up inside one read must not keep the worker from its other streams.
-                ready!(coop::poll_proceed(cx)).made_progress();
-                self.session.go_on(Instant::now().into_std(), out);
-            } else if self.read(cx, input, out).is_pending() {
-                ready!(self.poll_timer(cx, out));
+            ready!(self.step(cx, scratch));
+            if !scratch.out.bytes.is_empty() {
+                self.ready.put(&scratch.out.bytes, &scratch.out.ends);
             }
-            self.take(out);
             Poll::Ready(())
         })
+    }
+
+    /// One step: a read, an end, a deadline or a drain. Ready when it may have changed something; what is to be written
+    /// is in `scratch.out` then.
+    fn step(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<()> {
+        let Scratch { input, out, .. } = scratch;
+        out.clear();
+        self.member.watch(cx);
+        if self.worker.phase.get() == Phase::Ending {
+            self.session.drain(Instant::now().into_std(), out);
+        } else if self.session.is_behind() {
+            // What blows up inside one read must not keep the worker from its other streams.
+            ready!(coop::poll_proceed(cx)).made_progress();
+            self.session.go_on(Instant::now().into_std(), out);
+        } else if self.read(cx, input, out).is_pending() {
+            ready!(self.poll_timer(cx, out));
+        }
+        self.note_end(out.end);
+        Poll::Ready(())
     }
 
     /// Reads once from the source. If the body's end came in the same read, it is taken with it, so that the
@@ -287,13 +313,10 @@ impl Relay {
         }
     }
 
-    /// Makes what the session wrote ready for the sink.
-    fn take(&mut self, out: &Out) {
-        if !out.bytes.is_empty() {
-            self.ready.put(&out.bytes, &out.ends);
-        }
-        if out.end.is_some() {
-            self.end = out.end;
+    /// After its end nothing is read.
+    fn note_end(&mut self, end: Option<End>) {
+        if end.is_some() {
+            self.end = end;
             self.source = None;
             let trailers = self.trailers.take();
             let passing = trailers.filter(|_| self.session.commit() == Some(Commit::PassThrough));
@@ -323,7 +346,7 @@ impl Drop for Relay {
         self.access.told = self.access.told.or(self.session.failure().and_then(Failure::told_status));
         self.access.error = self.session.failure().map(|failure| failure.for_the_log().to_owned());
         if let Some(outcome) = self.session.outcome() {
-            let untaken = outcome.cause == Cause::Done && !self.ready.bytes.is_empty();
+            let untaken = outcome.cause == Cause::Done && (self.is_untaken || !self.ready.bytes.is_empty());
             self.access.finish(if untaken { Outcome::new(left, stream::Phase::Body) } else { outcome });
         }
     }
@@ -368,80 +391,20 @@ impl Ready {
 }
 
 #[cfg(test)]
+mod testing;
+
+#[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::time::Duration;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::io::AsyncWriteExt;
 
+    use super::testing::relay;
     use super::*;
-    use crate::codec::mask::Secrets;
-    use crate::codec::repair::Repairs;
-    use crate::config::{Config, LogFormat};
+    use crate::config::LogFormat;
     use crate::format::SSE;
     use crate::log::testing::Lines;
-    use crate::route::fixture;
-    use crate::stream::{HeartbeatForm, Mode, Plan, Wanted};
-    use crate::upstream::Upload;
-
-    fn plan(mode: Mode, worker: &Worker) -> Plan {
-        Plan {
-            mode,
-            is_error: false,
-            dialect: None,
-            is_set: false,
-            known_ai: true,
-            coding: None,
-            charset: None,
-            repairs: Repairs::NONE,
-            literal: false,
-            shapes: None,
-            bridge: &crate::bridge::SSE,
-            fake_stream: false,
-            secrets: Secrets::default(),
-            injects: false,
-            in_band: None,
-            hold: None,
-            heartbeat: Some(Duration::from_secs(15)),
-            heartbeat_form: HeartbeatForm::Comment,
-            first_event: Some(Duration::from_secs(600)),
-            first_content: None,
-            event_gap: Some(Duration::from_secs(300)),
-            total: None,
-            max_event_bytes: 1 << 20,
-            share: worker.budget.share(),
-        }
-    }
-
-    /// A relay whose upstream has sent a head, and the upstream's end of the connection. Its access line is to be
-    /// captured: a line written without a subscriber can switch off that of a test on another thread.
-    async fn relay(mode: Mode) -> (Box<Relay>, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut config: Config = fixture::config(Vec::new());
-        config.upstreams[0].endpoint =
-            crate::config::Endpoint::Tcp { host: address.ip().to_string(), port: address.port() };
-        let worker = crate::server::testing::worker(config);
-        let head = http::Request::get("/").header("host", "up.example").body(()).unwrap().into_parts().0;
-        let client = Rc::new(Client::new(None, None, false));
-        let access = Access::new(Rc::clone(&worker), Rc::clone(&client), &head, "id".to_owned());
-        let answer = async {
-            let mut peer = listener.accept().await.unwrap().0;
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                request.push(peer.read_u8().await.unwrap());
-            }
-            peer.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
-            peer
-        };
-        let (response, peer) =
-            tokio::join!(worker.upstreams.send(0, head, Upload::empty(), None, &|_| ()), answer);
-        let session = Session::new(plan(mode, &worker), Instant::now().into_std());
-        let takes = HeaderMap::from_iter([(http::header::TE, "trailers".parse().unwrap())]);
-        let allowed = Trailers::new(&takes, Secrets::new(vec![b"sk-canary".to_vec()]));
-        (Relay::new(Source::Body(response.unwrap().body), session, allowed, client, worker, access), peer)
-    }
+    use crate::stream::{Mode, Wanted};
 
     /// While the first bytes were awaited the timer stood at `event_gap`, and was left there for the whole of the
     /// first silence: a stream under a wrong label had no heartbeat in it.

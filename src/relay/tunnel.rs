@@ -145,7 +145,7 @@ impl Tunnel {
         if self.worker.phase.get() == Phase::Ending {
             return Poll::Ready(ended(Cause::TidegateDrain));
         }
-        let (up, down) = (self.up.bytes, self.down.bytes);
+        let (up, down) = (self.up.bytes(), self.down.bytes());
         if let Err(broken) = self.move_bytes(client.io(), cx) {
             return Poll::Ready(broken);
         }
@@ -157,7 +157,7 @@ impl Tunnel {
         if unread && client.poll_broken(self.down.has_read_end(), cx).is_ready() {
             return Poll::Ready(CLIENT_GONE);
         }
-        let taken = (up != self.up.bytes, down != self.down.bytes);
+        let taken = (up != self.up.bytes(), down != self.down.bytes());
         self.clocks.poll(taken, self.down.blocked, cx)
     }
 
@@ -187,8 +187,8 @@ impl Tunnel {
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        self.access.bytes = self.down.bytes;
-        self.access.bytes_up = Some(self.up.bytes);
+        self.access.bytes = self.down.bytes();
+        self.access.bytes_up = Some(self.up.bytes());
         if let Some(outcome) = self.outcome {
             self.access.finish(outcome);
         }

@@ -15,7 +15,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::UPGRADE;
+use http::header::{CONTENT_LENGTH, UPGRADE};
 use http::{Method, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -27,6 +27,7 @@ use super::answer::{Answer, Stage};
 use super::bounds;
 use super::client::Client;
 use super::driver::{Driver, End};
+use super::handover::{Heads, Streaming};
 use super::io::{ClientIo, Opening, Socket, Wire, is_blank};
 use super::metered::Metered;
 use super::refusal::{self, TIMED_OUT};
@@ -35,7 +36,7 @@ use super::stall::{self, Streams};
 use super::tunnel::{self, Http1End, Upgrades};
 use super::worker::{Phase, Worker};
 use crate::log;
-use crate::relay::{Aborted, Ended, Tunnel};
+use crate::relay::{Aborted, Ended, Offer, Over, Raw, Tunnel};
 use crate::stream::Cause;
 
 /// Answers requests.
@@ -53,6 +54,11 @@ pub(super) trait Handler: Clone + Send + 'static {
 
     /// The tunnel that begins behind a response with this body.
     fn tunnel(_: &mut Self::Body) -> Option<Box<Tunnel>> {
+        None
+    }
+
+    /// Has this body offer itself to the connection, if it can be written without hyper.
+    fn offer(_: &mut Self::Body) -> Option<Rc<Offer>> {
         None
     }
 }
@@ -88,19 +94,35 @@ impl Handler for Proxy {
     fn tunnel(body: &mut Self::Body) -> Option<Box<Tunnel>> {
         body.take_tunnel()
     }
+
+    fn offer(body: &mut Self::Body) -> Option<Rc<Offer>> {
+        body.offer()
+    }
 }
 
 impl<H: Handler> Connection<H> {
     /// Serves `socket` until it is closed.
     pub(super) async fn run(self, socket: impl Socket + 'static, tls: Option<Arc<rustls::ServerConfig>>) {
-        let socket = Metered::new(socket, Rc::clone(&self.client));
-        let Some((socket, alpn)) = self.handshake(socket, tls).await else { return };
-        let wire = Wire::new(socket, Rc::clone(&self.client));
-        match self.opening(&wire, alpn).await {
-            Some(Opening::Http1) => self.serve_http1(wire).await,
-            Some(Opening::Http2) => self.serve_http2(wire).await,
-            Some(Opening::Closed) | None => {}
+        // Boxed is what a silent stream has behind it, or will not come to: the room for it would be kept all the time.
+        let Some((wire, opening)) = Box::pin(self.open(socket, tls)).await else { return };
+        match opening {
+            Opening::Http1 => self.serve_http1(wire).await,
+            Opening::Http2 => Box::pin(self.serve_http2(wire)).await,
+            Opening::Closed => {}
         }
+    }
+
+    /// Comes to where the version of HTTP is known.
+    async fn open(
+        &self,
+        socket: impl Socket + 'static,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> Option<(Rc<Wire>, Opening)> {
+        let socket = Metered::new(socket, Rc::clone(&self.client));
+        let (socket, alpn) = self.handshake(socket, tls).await?;
+        let wire = Wire::new(socket, Rc::clone(&self.client));
+        let opening = self.opening(&wire, alpn).await?;
+        Some((wire, opening))
     }
 
     /// Does the TLS handshake, where there is one, and says which version ALPN (RFC 7301) chose.
@@ -150,38 +172,84 @@ impl<H: Handler> Connection<H> {
         None
     }
 
-    async fn serve_http1(self, wire: Rc<Wire>) {
+    async fn serve_http1(&self, wire: Rc<Wire>) {
+        while let Some(raw) = Box::pin(self.heads(&wire)).await {
+            if !self.stream(raw, &wire).await {
+                return;
+            }
+        }
+    }
+
+    /// Has hyper answer requests, until the connection is over or a stream takes it.
+    async fn heads(&self, wire: &Rc<Wire>) -> Option<Raw> {
         let (handler, client, worker) =
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
         let upgrades = Rc::new(Upgrades::default());
-        let (aside, stage) = (Rc::clone(&upgrades), wire.stage());
+        let (aside, answered) = (Rc::clone(&upgrades), Rc::clone(wire));
         let service = service_fn(move |request: Request<Incoming>| {
             client.uploading.set(!request.body().is_end_stream());
-            stage.set(Stage::Running);
+            answered.stage().set(Stage::Running);
             if request.headers().contains_key(UPGRADE) {
                 aside.asked.set(true);
             }
             let response = answer(&handler, request, &client, &worker);
-            let (aside, stage) = (Rc::clone(&aside), Rc::clone(&stage));
+            let may_offer = worker.config.takeover && !aside.asked.get();
+            let (aside, client, wire) = (Rc::clone(&aside), Rc::clone(&client), Rc::clone(&answered));
             async move {
                 let mut response = response.await;
                 aside.tunnel.set(H::tunnel(response.body_mut()));
-                Ok::<_, Infallible>(response.map(|body| Answer::new(body, stage)))
+                let has_length = response.headers().contains_key(CONTENT_LENGTH);
+                if may_offer
+                    && !has_length
+                    && !client.uploading.get()
+                    && let Some(offer) = H::offer(response.body_mut())
+                {
+                    wire.offer(offer);
+                }
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, wire.stage())))
             }
         });
-        let mut http =
-            bounds::http1(&self.worker.config).serve_connection(ClientIo(Rc::clone(&wire)), service);
-        let driver = Driver::new(&self.client, &wire, &self.worker, &self.member, None);
-        let error = match driver.run(Pin::new(&mut http)).await {
-            End::Done(result) => result.err(),
-            End::Cut(cause) => return self.client.left.set(cause),
+        let http = bounds::http1(&self.worker.config).serve_connection(ClientIo(Rc::clone(wire)), service);
+        let mut heads = Heads::new(http, Rc::clone(wire));
+        let driver = Driver::new(&self.client, wire, &self.worker, &self.member, None);
+        let end = match driver.run(Pin::new(&mut heads)).await {
+            End::Done(end) => end,
+            End::Cut(cause) => {
+                self.client.left.set(cause);
+                return None;
+            }
         };
         // What hyper holds besides goes now, so that a connection that lingers costs little.
-        let unread = http.into_parts().read_buf;
-        match error {
-            Some(error) => self.http1_failed(&error, &unread, &wire).await,
-            None => self.http1_done(&upgrades, &unread, &wire).await,
+        let unread = heads.into_unread();
+        match end {
+            Ok(Some(raw)) => {
+                wire.put_back(&unread);
+                return Some(raw);
+            }
+            Ok(None) => self.http1_done(&upgrades, &unread, wire).await,
+            Err(error) => self.http1_failed(&error, &unread, wire).await,
         }
+        None
+    }
+
+    /// Writes a stream that took the connection. Whether hyper is to have the connection back.
+    async fn stream(&self, raw: Raw, wire: &Rc<Wire>) -> bool {
+        tracing::debug!(
+            client = self.client.peer.map(tracing::field::display),
+            "stream goes on without hyper"
+        );
+        let driver = Driver::new(&self.client, wire, &self.worker, &self.member, None);
+        let mut streaming = Streaming::new(raw, Rc::clone(wire));
+        match driver.run(Pin::new(&mut streaming)).await {
+            End::Done(Over::KeepAlive) => return true,
+            End::Done(Over::Close) => {
+                drop(streaming);
+                Box::pin(self.close(wire)).await;
+            }
+            End::Done(Over::Cut) => {}
+            End::Cut(cause) => self.client.left.set(cause),
+        }
+        false
     }
 
     /// Goes on in a tunnel where hyper has written a 101; else closes so that the client can read what it was answered.
@@ -192,13 +260,17 @@ impl<H: Handler> Connection<H> {
             }
             return;
         }
-        if upgrades.asked.get() {
-            // hyper has not, in case that somebody takes the connection over.
-            let _ = timeout(LINGER, wire.shutdown()).await;
-        }
+        wire.put_back(unread);
+        self.close(wire).await;
+    }
+
+    /// Closes the connection after the last answer.
+    async fn close(&self, wire: &Wire) {
+        // hyper has not shut it down where somebody may take the connection over.
+        let _ = timeout(LINGER, wire.shutdown()).await;
         if self.client.uploading.get() {
             self.linger(wire, LINGER_UPLOAD).await;
-        } else if !unread.is_empty() || wire.has_unread().await {
+        } else if wire.has_unread().await {
             self.linger(wire, LINGER).await;
         }
     }
@@ -242,7 +314,7 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    async fn serve_http2(self, wire: Rc<Wire>) {
+    async fn serve_http2(&self, wire: Rc<Wire>) {
         let (handler, client, worker) =
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
         let tapped = Rc::clone(&wire);

@@ -1,6 +1,6 @@
-//! The loop that polls hyper for one connection, and everything that can end it from outside.
+//! The loop that polls whoever has a connection, hyper or a stream, and everything that can end it from outside.
 //!
-//! One pass: has a drain begun? then hyper; if hyper waits: is the client still there, does it take what is
+//! One pass: has a drain begun? then who has it; if that waits: is the client still there, does it take what is
 //! written, is an HTTP/2 connection idle? The connection is never dropped by anything but the end of this loop,
 //! and dropping it drops the requests and bodies on it, which aborts their upstreams.
 
@@ -19,17 +19,17 @@ use super::worker::{Phase, Worker};
 use crate::log;
 use crate::stream::Cause;
 
-/// A connection of hyper's, HTTP/1.1 or HTTP/2.
-pub(super) trait Http: Future<Output = hyper::Result<()>> {
+/// Whoever has a connection: hyper, or a stream that runs without it.
+pub(super) trait Http: Future {
     /// Takes no more requests; the connection ends when the running ones are answered.
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
 /// How [`Driver::run`] ended.
 #[derive(Debug)]
-pub(super) enum End {
-    /// hyper says it is over.
-    Done(hyper::Result<()>),
+pub(super) enum End<T> {
+    /// It is over, for whoever has it.
+    Done(T),
     /// It must be dropped now: and why.
     Cut(Cause),
 }
@@ -86,19 +86,19 @@ impl<'a> Driver<'a> {
     ///
     /// # Cancel safety
     /// Dropping the future leaves `http` as it is.
-    pub(super) async fn run<C: Http>(mut self, mut http: Pin<&mut C>) -> End {
+    pub(super) async fn run<C: Http>(mut self, mut http: Pin<&mut C>) -> End<C::Output> {
         poll_fn(|cx| self.poll(http.as_mut(), cx)).await
     }
 
-    fn poll<C: Http>(&mut self, mut http: Pin<&mut C>, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll<C: Http>(&mut self, mut http: Pin<&mut C>, cx: &mut Context<'_>) -> Poll<End<C::Output>> {
         self.member.watch(cx);
         if self.worker.phase.get() > Phase::Serving && !self.closing {
             self.closing = true;
             http.as_mut().graceful_shutdown();
         }
         self.wire.begin_poll();
-        if let Poll::Ready(result) = http.as_mut().poll(cx) {
-            return Poll::Ready(End::Done(result));
+        if let Poll::Ready(output) = http.as_mut().poll(cx) {
+            return Poll::Ready(End::Done(output));
         }
         // Once no more requests are taken, a stream that is not handled was not refused: the client is to send it to
         // another connection (RFC 9113 6.8).
@@ -109,11 +109,11 @@ impl<'a> Driver<'a> {
                 None => log::refused(self.worker, self.client, Some(431), Cause::ClientMalformed),
             });
         }
-        if let Poll::Ready(cut) = self.poll_left(cx) {
-            return Poll::Ready(cut);
+        if let Poll::Ready(cause) = self.poll_left(cx) {
+            return Poll::Ready(End::Cut(cause));
         }
-        if let Poll::Ready(cut) = self.poll_head(cx) {
-            return Poll::Ready(cut);
+        if let Poll::Ready(cause) = self.poll_head(cx) {
+            return Poll::Ready(End::Cut(cause));
         }
         if self.poll_idle(cx).is_ready() {
             if self.closing {
@@ -123,34 +123,34 @@ impl<'a> Driver<'a> {
             http.graceful_shutdown();
             cx.waker().wake_by_ref();
         }
-        self.poll_ending(cx)
+        self.poll_ending(cx).map(End::Cut)
     }
 
     /// Whether the client went away, sends what nobody asked for, or takes nothing.
-    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
         match self.wire.poll_ahead(cx) {
-            Poll::Ready(Ahead::Gone) => return Poll::Ready(End::Cut(Cause::ClientGone)),
+            Poll::Ready(Ahead::Gone) => return Poll::Ready(Cause::ClientGone),
             // HTTP/2 stops reading only while its own replies cannot be written, and a full stash in the
             // middle of a request body is backpressure.
             Poll::Ready(Ahead::Full) if self.streams.is_none() && !self.client.uploading.get() => {
-                return Poll::Ready(End::Cut(Cause::ClientFlooded));
+                return Poll::Ready(Cause::ClientFlooded);
             }
             Poll::Ready(Ahead::Full) if self.wire.poll_hangup(cx).is_ready() => {
-                return Poll::Ready(End::Cut(Cause::ClientGone));
+                return Poll::Ready(Cause::ClientGone);
             }
             Poll::Ready(Ahead::Full) | Poll::Pending => {}
         }
         if self.client.write_blocked.get() {
             let bound = self.worker.config.timeouts.client_write_stall;
             ready!(self.write_timer.poll_until(cx, self.client.wrote_at.get() + bound));
-            return Poll::Ready(End::Cut(Cause::ClientStalled));
+            return Poll::Ready(Cause::ClientStalled);
         }
         Poll::Pending
     }
 
     /// Ready when an HTTP/2 client did not finish the head of a request that it began. Nothing else can come on the
     /// connection meanwhile (RFC 9113 4.3), so it is of no use to anybody.
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
         if self.streams.is_none() || !self.wire.is_inside_head() {
             self.head_since = None;
             return Poll::Pending;
@@ -158,7 +158,7 @@ impl<'a> Driver<'a> {
         let since = *self.head_since.get_or_insert_with(Instant::now);
         ready!(self.head_timer.poll_until(cx, since + self.worker.config.timeouts.request_head));
         log::refused(self.worker, self.client, None, Cause::ClientTimeoutRequestHead);
-        Poll::Ready(End::Cut(Cause::ClientTimeoutRequestHead))
+        Poll::Ready(Cause::ClientTimeoutRequestHead)
     }
 
     /// Ready when an HTTP/2 connection had no stream for `request_head`, and every such time again. (hyper
@@ -178,25 +178,13 @@ impl<'a> Driver<'a> {
     }
 
     /// Ready when streams had to end, and had time to.
-    fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
         if self.worker.phase.get() < Phase::Ending {
             return Poll::Pending;
         }
         let since = *self.ending_since.get_or_insert_with(Instant::now);
         ready!(self.ending_timer.poll_until(cx, since + ENDING_GRACE));
-        Poll::Ready(End::Cut(Cause::TidegateDrain))
-    }
-}
-
-impl<S, B> Http for hyper::server::conn::http1::Connection<super::io::ClientIo, S>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: http_body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn graceful_shutdown(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+        Poll::Ready(Cause::TidegateDrain)
     }
 }
 

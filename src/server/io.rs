@@ -30,6 +30,7 @@ use super::frames::Frames;
 use super::hangup::{Breakage, Hangup};
 use super::refusal;
 use super::tap::Tap;
+use crate::relay::{Offer, Settled, Unsent};
 use crate::stream::Cause;
 
 /// A byte stream to the client: TCP or Unix, plain or TLS.
@@ -80,6 +81,10 @@ pub(super) struct Wire {
     stage: Rc<Cell<Stage>>,
     /// Whether a refusal of hyper's was kept from the client.
     withheld: Cell<bool>,
+    /// HTTP/1.1: the body of the answer, while it is open who writes it.
+    offer: RefCell<Option<Rc<Offer>>>,
+    /// What hyper wrote while that was open, and goes before what it writes next.
+    owed: RefCell<Unsent>,
     client: Rc<Client>,
 }
 
@@ -118,8 +123,46 @@ impl Wire {
             status: Cell::new(None),
             stage: Rc::default(),
             withheld: Cell::new(false),
+            offer: RefCell::default(),
+            owed: RefCell::default(),
             client,
         })
+    }
+
+    /// From now on, what hyper writes may be for `offer` to take.
+    pub(super) fn offer(&self, offer: Rc<Offer>) {
+        self.offer.replace(Some(offer));
+    }
+
+    /// To be called after each poll of hyper that was pending: what became of the offer, if there is one and that is clear.
+    pub(super) fn settle(&self) -> Option<Settled> {
+        let settled = self.offer.borrow().as_ref()?.settle()?;
+        self.offer.take();
+        Some(settled)
+    }
+
+    /// `written` is to go before what hyper writes next.
+    pub(super) fn owe(&self, written: Vec<u8>) {
+        self.owed.replace(Unsent::new(written));
+    }
+
+    /// hyper read `bytes` and has let go of the connection: they are to be read again, before all others.
+    pub(super) fn put_back(&self, bytes: &[u8]) {
+        let ahead = self.ahead.take();
+        let mut all = BytesMut::with_capacity(bytes.len() + ahead.len());
+        all.extend_from_slice(bytes);
+        all.extend_from_slice(&ahead);
+        self.ahead.replace(all);
+    }
+
+    /// The socket, for whoever writes in hyper's place.
+    pub(super) fn with_socket<T>(&self, write: impl FnOnce(&mut Tap) -> T) -> T {
+        write(self.socket.borrow_mut().inner_mut())
+    }
+
+    /// All of the answer was written, and not by hyper.
+    pub(super) fn answered(&self) {
+        self.stage.set(Stage::None);
     }
 
     /// Reads until the first bytes tell HTTP/2 (RFC 9113 3.4) from HTTP/1.1. They stay for hyper.
@@ -298,6 +341,10 @@ impl Wire {
         true
     }
 
+    fn poll_owed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.owed.borrow_mut().poll_taken(self.socket.borrow_mut().inner_mut(), cx)
+    }
+
     fn note_status(&self, bytes: &[u8]) {
         if bytes.starts_with(b"HTTP/1.") {
             let digits = bytes.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
@@ -326,13 +373,16 @@ impl hyper::rt::Read for ClientIo {
 impl hyper::rt::Write for ClientIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.0.note_status(bytes);
-        if self.0.withheld.get() {
+        let is_captured = self.0.offer.borrow().as_ref().is_some_and(|offer| offer.captures(bytes));
+        if is_captured || self.0.withheld.get() {
             return Poll::Ready(Ok(bytes.len()));
         }
+        ready!(self.0.poll_owed(cx))?;
         Pin::new(&mut *self.0.socket.borrow_mut()).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.0.poll_owed(cx))?;
         ready!(Pin::new(&mut *self.0.socket.borrow_mut()).poll_flush(cx))?;
         // hyper flushes what is below it only when it has nothing left itself.
         if self.0.stage.get() == Stage::Ending {
@@ -348,6 +398,7 @@ impl hyper::rt::Write for ClientIo {
         if self.0.withheld.get() {
             return Poll::Ready(Ok(()));
         }
+        ready!(self.0.poll_owed(cx))?;
         Pin::new(&mut *self.0.socket.borrow_mut()).poll_shutdown(cx)
     }
 

@@ -13,6 +13,7 @@ mod crowd;
 mod driver;
 mod entrance;
 mod frames;
+mod handover;
 mod hangup;
 mod io;
 mod listener;

@@ -40,6 +40,7 @@ pub(crate) fn config() -> Config {
         upstreams: Vec::new(),
         routes: Vec::new(),
         workers: 1,
+        takeover: true,
         trusted_proxies: Vec::new(),
         timeouts: ServerTimeouts {
             tls_handshake: Duration::from_secs(10),

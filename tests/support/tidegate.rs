@@ -71,7 +71,7 @@ impl Launch {
             }
         };
         if let Some(config) = &self.config {
-            let file = dir.write("config.toml", config.as_bytes());
+            let file = dir.write("config.toml", with_takeover(config).as_bytes());
             command.arg("serve").arg("--config").arg(file);
         }
         command
@@ -114,6 +114,20 @@ impl Launch {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+}
+
+/// `config`, in the position of `server.takeover` that the whole run of the tests is to be in.
+fn with_takeover(config: &str) -> String {
+    match std::env::var("TIDEGATE_TEST_TAKEOVER") {
+        Ok(position) if !config.contains("takeover =") => {
+            let key = format!("[server]\ntakeover = \"{position}\"\n");
+            match config.contains("[server]\n") {
+                true => config.replacen("[server]\n", &key, 1),
+                false => format!("{config}\n{key}"),
+            }
+        }
+        _ => config.to_owned(),
     }
 }
 

@@ -128,6 +128,11 @@ impl Decoder {
                     self.data(&mut decoded, buffer, length);
                 }
                 state => {
+                    if let Some((next, length)) = usual(state, &buffer[decoded.used..]) {
+                        self.state = next;
+                        decoded.used += length;
+                        continue;
+                    }
                     let next = self.step(state, buffer[decoded.used]);
                     self.state =
                         next.map_err(|what| Broken { data: decoded.data, error: Error::Malformed { what } })?;
@@ -200,6 +205,34 @@ impl Decoder {
         Ok(if self.trailers.ends_with(b"\r\n\r\n") { State::Done } else { State::TrailerField })
     }
 }
+
+/// What [`Decoder::step`] would come to at the next chunk's data, and how many bytes on, where all that stands before it
+/// is here as everybody writes it. Each event is a chunk, and this is a fifth of the work.
+fn usual(state: State, bytes: &[u8]) -> Option<(State, usize)> {
+    let line = match state {
+        State::DataCr => bytes.strip_prefix(b"\r\n")?,
+        State::Size(0, 0) => bytes,
+        _ => return None,
+    };
+    let before = bytes.len() - line.len();
+    if line.is_empty() {
+        return Some((State::Size(0, 0), before));
+    }
+    let mut size = 0;
+    for (digits, byte) in line.iter().take(USUAL_SIZE_DIGITS + 1).enumerate() {
+        match char::from(*byte).to_digit(16) {
+            Some(digit) => size = size << 4 | u64::from(digit),
+            None => {
+                let is_whole = size > 0 && line[digits..].starts_with(b"\r\n");
+                return is_whole.then_some((State::Data(size), before + digits + 2));
+            }
+        }
+    }
+    None
+}
+
+/// Digits of a chunk of less than 4 GiB.
+const USUAL_SIZE_DIGITS: usize = 8;
 
 /// Most digits of a chunk size. Sixteen can mean something; some servers pad theirs with zeros.
 const MAX_SIZE_DIGITS: u8 = 32;
