@@ -6,11 +6,15 @@
 //! forged, and what a profile changes is the form of a stream, never who may have it.
 //!
 //! Invariant: what `auto` takes a client for must not harm a client that it mistakes, so only profiles with certain
-//! [signs](Profile::signs) are ever detected; the others must be named. Resolved by [`crate::config`] to one set of settings for
+//! [signs](Profile::signs) are ever detected; the others must be named, or given [signs of the operator's](Signs). Resolved by [`crate::config`] to one set of settings for
 //! each route and profile; chosen by [`crate::proxy`] for each request.
+
+mod signs;
 
 use http::header::{ACCEPT, HeaderMap, HeaderName, ORIGIN, REFERER, USER_AGENT};
 use http::{Method, Uri};
+
+pub use signs::{Signs, shown};
 
 /// One kind of client.
 #[derive(Debug)]
@@ -65,6 +69,8 @@ pub static SDK: Profile = Profile {
         ("done", r#""keep""#),
         ("encode", r#""off""#),
         ("fields", r#""all""#),
+        ("ids", r#""keep""#),
+        ("error_events", r#""keep""#),
     ],
     signs: "`X-Stainless-Lang`; or a `User-Agent` such as `OpenAI/…`, `Anthropic/…`, `python-httpx/…`, `node`",
     shows: |shown| {
@@ -100,6 +106,7 @@ pub static UNIAPPX: Profile = Profile {
         ("errors", r#""in-band""#),
         ("done", r#""auto""#),
         ("done_close", r#""1s""#),
+        ("error_events", r#""named""#),
     ],
     signs: "",
     shows: |_| false,
@@ -124,7 +131,7 @@ pub static NAIVE: Profile = Profile {
 /// Every profile, in the order of `tidegate formats`.
 pub static PROFILES: &[&Profile] = &[&AUTO, &BROWSER, &SDK, &MINIPROGRAM, &UNIAPPX, &NAIVE];
 
-/// What a request is taken for that no profile was named for.
+/// What a request is taken for that no profile was named for, and that shows none of the operator's [signs](shown).
 pub fn detected(method: &Method, headers: &HeaderMap) -> &'static Profile {
     let shown = Shown { method, headers };
     // An SDK may run in a page, and a mini-program calls itself Mozilla: the surer signs come first.

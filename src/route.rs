@@ -101,7 +101,8 @@ fn host_name(host: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-fn path_matches(condition: &PathMatch, path: &str) -> bool {
+/// Whether a path in its [normal form](normal) meets the condition.
+pub(crate) fn path_matches(condition: &PathMatch, path: &str) -> bool {
     match condition {
         PathMatch::Exact(expected) => path == expected,
         PathMatch::Prefix(prefix) => path.strip_prefix(prefix.as_str()).is_some_and(|rest| {
@@ -196,6 +197,7 @@ const ENCODED_LEN: usize = 3;
 
 #[cfg(test)]
 pub(crate) mod fixture {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use crate::config::{
@@ -279,6 +281,7 @@ pub(crate) mod fixture {
             profiles: Profiles {
                 by_header: false,
                 detect: false,
+                signs: Arc::default(),
                 choices: vec![Profile { name: "auto".to_owned(), stream: stream() }],
             },
             timeouts: RouteTimeouts {

@@ -73,6 +73,7 @@ fn session_allocations(format: &'static Format, inputs: &[&[u8]]) -> usize {
         fake_stream: false,
         secrets: Default::default(),
         injects: false,
+        in_band: None,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         heartbeat_form: HeartbeatForm::Comment,

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use tidegate::config::table::switches;
 use tidegate::profile::PROFILES;
 
 use crate::support::access::outcome;
 use crate::support::client::{Call, Request, Rest, Version};
 use crate::support::pages;
-use crate::support::sse::{self, Event};
+use crate::support::sse::Event;
 use crate::support::tidegate::{Launch, Tidegate, config};
 use crate::support::upstream::{Exchange, Upstream, refusing};
 use crate::support::{alone, eventually};
@@ -142,6 +143,51 @@ async fn client_is_taken_for_what_it_shows_to_be_unless_the_route_says_otherwise
     assert_eq!(rest.bytes(), body.as_bytes(), "the route's word counts");
 }
 
+/// The operator's word about paths and User-Agents comes before what is built in, and the path is the client's.
+#[tokio::test]
+async fn client_is_taken_for_what_the_operator_knows_it_by() {
+    let mut upstream = Upstream::start().await;
+    let more = "rewrite = { from = \"/api\", to = \"/\" }\n\
+                [profile.kiosk]\nuser_agents = [\"Kiosk/\"]\ndone_to = \"AIQA_EOF\"\n\
+                [profile.miniprogram]\npaths = [\"/api/mp\"]\n\
+                [profile.auto]\npaths = [\"/api/raw\"]\n";
+    let text = config(&upstream, more);
+    let proxy = Launch::config(text).start().await;
+    let body = token("数") + &finish() + "data: [DONE]\n\n";
+    let ask = |path: &str, agent: &str| {
+        let asks = r#"{"model":"m","messages":[],"stream":true}"#;
+        Request::post(path, asks).field("accept", "*/*").field("user-agent", agent)
+    };
+    let rows = [
+        ("/api/mp/v1/chat/completions", "curl/8.17.0", "miniprogram"),
+        ("/api/%6Dp/v1/chat/completions", "OpenAI/Python 2.8.1", "miniprogram"),
+        ("/api/mpx/v1/chat/completions", "curl/8.17.0", "auto"),
+        ("/api/v1/chat/completions", "my kiosk/7", "kiosk"),
+        ("/api/mp/v1/chat/completions", "kiosk/7", "kiosk"),
+        ("/api/raw/v1/chat/completions", "OpenAI/Python 2.8.1", "auto"),
+        ("/api/v1/chat/completions", "OpenAI/Python 2.8.1", "sdk"),
+    ];
+    for (path, agent, profile) in rows {
+        let rest = through(&proxy, &mut upstream, &ask(path, agent), &body).await;
+        assert_eq!(rest.bytes().is_ascii(), profile == "miniprogram", "{path} {agent}");
+        let last = if profile == "kiosk" { "AIQA_EOF" } else { "[DONE]" };
+        assert_eq!(rest.events().last(), Some(&Event::message(last)), "{path} {agent}");
+    }
+    eventually(Duration::from_secs(5), "the access lines", || {
+        let lines = proxy.access_lines();
+        let profiles: Vec<&str> = lines.iter().map(|line| line.need("profile")).collect();
+        let all = rows.map(|(_, _, profile)| profile);
+        if profiles == all { Ok(()) } else { Err(format!("{profiles:?}")) }
+    })
+    .await;
+
+    let text =
+        config(&upstream, "stream = { profile = \"sdk\" }") + "[profile.miniprogram]\npaths = [\"/v1\"]\n";
+    let fixed = Launch::config(text).start().await;
+    let rest = through(&fixed, &mut upstream, &chat(), &body).await;
+    assert_eq!(rest.bytes(), body.as_bytes(), "the route's word counts");
+}
+
 #[tokio::test]
 async fn request_may_name_its_profile_where_the_route_allows_it() {
     let mut upstream = Upstream::start().await;
@@ -217,14 +263,14 @@ async fn heartbeat_is_a_delta_while_the_answer_of_a_known_dialect_goes_on() {
     let proxy = route(&upstream, "heartbeat_form = \"delta\", heartbeat = \"50ms\"").await;
     let (mut call, mut exchange) = begun(&proxy, &mut upstream, &chat()).await;
     exchange.chunk(b": thinking\n\n").await;
-    assert_eq!(call.piece().await.data, b":\n", "no dialect is known yet");
+    assert_eq!(call.piece().await.data, b":\n\n", "no dialect is known yet");
     exchange.chunk(token("x").as_bytes()).await;
-    while sse::is_heartbeat(&call.piece().await.data) {}
+    while call.piece().await.data == b":\n\n" {}
     let beat = r#"{"id":"c-1","object":"chat.completion.chunk","created":7,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":null}]}"#;
     assert_eq!(call.piece().await.data, format!("data: {beat}\n\n").into_bytes());
     exchange.chunk(finish().as_bytes()).await;
     while call.piece().await.data != finish().into_bytes() {}
-    assert_eq!(call.piece().await.data, b":\n", "nothing may look like more of the answer");
+    assert_eq!(call.piece().await.data, b":\n\n", "nothing may look like more of the answer");
     exchange.chunk(b"data: [DONE]\n\n").await;
     exchange.end().await;
     assert_eq!(call.rest().await.cut, None);
@@ -264,6 +310,58 @@ async fn stream_for_uniappx_is_closed_behind_its_end_marker() {
     exchange.chunk((token("x") + &finish() + "data: [DONE]\n\n").as_bytes()).await;
     assert_eq!(call.rest().await.cut, None, "the upstream has not ended it");
     drop(exchange);
+}
+
+/// uni-app x on Android sees neither the end of a stream nor a broken one: its code closes the connection at an event `error`,
+/// as at `[DONE]`. An upstream's error has no name by itself, and no marker follows it: such code waited for ever.
+#[tokio::test]
+async fn error_of_the_upstream_reaches_uniappx_as_an_event_named_error() {
+    let mut upstream = Upstream::start().await;
+    let proxy = route(&upstream, "profile = \"uniappx\"").await;
+    for (path, before, error) in [
+        (CHAT, "", r#"{"error":{"message":"overloaded","type":"server_error"}}"#),
+        (
+            CHAT,
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n",
+            r#"{"error":{"message":"late"}}"#,
+        ),
+        (CHAT, "", r#"{"code":401,"msg":"no such key"}"#),
+        ("/sse", "data: hello\n\n", r#"{"error":"no more"}"#),
+        ("/v1/chat-messages", "", r#"{"event":"error","status":400,"code":"x","message":"no"}"#),
+    ] {
+        let request = Request::post(path, r#"{"stream":true}"#).field("accept", "text/event-stream");
+        let rest = through(&proxy, &mut upstream, &request, &format!("{before}data: {error}\n\n")).await;
+        let (last, others) =
+            rest.events().split_last().map(|(last, others)| (last.clone(), others.to_vec())).unwrap();
+        assert_eq!((last.event.as_str(), last.data.as_str()), ("error", error), "{path}");
+        assert!(others.iter().all(|event| event.event == "message"), "{others:?}");
+    }
+    let named = "event: error\ndata: {\"error\":{}}\n\n";
+    let rest = through(&proxy, &mut upstream, &chat(), named).await;
+    assert_eq!(rest.bytes(), named.as_bytes(), "one that has it stays");
+    let (mut call, mut exchange) =
+        begun(&proxy, &mut upstream, &Request::post("/v1/chat-messages", r#"{"stream":true}"#)).await;
+    exchange.chunk(b"data: {\"event\":\"message\",\"answer\":\"x\"}\n\n").await;
+    call.piece().await;
+    exchange.reset();
+    let events = call.rest().await.events();
+    assert_eq!(
+        events.last().map(|event| event.event.as_str()),
+        Some("error"),
+        "tidegate's own, in every dialect"
+    );
+    let usual = Tidegate::before(&upstream, "").await;
+    let rest = through(&usual, &mut upstream, &chat(), "data: {\"error\":{}}\n\n").await;
+    assert_eq!(rest.bytes(), b"data: {\"error\":{}}\n\n", "nobody else");
+}
+
+#[tokio::test]
+async fn ids_are_dropped_where_the_profile_says_so() {
+    let mut upstream = Upstream::start().await;
+    let proxy = route(&upstream, "ids = \"drop\"").await;
+    let body = format!("id: 1\n\nid: 2\n{}{}", token("x"), finish());
+    let rest = through(&proxy, &mut upstream, &chat(), &body).await;
+    assert_eq!(rest.bytes(), (token("x") + &finish()).as_bytes());
 }
 
 // --- errors inside a stream -----------------------------------------------------------------------------------
@@ -485,6 +583,69 @@ async fn everything_before_the_first_event_is_told_in_a_stream() {
     drop(exchange);
 }
 
+/// A stream that was opened early, and one that turned out to be empty, told their error without a status, without an end
+/// marker, and let an `EventSource` ask again after three seconds.
+#[tokio::test]
+async fn error_that_is_all_of_an_open_stream_is_told_as_in_one_that_was_opened_for_it() {
+    let mut upstream = Upstream::start().await;
+    let early = route(&upstream, "profile = \"miniprogram\", early_head = \"50ms\"").await;
+    let mut call = Call::start(&early.http(), &chat()).await;
+    let exchange = upstream.request().await;
+    assert_eq!(call.status().await, 200, "before the upstream has answered");
+    exchange.answer(429, &[("content-type", "application/json")], LIMITED.as_bytes()).await;
+    let (event, data, rest) = told(&mut call).await;
+    assert_eq!((event.event.as_str(), &data["error"]["status"]), ("error", &429.into()));
+    assert_eq!(rest, [Event::message("[DONE]")]);
+
+    let keys = "intent = \"stream\", early_head = \"50ms\"";
+    for (keys, answers) in [(keys, true), ("intent = \"stream\"", false)] {
+        let proxy = route(&upstream, keys).await;
+        let mut call = Call::start(&proxy.http(), &event_source("/ask")).await;
+        let mut exchange = upstream.request().await;
+        let (status, retry) = if answers {
+            assert_eq!(call.status().await, 200);
+            exchange.answer(503, &[("retry-after", "7")], b"").await;
+            (503, 7_000)
+        } else {
+            exchange.respond_sse().await;
+            assert_eq!(call.status().await, 200);
+            exchange.end().await;
+            (502, 86_400_000)
+        };
+        let (event, data, rest) = told(&mut call).await;
+        assert_eq!((event.retry, &data["error"]["status"]), (Some(retry), &status.into()), "{keys}");
+        assert_eq!(rest, []);
+        assert_eq!(proxy.access("/ask").await.need("told"), status.to_string());
+    }
+
+    let mini = route(&upstream, "profile = \"miniprogram\"").await;
+    let (mut call, exchange) = begun(&mini, &mut upstream, &chat()).await;
+    assert_eq!(call.status().await, 200);
+    exchange.end().await;
+    let (_, data, rest) = told(&mut call).await;
+    assert_eq!((&data["error"]["code"], &data["error"]["status"]), (&"upstream_empty".into(), &502.into()));
+    assert_eq!(rest, [Event::message("[DONE]")]);
+    let line = mini.access(CHAT).await;
+    assert_eq!((line.need("told"), line.need("events")), ("502", "0"));
+}
+
+#[tokio::test]
+async fn error_whose_words_broke_off_is_told_by_its_status() {
+    let mut upstream = Upstream::start().await;
+    let proxy = Tidegate::before(&upstream, IN_BAND).await;
+    let mut call = Call::start(&proxy.http(), &chat()).await;
+    let mut exchange = upstream.request().await;
+    exchange.respond(429, &[("content-type", "application/json")]).await;
+    exchange.chunk(&LIMITED.as_bytes()[..30]).await;
+    exchange.reset();
+    let (event, data, _) = told(&mut call).await;
+    assert_eq!(
+        data["error"]["message"],
+        "the upstream answered 429 Too Many Requests, and its words broke off"
+    );
+    assert_eq!((&data["error"]["status"], event.event.as_str()), (&429.into(), "error"));
+}
+
 #[tokio::test]
 async fn stream_that_breaks_never_looks_complete_in_any_profile() {
     let mut upstream = Upstream::start().await;
@@ -511,7 +672,7 @@ fn profiles_page_is_made_from_the_table() {
         let keys: Vec<String> =
             profile.keys.iter().map(|(name, value)| format!("`{name} = {value}`")).collect();
         let keys = if keys.is_empty() { "the defaults".to_owned() } else { keys.join(", ") };
-        let signs = if profile.signs.is_empty() { "its name alone" } else { profile.signs };
+        let signs = if profile.signs.is_empty() { "its name, or signs of your own" } else { profile.signs };
         let signs = if profile.name == "auto" { "nothing else fits" } else { signs };
         let _ = writeln!(table, "| `{}` | {} | {keys} | {signs} |", profile.name, profile.doc);
     }
@@ -523,6 +684,16 @@ fn profiles_page_is_made_from_the_table() {
         let _ = writeln!(beats, "| `{}` | {name}`data: {{{repeated}{}}}` |", dialect.name, beat.members);
     }
     pages::keep("docs/profiles.md", &[("profiles", table), ("heartbeats", beats)]);
+}
+
+#[test]
+fn profiles_page_says_of_every_key_what_it_decides() {
+    let page = pages::page("docs/profiles.md");
+    let (_, decides) = page.split_once("## What a profile decides").expect("the page has that table");
+    let (decides, _) = decides.split_once("\n## ").expect("more follows");
+    let keys: Vec<&str> = switches().map(|key| key.name()).collect();
+    let missing: Vec<&&str> = keys.iter().filter(|key| !decides.contains(&format!("`{key}`"))).collect();
+    assert!(keys.len() > 15 && missing.is_empty(), "{missing:?}");
 }
 
 #[test]

@@ -31,7 +31,11 @@ pub fn formats() -> String {
     let shapes = SHAPES.iter().map(|shape| (shape.name, shape.doc));
     list(&mut out, "shapes: what is changed in the events, in this order (keys in [stream])", shapes);
     let profiles = PROFILES.iter().map(|profile| (profile.name, profile.doc));
-    list(&mut out, "profiles: kinds of clients, and what each needs (stream.profile)", profiles);
+    list(
+        &mut out,
+        "profiles: kinds of clients, and what each needs (stream.profile; [profile.NAME] has the paths and user_agents of your own)",
+        profiles,
+    );
     let bridges = BRIDGES.iter().map(|bridge| (bridge.name, bridge.doc));
     list(&mut out, "bridges: what a client is sent", bridges);
     let injectors = INJECTORS.iter().map(|injector| (injector.name, injector.doc));

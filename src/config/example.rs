@@ -36,11 +36,14 @@ impl Example {
         }
     }
 
-    /// The profile that the others stand on, which has the defaults of its keys.
+    /// The profile that the others stand on, which has the defaults of its keys, and what else a profile may have.
     fn profile(&mut self, key: &Key) {
         self.line(&format!("[{}.{}]", key.path, AUTO.name));
-        for key in table::keys_of(&format!("{}.*", key.path)) {
+        for key in table::switches() {
             self.line(&format!("#{} = {}", key.name(), key.sample()));
+        }
+        for key in KEYS.iter().filter(|own| own.section() == format!("{}.*", key.path)) {
+            self.key(key);
         }
     }
 

@@ -14,6 +14,7 @@ use toml::de::DeTable;
 
 use super::forms::{self, Content};
 use super::mistake::{Collector, Mistakes, Source};
+use super::own::OwnProfiles;
 use super::switches::Switches;
 use super::units::{CountOrAuto, Size, Time, TimeOrOff};
 use super::{LogFormat, PathMatch, Secret, check};
@@ -25,7 +26,7 @@ pub struct File {
     pub(super) upstream: BTreeMap<String, Upstream>,
     pub(super) route: Vec<Spanned<Route>>,
     /// Those of the operator; once the document is resolved, what is to be shown of all that requests may choose.
-    pub(super) profile: BTreeMap<String, Switches>,
+    pub(super) profile: OwnProfiles,
     pub(super) stream: Stream,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
@@ -210,6 +211,22 @@ pub(super) enum Fields {
     All,
     #[serde(rename = "data-only")]
     DataOnly,
+}
+
+/// `stream.ids`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Ids {
+    Keep,
+    Drop,
+}
+
+/// `stream.error_events`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ErrorEvents {
+    Keep,
+    Named,
 }
 
 /// `stream.charset`

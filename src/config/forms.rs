@@ -221,6 +221,17 @@ pub(super) fn profile(text: &str) -> Result<(), String> {
     Err(format!("{text:?} is no name of a profile (write letters, digits, - and _)"))
 }
 
+/// A part of a `User-Agent` by which clients are known.
+pub(super) fn user_agent(text: &str) -> Result<(), String> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if (1..=MAX_AGENT_BYTES).contains(&text.trim().len()) && text.bytes().all(is_plain) {
+        return Ok(());
+    }
+    Err(format!(
+        "{text:?} is no part of a User-Agent (from 1 to {MAX_AGENT_BYTES} characters of ASCII, such as \"okhttp/\")"
+    ))
+}
+
 /// The data of an event that marks an end, or `event:NAME`.
 pub(super) fn marker(text: &str) -> Result<(), String> {
     let inside = text.strip_prefix("event:").unwrap_or(text);
@@ -346,6 +357,9 @@ const SCHEMES: &[&str] = &["env:", "file:", "cred:", "inline:"];
 
 /// Framing, and the one that has its own key (`host_header`).
 const NEVER_SET: [HeaderName; 3] = [CONTENT_LENGTH, HOST, TRAILER];
+
+/// Longest text that a `User-Agent` is searched for.
+const MAX_AGENT_BYTES: usize = 128;
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ pub mod example;
 mod file;
 mod forms;
 mod mistake;
+mod own;
 mod profiles;
 mod resolve;
 mod secret;

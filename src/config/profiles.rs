@@ -1,6 +1,9 @@
 //! The profiles of a route, resolved: what a request may choose, and how its client is treated then.
 
+use std::sync::Arc;
+
 use super::{Route, StreamSettings};
+use crate::profile::Signs;
 
 /// The profiles that a request on a route may choose.
 #[derive(Debug, Clone)]
@@ -9,6 +12,8 @@ pub struct Profiles {
     pub by_header: bool,
     /// Whether a request that names none is taken for what it shows to be. Default yes.
     pub detect: bool,
+    /// By what it is taken for one of `choices` before what is built in; the same for all routes.
+    pub signs: Arc<[Signs]>,
     /// At least one: where nothing chooses another, the first.
     pub choices: Vec<Profile>,
 }

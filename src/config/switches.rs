@@ -4,11 +4,10 @@
 //! values of last resort, in the key table. [`Switches::or`] lays one of these over another; below all of them nothing is
 //! missing.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::file::{Commit, Encoding, Ending, Errors, Fields, HeartbeatForm, PickAs};
+use super::file::{Commit, Encoding, Ending, ErrorEvents, Errors, Fields, HeartbeatForm, Ids, PickAs};
+use super::own::{OwnProfile, OwnProfiles};
 use super::units::{Time, TimeOrOff};
 use super::{forms, table};
 use crate::profile::{AUTO, PROFILES, Profile};
@@ -52,27 +51,33 @@ switches! {
     ascii: bool,
     encode: Encoding,
     fields: Fields,
+    ids: Ids,
+    error_events: ErrorEvents,
 }
 
 /// The profiles of a configuration: the built-in ones, and the operator's.
 #[derive(Debug)]
 pub(super) struct Layers<'f> {
-    own: &'f BTreeMap<String, Switches>,
+    own: &'f OwnProfiles,
     auto: Switches,
 }
 
 impl<'f> Layers<'f> {
     /// `own` are the `[profile.NAME]` tables. `None` only if a built-in table is not valid.
-    pub(super) fn new(own: &'f BTreeMap<String, Switches>) -> Option<Self> {
-        let defaults = read(table::keys_of("profile.*").iter().map(|key| (key.name(), key.sample())))?;
+    pub(super) fn new(own: &'f OwnProfiles) -> Option<Self> {
+        let defaults = read(table::switches().map(|key| (key.name(), key.sample())))?;
         Some(Layers { own, auto: written(own, AUTO.name)?.or(&defaults) })
+    }
+
+    /// The operator's profiles as typed.
+    pub(super) fn own(&self) -> &'f OwnProfiles {
+        self.own
     }
 
     /// The names of all profiles: the built-in ones in their order, then the operator's.
     pub(super) fn names(&self) -> Vec<&'f str> {
         let built_in = PROFILES.iter().map(|profile| profile.name);
-        let own = self.own.keys().map(String::as_str);
-        let own = own.filter(|name| named(name).is_none() && forms::profile(name).is_ok());
+        let own = self.own.names().filter(|name| named(name).is_none() && forms::profile(name).is_ok());
         built_in.chain(own).collect()
     }
 
@@ -81,27 +86,33 @@ impl<'f> Layers<'f> {
         Some(typed.or(&written(self.own, profile)?).or(&self.auto))
     }
 
-    /// What `tidegate check` shows of these profiles: all of "auto", and what the others say besides.
-    pub(super) fn shown<'n>(
-        &'n self,
-        names: impl Iterator<Item = &'n str>,
-    ) -> Option<BTreeMap<String, Switches>> {
-        let own = self.own.keys().map(String::as_str);
-        let others = names.chain(own).filter(|name| *name != AUTO.name);
-        let mut shown: BTreeMap<String, Switches> =
-            others.map(|name| Some((name.to_owned(), written(self.own, name)?))).collect::<Option<_>>()?;
-        shown.insert(AUTO.name.to_owned(), self.auto.clone());
-        Some(shown)
+    /// What `tidegate check` shows, of the operator's profiles and of these: all of "auto", and what the others say besides.
+    pub(super) fn shown<'n>(&'n self, names: impl Iterator<Item = &'n str>) -> Option<OwnProfiles> {
+        let mut shown: Vec<(String, OwnProfile)> = Vec::new();
+        let built_in = PROFILES.iter().map(|profile| profile.name);
+        let names: Vec<&str> = names.collect();
+        let chosen = built_in.filter(|name| *name == AUTO.name || names.contains(name));
+        for name in self.own.names().chain(chosen) {
+            if shown.iter().any(|(other, _)| other == name) {
+                continue;
+            }
+            let typed = self.own.profile(name);
+            let switches = if name == AUTO.name { self.auto.clone() } else { written(self.own, name)? };
+            let paths = typed.and_then(|typed| typed.paths.clone());
+            let user_agents = typed.and_then(|typed| typed.user_agents.clone());
+            shown.push((name.to_owned(), OwnProfile { paths, user_agents, switches }));
+        }
+        Some(OwnProfiles(shown))
     }
 }
 
 /// What a profile says itself: the operator's word over the built-in one.
-fn written(own: &BTreeMap<String, Switches>, name: &str) -> Option<Switches> {
+fn written(own: &OwnProfiles, name: &str) -> Option<Switches> {
     let built_in = match named(name) {
         Some(profile) => read(profile.keys.iter().copied())?,
         None => Switches::default(),
     };
-    Some(own.get(name).map_or_else(|| built_in.clone(), |own| own.or(&built_in)))
+    Some(own.profile(name).map_or_else(|| built_in.clone(), |own| own.switches.or(&built_in)))
 }
 
 fn named(name: &str) -> Option<&'static Profile> {
@@ -120,18 +131,18 @@ mod tests {
 
     use super::*;
 
-    fn tables(text: &str) -> BTreeMap<String, Switches> {
+    fn tables(text: &str) -> OwnProfiles {
         toml::from_str(text).unwrap()
     }
 
     #[test]
     fn every_built_in_profile_can_be_read_and_nothing_is_missing_below_it() {
-        let own = BTreeMap::new();
+        let own = OwnProfiles::default();
         let layers = Layers::new(&own).unwrap();
         for profile in PROFILES {
             let switches = layers.resolve(&Switches::default(), profile.name).unwrap();
             let all = toml::Table::try_from(&switches).unwrap();
-            assert_eq!(all.len(), table::keys_of("profile.*").len(), "{}", profile.name);
+            assert_eq!(all.len(), table::switches().count(), "{}", profile.name);
             let said = toml::Table::try_from(written(&own, profile.name).unwrap()).unwrap();
             assert_eq!(said.len(), profile.keys.len(), "{}", profile.name);
         }

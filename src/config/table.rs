@@ -158,16 +158,26 @@ impl Kind {
 
 /// The keys that may stand in a section, in the order of the table.
 pub fn keys_of(section: &str) -> Vec<&'static Key> {
-    let named = |top: &str, names: &[&str]| names.iter().filter_map(|name| find(top, name)).collect();
+    let named = |top: &str, names: &[&str]| -> Vec<&'static Key> {
+        names.iter().filter_map(|name| find(top, name)).collect()
+    };
     let own = section.strip_prefix("route.").and_then(|top| match find("route", top)?.kind {
         Kind::Own(names) => Some(named(top, names)),
         _ => None,
     });
     let own = own.or_else(|| match find("", section.strip_suffix(".*")?)?.kind {
-        Kind::Profiles(names) => Some(named("stream", names)),
+        Kind::Profiles(names) => {
+            let own = KEYS.iter().filter(|key| key.section() == section);
+            Some(own.chain(named("stream", names)).collect())
+        }
         _ => None,
     });
     own.unwrap_or_else(|| KEYS.iter().filter(|key| key.section() == section).collect())
+}
+
+/// The keys of `[stream]` that a profile decides.
+pub fn switches() -> impl Iterator<Item = &'static Key> {
+    keys_of("profile.*").into_iter().filter(|key| key.section() == "stream")
 }
 
 /// The key of this name in a section.
@@ -553,6 +563,8 @@ pub static KEYS: &[Key] = &[
             "ascii",
             "encode",
             "fields",
+            "ids",
+            "error_events",
             "profile",
             "profile_header",
         ]),
@@ -688,10 +700,10 @@ pub static KEYS: &[Key] = &[
         Profile(r#""comment""#),
         "What a heartbeat looks like. \"comment\" is a line `:` and no blank line, which every parser of the standard bears; \
          \"block\" a blank line behind it; \"delta\" an event of the dialect that says nothing, once the dialect is known and \
-         until the answer is finished, and a comment before that and where a dialect has none; \"off\" is none.",
+         until the answer is finished, and a \"block\" before that and where a dialect has none; \"off\" is none.",
         "Comments of the upstream's go the same way: as lines, as blocks, or with \"delta\" and \"off\" not at all. A \"block\" \
          is an empty message to some libraries (fetch-event-source, openai-python behind an id): only for clients that drop \
-         a whole block that begins with a colon.",
+         a whole block that begins with a colon, or split a stream at blank lines by themselves.",
     )
     .example(r#""delta""#)
     .see(&["stream.heartbeat", "stream.profile"]),
@@ -771,7 +783,7 @@ pub static KEYS: &[Key] = &[
          where an answer is complete without it, \"auto\" does so where streams of the dialect end with one (openai-chat, \
          vercel-ui), \"strip\" takes it out.",
         "Complete is what shows the end that its dialect has, or, in a dialect without one, what ends cleanly. None is added to \
-         a stream that broke or told an error; but one that was made to tell an error in the place of a status (`errors`) has it.",
+         a stream that broke or told an error; but one that was made to tell an error in the place of a status (`errors`, `early_head`) has it.",
     )
     .example(r#""ensure""#)
     .see(&["stream.dialect"]),
@@ -889,12 +901,34 @@ pub static KEYS: &[Key] = &[
     )
     .example(r#""data-only""#),
     key(
+        "stream.ids",
+        Kind::Word(|| vec!["keep", "drop"]),
+        Profile(r#""keep""#),
+        "What becomes of the ids of events. `fields = \"data-only\"` drops them, too.",
+        "Without them a client that asks again cannot say where it was (`Last-Event-ID`). A block that has nothing else is left \
+         out.",
+    )
+    .example(r#""drop""#)
+    .see(&["stream.fields"]),
+    key(
+        "stream.error_events",
+        Kind::Word(|| vec!["keep", "named"]),
+        Profile(r#""keep""#),
+        "What becomes of an error that the upstream tells in its stream, in an event without a name. \"named\" gives it the name \
+         `error`, for clients that look for that and see no end of a stream, such as uni-app x on Android.",
+        "An error is known by its dialect, elsewhere by its data: a line of JSON such as `{\"error\":…}`. tidegate's own have that \
+         name then in every dialect. `fields = \"data-only\"` takes it again.",
+    )
+    .example(r#""named""#)
+    .see(&["stream.errors", "stream.fields"]),
+    key(
         "stream.profile",
         Kind::Text("name of a profile", forms::something),
         Default(r#""auto""#),
         "What kind of client this is for, and so the defaults of the keys that suit one: a name that `tidegate formats` lists, or of \
-         a [profile.NAME]. \"auto\" takes a client for what it shows to be: miniprogram by the Referer or the User-Agent \
-         of WeChat, sdk and browser by their fields; others get what [profile.auto] says.",
+         a [profile.NAME]. \"auto\" takes a client for what it shows to be: by the paths and user_agents of [profile.NAME], then \
+         miniprogram by the Referer or the User-Agent of WeChat, sdk and browser by their fields; others get what \
+         [profile.auto] says.",
         "A key that stands in [stream] or in [route.stream] wins over the profile. The access line has the profile as `profile`.",
     )
     .example(r#""miniprogram""#)
@@ -930,13 +964,35 @@ pub static KEYS: &[Key] = &[
             "ascii",
             "encode",
             "fields",
+            "ids",
+            "error_events",
         ]),
         Default("{}"),
-        "What a kind of client needs, under a name for stream.profile: keys of [stream]. [profile.auto] is what clients get that \
+        "What a kind of client needs, under a name for stream.profile: keys of [stream], and by what \"auto\" knows it. [profile.auto] is what clients get that \
          are not known, and what the other profiles stand on.",
         "The name of a profile that is built in changes these keys of it; docs/profiles.md has them.",
     )
     .see(&["stream.profile"]),
+    key(
+        "profile.*.paths",
+        Kind::Texts("\"/prefix\" or \"=/exact\"", |text| forms::path(text).map(drop)),
+        Presence::Optional(r#"["/mp"]"#),
+        "Where clients are of this kind: requests for these paths, in the words of route.path, get the profile on routes with \
+         profile = \"auto\".",
+        "Compared with the path that the client asks for, before any rewrite. One sign is enough, a path or a part of the \
+         User-Agent. The tables are asked in the order of the file, before the signs that are built in, and also those of a \
+         profile that is built in and of [profile.auto]. At the most 32.",
+    )
+    .see(&["profile.*.user_agents", "stream.profile", "route.path"]),
+    key(
+        "profile.*.user_agents",
+        Kind::Texts("part of a User-Agent, at the most 128 characters of ASCII", forms::user_agent),
+        Presence::Optional(r#"["okhttp/"]"#),
+        "By what clients of this kind are known on routes with profile = \"auto\": a text that stands anywhere in their \
+         User-Agent, in upper or lower case.",
+        "A hint, and no authentication: any client can send any User-Agent. At the most 32.",
+    )
+    .see(&["profile.*.paths", "stream.profile"]),
     key("timeouts", Kind::Table, Default("{}"), "Timeouts, in the order in which they can run out.", ""),
     key(
         "timeouts.tls_handshake",

@@ -4,6 +4,7 @@ use super::{GENERATED, anchor, block, bullet, heading, paragraph};
 use crate::cli;
 use crate::config;
 use crate::config::table::{self, KEYS, Key, Kind, Presence};
+use crate::profile::MINIPROGRAM;
 
 /// The whole page.
 pub fn text() -> String {
@@ -135,12 +136,15 @@ fn takes(kind: &Kind) -> String {
             words().iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(" or ")
         }
         Kind::Switch => "`true` or `false`".to_owned(),
-        Kind::Own(names) | Kind::Profiles(names) => {
-            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-            format!("table with {}", names.join(", "))
-        }
+        Kind::Own(names) => tables(names.iter().copied()),
+        Kind::Profiles(_) => tables(table::keys_of("profile.*").into_iter().map(Key::name)),
         other => other.describe(),
     }
+}
+
+fn tables(names: impl Iterator<Item = &'static str>) -> String {
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    format!("table with {}", names.join(", "))
 }
 
 fn default(key: &Key) -> String {
@@ -187,6 +191,7 @@ fn ancestors(key: &Key) -> Vec<&'static Key> {
 fn section_header(top: &Key) -> String {
     match top.kind {
         Kind::Named => format!("[{}.{UPSTREAM}]", top.path),
+        Kind::Profiles(_) => format!("[{}.{}]", top.path, MINIPROGRAM.name),
         _ => table::written(top.path),
     }
 }

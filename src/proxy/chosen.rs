@@ -16,7 +16,7 @@ use super::request;
 use super::upgrade::Upgrade;
 use crate::config::{FormatSetting, Profiles, Route, StreamSettings};
 use crate::log::Access;
-use crate::profile::{AUTO, detected};
+use crate::profile::{self, AUTO};
 use crate::route;
 use crate::server::worker::Worker;
 
@@ -123,14 +123,18 @@ fn watches_body(stream: &StreamSettings, head: &Parts) -> bool {
 }
 
 /// The profile that the request names, if it may, else the one that it shows or the route has; `None`: there is none of
-/// that name.
+/// that name. `head` has the path that the client asked for.
 fn profile(profiles: &Profiles, head: &Parts) -> Option<usize> {
     let detects = match named(profiles, &head.headers) {
         Some(name) if name != AUTO.name => return position(profiles, name),
         Some(_) => true,
         None => profiles.detect,
     };
-    if detects { position(profiles, detected(&head.method, &head.headers).name) } else { Some(0) }
+    if !detects {
+        return Some(0);
+    }
+    let own = profile::shown(&profiles.signs, head.uri.path(), &head.headers);
+    position(profiles, own.unwrap_or_else(|| profile::detected(&head.method, &head.headers).name))
 }
 
 fn named<'h>(profiles: &Profiles, headers: &'h HeaderMap) -> Option<&'h str> {

@@ -48,8 +48,8 @@ pub(super) fn bound(terms: &Terms) -> Option<Instant> {
 
 /// Waits for the response until `bound`, and beyond if the stream cannot be opened without it.
 pub(super) async fn wait(asked: Asked, bound: Instant, total: Deadline, access: &Access) -> Waited {
-    let Terms { chosen, ask, scanner, .. } = &*asked.terms;
-    let (chosen, ask, scanner) = (chosen.clone(), *ask, scanner.clone());
+    let Terms { chosen, ask, scanner, manner, .. } = &*asked.terms;
+    let (chosen, ask, scanner, manner) = (chosen.clone(), *ask, scanner.clone(), manner.clone());
     let waiting = join::planned(&asked.terms, super::plan::early(&ask));
     let trailers = asked.terms.trailers.clone();
     let phase = Rc::new(Cell::new(access.phase.get()));
@@ -75,7 +75,8 @@ pub(super) async fn wait(asked: Asked, bound: Instant, total: Deadline, access: 
         may = may_open => may,
     };
     if opens {
-        return Waited::Opened(Opened { exchange, phase, plan: waiting, trailers });
+        let plan = Plan { in_band: manner.in_band(None), ..waiting };
+        return Waited::Opened(Opened { exchange, phase, plan, trailers });
     }
     tokio::select! {
         biased;

@@ -245,6 +245,22 @@ pub(super) fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iter
         .filter(|token| !token.is_empty())
 }
 
+/// The media ranges that the client accepts, as `Accept` names them, without parameters: a weight of 0 says that it does not
+/// (RFC 9110 12.4.2, 12.5.1).
+pub(super) fn accepted(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    tokens(headers, &header::ACCEPT).filter_map(|range| match range.split_once(';') {
+        None => Some(range),
+        Some((essence, parameters)) => (!refuses(parameters)).then(|| essence.trim_end()),
+    })
+}
+
+/// Whether the parameters of a media range have a weight of 0.
+fn refuses(parameters: &str) -> bool {
+    let is_zero = |weight: &str| !weight.is_empty() && weight.bytes().all(|byte| matches!(byte, b'0' | b'.'));
+    let mut parameters = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
+    parameters.any(|(name, value)| name.trim().eq_ignore_ascii_case("q") && is_zero(value.trim()))
+}
+
 /// Whether a field is meant for the recipient by its own definition, whatever `Connection` says.
 fn is_end_to_end(name: &HeaderName) -> bool {
     END_TO_END.contains(&name.as_str()) || is_forwarded(name.as_str())
@@ -381,6 +397,21 @@ mod tests {
 
     fn client(peer: &str, tls: bool) -> Client {
         Client::new(Some(peer.parse().unwrap()), Some(SocketAddr::from(([127, 0, 0, 1], 8443))), tls)
+    }
+
+    #[test]
+    fn media_range_of_weight_zero_is_not_accepted() {
+        for (accept, ranges) in [
+            ("text/event-stream", &["text/event-stream"][..]),
+            ("text/event-stream;q=0", &[]),
+            ("text/event-stream ; charset=utf-8 ; Q=0.000, */*", &["*/*"]),
+            ("text/event-stream;q=0.001, application/json;q=1", &["text/event-stream", "application/json"]),
+            ("application/x-ndjson;level=0;q=0., text/event-stream ;x=y", &["text/event-stream"]),
+            ("text/event-stream;q=, text/plain;q", &["text/event-stream", "text/plain"]),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(accepted(&headers).collect::<Vec<_>>(), ranges, "{accept}");
+        }
     }
 
     #[test]

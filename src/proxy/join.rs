@@ -53,7 +53,8 @@ impl Joined {
 pub(super) fn plan(answer: &Answer) -> Plan {
     let Answer { terms, response } = answer;
     let decision = plan::decide(terms.stream(), &terms.ask, terms.body_says(), &response.head);
-    Plan { is_error: is_error(answer), ..planned(terms, decision) }
+    let in_band = terms.manner.in_band(Some(&response.head));
+    Plan { is_error: is_error(answer), in_band, ..planned(terms, decision) }
 }
 
 pub(super) fn is_error(answer: &Answer) -> bool {
@@ -87,6 +88,7 @@ pub(super) fn planned(terms: &Terms, decision: Decision) -> Plan {
         fake_stream: stream.fake_stream,
         secrets: terms.secrets.clone(),
         injects: !route.injectors.is_empty(),
+        in_band: None,
         hold: stream.hold,
         heartbeat: stream.heartbeat,
         heartbeat_form: stream.heartbeat_form,

@@ -25,7 +25,7 @@ use crate::config::Errors;
 use crate::dialect::Dialect;
 use crate::profile::is_event_source;
 use crate::relay::Body;
-use crate::stream::refusal;
+use crate::stream;
 use crate::upstream::{RequestBody, Unread};
 
 /// See the module.
@@ -103,6 +103,13 @@ impl Manner {
         in_band.wants_events()
     }
 
+    /// How the client is told in a stream, if it is, by as much of the request body as has gone up. `head` is that of the
+    /// upstream's response, if there is one.
+    pub(super) fn in_band(&self, head: Option<&response::Parts>) -> Option<stream::InBand> {
+        let in_band = self.in_band.as_ref().filter(|in_band| in_band.wants_events())?;
+        Some(stream::InBand { retry: in_band.retry(head) })
+    }
+
     /// The answer to a request that ends so. `head` is that of the upstream's response, if there is one; none of `secrets`
     /// is in the answer.
     ///
@@ -157,9 +164,13 @@ impl InBand {
     fn stream(&self, error: &ProxyError, head: Option<&response::Parts>) -> Option<Vec<u8>> {
         let failure = error.failure().clone().in_place_of(error.status());
         let shapes = self.chosen.stream().shapes.as_deref();
+        stream::refusal(&failure, self.ask.dialect, shapes, self.retry(head), Instant::now().into_std())
+    }
+
+    /// After what time an `EventSource` is to ask again.
+    fn retry(&self, head: Option<&response::Parts>) -> Option<Duration> {
         let wished = || head.and_then(|head| retry_after(&head.headers, SystemTime::now()));
-        let retry = self.is_event_source.then(|| wished().unwrap_or(A_DAY));
-        refusal(&failure, self.ask.dialect, shapes, retry, Instant::now().into_std())
+        self.is_event_source.then(|| wished().unwrap_or(A_DAY))
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! The format comes from the route, else from the first bytes of a stream response, else from its media type.
 
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode, response};
 
 use super::{headers, request};
@@ -62,7 +62,7 @@ impl Ask {
     /// `path` is the path that the upstream sees.
     pub(super) fn new(settings: &StreamSettings, method: &Method, path: &str, headers: &HeaderMap) -> Self {
         let (mut accept, mut accepts_json) = (Accept::Other, false);
-        for range in headers::tokens(headers, &ACCEPT).map(essence) {
+        for range in headers::accepted(headers) {
             accept = accept.max(Accept::of(range));
             accepts_json |= request::is_json(range);
         }
@@ -290,6 +290,8 @@ fn label(content_type: &str) -> Label {
 
 #[cfg(test)]
 mod tests {
+    use http::header::ACCEPT;
+
     use super::*;
     use crate::bridge;
     use crate::codec::repair::Repair;
@@ -370,6 +372,16 @@ mod tests {
     const CHAT: &str = "/v1/chat/completions";
     const EVENTS: &str = "text/event-stream";
     const LINES: &str = "application/x-ndjson";
+
+    #[test]
+    fn format_of_weight_zero_is_not_accepted() {
+        let decided =
+            |accept: &str| decided(&settings(), accept, Some(true), &[("content-type", "text/plain")]);
+        assert_eq!(decided("text/event-stream").mode, Mode::Sniff(Label::Other, Wanted::Events));
+        assert_eq!(decided("text/event-stream;q=0, */*").mode, Mode::Sniff(Label::Other, Wanted::AsSent));
+        assert_eq!(*decided("text/event-stream;q=0, application/x-ndjson").bridge, bridge::NDJSON);
+        assert_eq!(*decided("application/x-ndjson; q=0, text/event-stream").bridge, bridge::SSE);
+    }
 
     #[test]
     fn clients_that_accept_lines_get_lines_and_so_do_ollamas_own() {

@@ -216,10 +216,9 @@ pub(super) fn may_stream(stream: &StreamSettings, method: &Method, headers: &Hea
     stream.intent.unwrap_or_else(by_head)
 }
 
-/// Whether `Accept` names `text/event-stream`; a wildcard is no sign of a stream.
+/// Whether the client accepts `text/event-stream` by that name; a wildcard is no sign of a stream.
 pub(super) fn accepts_event_stream(headers: &HeaderMap) -> bool {
-    headers::tokens(headers, &header::ACCEPT)
-        .any(|range| essence(range).eq_ignore_ascii_case("text/event-stream"))
+    headers::accepted(headers).any(|range| range.eq_ignore_ascii_case("text/event-stream"))
 }
 
 /// Whether the body says to be JSON.

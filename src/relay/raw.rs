@@ -82,11 +82,7 @@ impl Raw {
     }
 
     /// One step of the relay, and one write of what it brings.
-    fn step(
-        &mut self,
-        socket: &mut (impl AsyncWrite + Unpin),
-        cx: &mut Context<'_>,
-    ) -> io::Result<Poll<()>> {
+    fn step(&mut self, socket: &mut (impl AsyncWrite + Unpin), cx: &mut Context<'_>) -> io::Result<Poll<()>> {
         SCRATCH.with_borrow_mut(|scratch| {
             if self.relay.step(cx, scratch).is_pending() {
                 return Ok(Poll::Pending);

@@ -156,7 +156,8 @@ impl Chunked {
     /// would look after a trailer section. hyper writes field names in lower case, and one space before the value.
     fn of(written: &[u8]) -> Option<Self> {
         let head = written.get(..memmem::find(written, b"\r\n\r\n")?)?;
-        let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let mut lines =
+            head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         let is_1_1 = lines.next()?.starts_with(b"HTTP/1.1 ");
         let (mut is_chunked, mut has_trailer, mut keep_alive) = (false, false, true);
         for line in lines {
@@ -346,7 +347,8 @@ mod tests {
     async fn connection_that_hyper_would_close_is_closed_after_the_stream() {
         let (_lines, _guard) = Lines::capture(LogFormat::Logfmt);
         let close = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-        let both = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+        let both =
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
         for request in [close, both] {
             let answered = answer(request, EVENT, END).await;
             let (out, over) = finish(answered.raw.expect("hyper lets go")).await;

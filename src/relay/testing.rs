@@ -36,6 +36,7 @@ fn plan(mode: Mode, worker: &Worker) -> Plan {
         fake_stream: false,
         secrets: Secrets::default(),
         injects: false,
+        in_band: None,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         heartbeat_form: HeartbeatForm::Comment,

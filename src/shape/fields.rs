@@ -1,6 +1,6 @@
-//! `fields`: nothing but data, for readers that know only `data:` lines.
+//! `fields`: nothing but data, for readers that know only `data:` lines; or all but the ids.
 //!
-//! An error that only its name tells from content says so in its data then, in the words of [`ndjson`].
+//! Where nothing but data is sent, an error that only its name tells from content says so in its data then, in the words of [`ndjson`].
 
 use super::{Reshape, Seen, Settings, Shape, Sink};
 use crate::bridge::ndjson;
@@ -9,14 +9,35 @@ use crate::codec::{Data, Event};
 /// Only data.
 pub static FIELDS: Shape = Shape {
     name: "fields",
-    keys: &["fields"],
-    doc: "events are sent without name, id, retry time and unknown fields; those without data are left out; text of an event `error` becomes `{\"error\":\"…\"}`",
+    keys: &["fields", "ids"],
+    doc: "events are sent without name, id, retry time and unknown fields; those without data are left out; text of an event `error` becomes `{\"error\":\"…\"}`; or without ids alone",
     harm: "names tell events apart in Anthropic's streams; without ids nothing can be resumed",
-    make: |Settings { data_only, .. }| data_only.then(|| Box::new(Fields) as _),
+    make: |Settings { data_only, drops_ids, .. }| match (data_only, drops_ids) {
+        (true, _) => Some(Box::new(Fields)),
+        (false, true) => Some(Box::new(Ids)),
+        (false, false) => None,
+    },
 };
 
+/// Sends nothing but data.
 #[derive(Debug)]
 struct Fields;
+
+/// Sends no ids.
+#[derive(Debug)]
+struct Ids;
+
+impl Reshape for Ids {
+    fn event(&mut self, event: &Event<'_>, seen: Seen, sink: &mut Sink<'_>) {
+        if event.id.is_none() {
+            return sink(event, seen);
+        }
+        let has_more = event.name.is_some() || event.retry.is_some() || event.unknown.is_some();
+        if has_more || event.data != Data::None {
+            sink(&Event { id: None, canonical: None, ..*event }, seen);
+        }
+    }
+}
 
 impl Reshape for Fields {
     fn event(&mut self, event: &Event<'_>, seen: Seen, sink: &mut Sink<'_>) {
@@ -51,6 +72,20 @@ mod tests {
         );
         assert_eq!(rig.wire("event: ping\n\n"), "");
         assert_eq!(rig.wire("data: x\n\n"), "data: x\n\n");
+    }
+
+    #[test]
+    fn ids_alone_are_left_out() {
+        let mut rig = Rig::new(Settings { drops_ids: true, ..Settings::default() });
+        assert_eq!(
+            rig.wire("event: e\nid: 1\nretry: 2\nmeta: x\ndata: a\ndata: b\n\n"),
+            "event: e\nretry: 2\nmeta: x\ndata: a\ndata: b\n\n"
+        );
+        assert_eq!(rig.wire("id: 1\n\nid\n\n"), "", "a block of nothing is none");
+        assert_eq!(rig.wire("id: 1\nevent: ping\n\nid: 2\ndata:\n\n"), "event: ping\n\ndata: \n\n");
+        assert_eq!(rig.wire("data: x\n\n"), "data: x\n\n");
+        let mut both = Rig::new(Settings { drops_ids: true, data_only: true, ..Settings::default() });
+        assert_eq!(both.wire("event: e\nid: 1\ndata: a\n\n"), "data: a\n\n");
     }
 
     #[test]

@@ -13,6 +13,7 @@
 mod ascii;
 mod delta;
 mod encode;
+mod error_events;
 mod fields;
 mod merge;
 mod pick;
@@ -31,6 +32,7 @@ use crate::dialect::{Dialect, Sign};
 
 pub use ascii::{ASCII, escaped};
 pub use encode::{ENCODE, Encoding};
+pub use error_events::ERROR_EVENTS;
 pub use fields::FIELDS;
 pub use merge::MERGE;
 pub use pick::{PICK, Pick};
@@ -56,7 +58,7 @@ pub struct Shape {
 
 /// Every shape, in the order in which events pass them.
 pub static SHAPES: &[&Shape] =
-    &[&SENTINEL, &TO_DELTA, &MERGE, &SPLIT, &TO_FULL, &PICK, &ASCII, &ENCODE, &FIELDS];
+    &[&SENTINEL, &ERROR_EVENTS, &TO_DELTA, &MERGE, &SPLIT, &TO_FULL, &PICK, &ASCII, &ENCODE, &FIELDS];
 
 /// What a route wants of the shapes. The default changes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,8 +79,12 @@ pub struct Settings {
     pub ascii: bool,
     /// How data is encoded.
     pub encode: Option<Encoding>,
+    /// An upstream's error that has no name gets one.
+    pub names_errors: bool,
     /// Only data is sent: no names, ids, retry times and unknown fields.
     pub data_only: bool,
+    /// No ids are sent.
+    pub drops_ids: bool,
 }
 
 /// What goes with an event through the shapes.
@@ -149,6 +155,8 @@ pub struct Shapes {
 pub struct Own {
     /// ASCII alone.
     pub ascii: bool,
+    /// Named `error`, whatever the dialect.
+    pub names_errors: bool,
     /// No field but data.
     pub data_only: bool,
     /// Bytes of the largest event.
@@ -158,7 +166,12 @@ pub struct Own {
 impl Own {
     /// By these settings.
     pub fn of(settings: &Settings) -> Self {
-        Own { ascii: settings.ascii, data_only: settings.data_only, largest: settings.split }
+        Own {
+            ascii: settings.ascii,
+            names_errors: settings.names_errors,
+            data_only: settings.data_only,
+            largest: settings.split,
+        }
     }
 }
 

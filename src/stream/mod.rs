@@ -25,6 +25,7 @@ pub use cause::{About, Answer, Cause};
 pub use failure::{Failure, kind};
 pub use gate::Label;
 pub use outcome::{Outcome, Phase, Who};
-pub use plan::{Commit, End, HeartbeatForm, Hold, Mode, Out, Plan, Stats, Until, Wanted};
+pub use plan::{Commit, End, HeartbeatForm, Hold, InBand, Mode, Out, Plan, Stats, Until, Wanted};
+pub(crate) use quote::is_error_line;
 pub use session::Session;
 pub use told::refusal;

@@ -48,6 +48,8 @@ pub struct Plan {
     pub secrets: Secrets,
     /// The route injects a credential: an upstream that refuses it is not the client's doing.
     pub injects: bool,
+    /// The client is told in streams what others read in a status.
+    pub in_band: Option<InBand>,
     /// What must be seen of a stream before its head leaves; `None`: nothing.
     pub hold: Option<Hold>,
     /// Silence towards the client after which a heartbeat is written (reframed streams only).
@@ -86,6 +88,14 @@ pub enum Mode {
     Sniff(Label, Wanted),
 }
 
+/// How a client is told that there is no answer, in a stream that consists of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InBand {
+    /// After what time an `EventSource` is to ask again, which it does after any end of a stream (HTML 9.2.3). `None`: it is
+    /// none.
+    pub retry: Option<Duration>,
+}
+
 /// What is written where nothing is to be said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeartbeatForm {
@@ -94,7 +104,7 @@ pub enum HeartbeatForm {
     /// A comment and a blank line, so that no event shares its block. Comments of the upstream's become such blocks.
     Block,
     /// An event of the dialect that says nothing, once one of its events was seen, until the answer is finished; else a
-    /// comment line. Comments of the upstream's do not pass.
+    /// comment and a blank line. Comments of the upstream's do not pass.
     Delta,
     /// Nothing. Comments of the upstream's do not pass.
     Off,

@@ -115,6 +115,16 @@ pub(super) fn is_error(text: &[u8], dialect: Option<&Dialect>) -> bool {
         || known.is_some() && has("detail") && value.as_object().is_some_and(|object| object.len() == 1)
 }
 
+/// Whether one line of data is an error, in a stream of which no more is known than the dialect.
+pub(crate) fn is_error_line(line: &[u8], known: Option<&'static Dialect>) -> bool {
+    is_suspect(line) && is_error(line, known)
+}
+
+/// Whether a line of data may be an error. Cheap; `true` promises nothing.
+pub(super) fn is_suspect(line: &[u8]) -> bool {
+    line.len() <= MAX_LINE && may_be_error(line)
+}
+
 /// Whether this JSON object has words in it that an error may have.
 pub(super) fn has_words(text: &[u8]) -> bool {
     object(text).is_some_and(|value| words(&value).is_some())
@@ -229,6 +239,9 @@ const STATUS_LINE: &[u8] = b":HTTP_STATUS/";
 
 /// How far [`may_be_error`] looks.
 const LOOK_BYTES: usize = 512;
+
+/// A longer event is no error.
+const MAX_LINE: usize = 64 << 10;
 
 /// Longest account of an error that is passed on, in bytes.
 const MAX_WORDS: usize = 4 << 10;

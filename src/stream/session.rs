@@ -20,7 +20,7 @@ use super::gate::{Gate, Label};
 use super::hold::{First, Held};
 use super::times::Times;
 use super::writer::Writer;
-use super::{Cause, Commit, Failure, Hold, Mode, Out, Outcome, Plan, Share, Stats, Until, Wanted};
+use super::{Cause, Commit, Failure, Hold, InBand, Mode, Out, Outcome, Plan, Share, Stats, Until, Wanted};
 
 /// One response, from its head to exactly one [`Outcome`].
 ///
@@ -34,6 +34,8 @@ pub struct Session {
     injects: bool,
     /// The client was given the head of a stream before the upstream answered, or before it was known what it answered.
     early: bool,
+    /// The client is told in streams what others read in a status.
+    in_band: Option<InBand>,
     /// The head, and what waits with it, while it is held back.
     held: Option<Box<Held>>,
     writer: Writer,
@@ -113,6 +115,7 @@ impl Session {
             injects: plan.injects,
             early: plan.mode == Mode::Await,
             held: within.map(|within| Box::new(Held::new((!writer.gathers()).then(|| now + within)))),
+            in_band: plan.in_band,
             writer,
             coded: plan.coding.map(Decoder::new).map(Box::new),
             behind: false,

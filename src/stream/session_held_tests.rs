@@ -348,11 +348,17 @@ fn answer_that_is_an_error_is_told_in_the_upstreams_words_and_stays_the_outcome(
         assert_eq!(error_of(&told)["message"], words);
         assert_eq!(rig.outcome(), "upstream:status@first_event");
     }
-    let mut rig = waiting();
-    answer(&mut rig, Plan { secrets: Secrets::new(vec![b"sk-canary".to_vec()]), ..dialect() }, 500);
-    rig.input("bad key sk-canary");
-    assert_eq!(error_of(&rig.failed(Cause::UpstreamTruncated))["message"], "bad key *********");
-    assert_eq!(rig.outcome(), "upstream:status@first_event");
+    let cut = "the upstream answered 500 Internal Server Error, and its words broke off";
+    for (body, is_cut, words) in
+        [("bad key sk-canary", false, "bad key *********"), ("bad key sk-can", true, cut)]
+    {
+        let mut rig = waiting();
+        answer(&mut rig, Plan { secrets: Secrets::new(vec![b"sk-canary".to_vec()]), ..dialect() }, 500);
+        rig.input(body);
+        let told = if is_cut { rig.failed(Cause::UpstreamTruncated) } else { rig.ended() };
+        assert_eq!(error_of(&told)["message"], words);
+        assert_eq!(rig.outcome(), "upstream:status@first_event");
+    }
 }
 
 #[test]

@@ -48,6 +48,7 @@ fn plan(mode: Mode) -> Plan {
         fake_stream: false,
         secrets: Secrets::default(),
         injects: false,
+        in_band: None,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         heartbeat_form: HeartbeatForm::Comment,
@@ -495,27 +496,27 @@ fn empty_events_become_comments_only_where_that_is_asked_for() {
 }
 
 #[test]
-fn heartbeat_that_shapes_leave_out_is_a_comment_and_time_goes_on() {
+fn heartbeat_that_shapes_leave_out_is_a_block_and_time_goes_on() {
     let pick = Pick { pointer: "/choices/*/delta/content".to_owned(), plain: true };
     let shapes = Settings { pick: Some(pick), ..Settings::default() };
     let form = HeartbeatForm::Delta;
     let mut rig = Rig::new(Plan { shapes: Some(Arc::new(shapes)), heartbeat_form: form, ..openai() });
     assert_eq!(rig.input(CONTENT), "data: 你\n\n");
-    assert_eq!(rig.pass(45), ":\n:\n:\n", "not one more, and not for ever");
+    assert_eq!(rig.pass(45), ":\n\n:\n\n:\n\n", "not one more, and not for ever");
 }
 
 #[test]
 fn heartbeat_of_a_dialect_waits_for_one_of_its_events() {
     let delta = |plan: Plan| Rig::new(Plan { heartbeat_form: HeartbeatForm::Delta, ..plan });
     let mut hinted = delta(Plan { dialect: Some(&ANTHROPIC), ..openai() });
-    assert_eq!(hinted.pass(15), ":\n");
+    assert_eq!(hinted.pass(15), ":\n\n", "what splits at blank lines must not see it in the next event");
     hinted.input("event: message_start\ndata: {\"message\":{}}\n\n");
     assert_eq!(hinted.pass(15), "event: ping\ndata: {\"type\":\"ping\"}\n\n");
     let mut set = delta(Plan { dialect: Some(&ANTHROPIC), is_set: true, ..openai() });
-    assert_eq!(set.pass(15), ":\n", "nor before the first event of a route that sets it");
+    assert_eq!(set.pass(15), ":\n\n", "nor before the first event of a route that sets it");
     let mut other = delta(Plan { dialect: Some(&GENERIC), ..openai() });
     other.input("data: x\n\n");
-    assert_eq!(other.pass(15), ":\n", "there is no event that says nothing");
+    assert_eq!(other.pass(15), ":\n\n", "there is no event that says nothing");
 }
 
 #[test]
@@ -559,9 +560,42 @@ fn response_that_is_to_be_told_promises_nothing_until_it_was_read() {
     let body: &[u8] = br#"{"error":{"message":"slow down"}}"#;
     assert_eq!(told(&[body], false), (429, "slow down".to_owned()));
     assert_eq!(told(&[&body[..9], &body[9..]], true), (429, "slow down".to_owned()));
+    let cut = (429, "the upstream answered 429 Too Many Requests, and its words broke off".to_owned());
+    assert_eq!(told(&[&body[..20]], true), cut, "half an object is no word of it");
+    assert_eq!(told(&[b"slow do"], true), cut);
     let unsaid = (429, "the upstream answered 429 Too Many Requests".to_owned());
     assert_eq!(told(&[], false), unsaid);
     assert_eq!(told(&[&[b'x'; 40 << 10], &[b'y'; 40 << 10]], false), unsaid);
+}
+
+#[test]
+fn error_that_is_all_of_a_stream_is_told_as_a_refusal_is() {
+    let shapes = || Settings {
+        markers: Markers { ending: Ending::Auto, ..Markers::default() },
+        ..Settings::default()
+    };
+    let told = |plan: Plan, before: &str| {
+        let mut rig = Rig::new(Plan { shapes: Some(Arc::new(shapes())), ..plan });
+        rig.input(before);
+        rig.ended();
+        assert_eq!(rig.end, Some(End::Clean));
+        String::from_utf8(rig.sent).unwrap()
+    };
+    let in_band = |retry| Plan { in_band: Some(InBand { retry }), ..openai() };
+    let empty = told(in_band(None), ": hi\n\n");
+    assert!(empty.starts_with(":") && empty.contains("event: error\ndata: {"), "{empty}");
+    assert!(empty.contains(r#""status":502"#) && empty.ends_with("}\n\ndata: [DONE]\n\n"), "{empty}");
+    let day = Some(Duration::from_secs(86_400));
+    assert!(told(in_band(day), "").starts_with("event: error\nretry: 86400000\ndata: {"));
+    assert!(told(Plan { dialect: Some(&GEMINI), ..in_band(None) }, "").starts_with("event: error\ndata: {"));
+    let begun = told(in_band(day), CONTENT);
+    assert!(begun.contains("upstream_truncated") && !begun.contains("status"), "{begun}");
+    assert!(
+        !begun.contains("[DONE]") && !begun.contains("retry"),
+        "what was cut must not look whole: {begun}"
+    );
+    let usual = told(openai(), "");
+    assert!(usual.contains("upstream_empty") && !usual.contains("status") && !usual.contains("[DONE]"));
 }
 
 #[test]

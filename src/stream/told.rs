@@ -23,15 +23,19 @@ pub fn refusal(
     now: Instant,
 ) -> Option<Vec<u8>> {
     let dialect = dialect.unwrap_or(&GENERIC);
-    // What is no event (Gemini's bare JSON) is only found by those who look for it behind a status of 200: official
-    // clients, which are not told of statuses in streams.
-    let told = dialect.told.map(|told| if told.is_event() { told } else { Told::NAMED })?;
+    let told = dialect.told.map(alone)?;
     let own = shapes.map(Own::of).unwrap_or_default();
     let mut bytes = event(dialect, told, failure, &own, retry);
     if let Some(mut shapes) = shapes.and_then(Shapes::new) {
         shapes.finish(Some(dialect), now, &mut |event, _| bridge::event(event, &mut bytes));
     }
     Some(bytes)
+}
+
+/// The form of an error in a stream that consists of it. What is no event (Gemini's bare JSON) is only found by those who look
+/// for it behind a status of 200: official clients, which are not told of statuses in streams.
+pub(super) fn alone(told: Told) -> Told {
+    if told.is_event() { told } else { Told::NAMED }
 }
 
 /// The event that tells of a failure in this form.
@@ -42,7 +46,11 @@ pub(super) fn event(
     own: &Own,
     retry: Option<Duration>,
 ) -> Vec<u8> {
-    let told = if own.data_only && told.is_event() { Told::UNNAMED } else { told };
+    let told = match told.is_event() {
+        true if own.data_only => Told::UNNAMED,
+        true if own.names_errors && told == Told::UNNAMED => Told::NAMED,
+        _ => told,
+    };
     let mut failure = Cow::Borrowed(failure);
     loop {
         let mut json = (dialect.error)(&failure).into_bytes();

@@ -10,7 +10,7 @@ use crate::shape::Shapes;
 
 use super::hold::First;
 use super::watch::Watch;
-use super::{Failure, HeartbeatForm, Out, Plan, Stats, quote, told};
+use super::{Failure, HeartbeatForm, InBand, Out, Plan, Stats, quote, told};
 
 /// What is written, and what was.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Writer {
             return;
         }
         self.suspect.clear();
-        let may_be = |line: &&[u8]| line.len() <= SUSPECT_MAX_BYTES && quote::may_be_error(line);
+        let may_be = |line: &&[u8]| quote::is_suspect(line);
         self.suspect.extend_from_slice(event.data.line().filter(may_be).unwrap_or_default());
     }
 
@@ -176,26 +176,46 @@ impl Writer {
         if out.bytes.len() == from && matches!(self.encoder, Encoder::Sse) {
             match self.watch.dialect().and_then(Dialect::in_place_of_a_comment) {
                 Some(event) => out.bytes.extend_from_slice(event.as_bytes()),
-                None if self.form == HeartbeatForm::Block => sse::comment_block(b"", &mut out.bytes),
-                None => out.bytes.extend_from_slice(sse::HEARTBEAT),
+                None if self.form == HeartbeatForm::Comment => out.bytes.extend_from_slice(sse::HEARTBEAT),
+                // Readers that know `data:` lines alone split at blank lines: a line of ours would be the beginning of the
+                // next event, which they would not see then.
+                None => sse::comment_block(b"", &mut out.bytes),
             }
             self.wrote(now, out);
         }
     }
 
-    /// Tells the client of a failure, as its dialect does; `false` where that tells none in a stream.
-    pub(super) fn tell(&mut self, failure: &Failure, now: Instant, out: &mut Out) -> bool {
-        let dialect = self.watch.dialect().and_then(|dialect| dialect.told.map(|told| (dialect, told)));
-        let Some((dialect, told)) = dialect else { return false };
+    /// Tells the client of a failure, as its dialect does, or as who reads no status is told of one; `false` where the dialect
+    /// tells none in a stream.
+    pub(super) fn tell(
+        &mut self,
+        failure: &Failure,
+        in_band: Option<InBand>,
+        now: Instant,
+        out: &mut Out,
+    ) -> bool {
+        let Some(dialect) = self.watch.dialect() else { return false };
+        let Some(told) = dialect.told else { return false };
         let own = self.shapes.as_ref().map(|shapes| shapes.own()).unwrap_or_default();
-        let told = match self.encoder {
-            Encoder::Sse => told,
-            Encoder::Ndjson => ndjson::TOLD,
+        let bytes = match self.encoder {
+            Encoder::Sse => {
+                let told = if in_band.is_some() || own.names_errors { told::alone(told) } else { told };
+                told::event(dialect, told, failure, &own, in_band.and_then(|in_band| in_band.retry))
+            }
+            Encoder::Ndjson => told::event(dialect, ndjson::TOLD, failure, &own, None),
             Encoder::Json(_) => return false,
         };
-        out.bytes.extend_from_slice(&told::event(dialect, told, failure, &own, None));
+        out.bytes.extend_from_slice(&bytes);
         self.wrote(now, out);
         true
+    }
+
+    /// Writes the end marker behind a failure that is all of the stream, where shapes ensure one, as behind a
+    /// [refusal](told::refusal).
+    pub(super) fn told_alone(&mut self, now: Instant, out: &mut Out) {
+        let (dialect, Stats { events, first_event, .. }) = (self.watch.dialect(), self.stats);
+        self.reshape(now, out, |shapes, write| shapes.finish(dialect, now, write));
+        (self.stats.events, self.stats.first_event) = (events, first_event);
     }
 
     fn write(&mut self, event: &Event<'_>, now: Instant, out: &mut Out) {
@@ -364,6 +384,3 @@ fn says_nothing(event: &Event<'_>) -> bool {
 
 /// Longer data is not looked at for `[DONE]` between white space.
 const DONE_MAX_BYTES: usize = 64;
-
-/// A longer event is no error.
-const SUSPECT_MAX_BYTES: usize = 64 << 10;

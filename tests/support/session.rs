@@ -56,6 +56,7 @@ pub fn plan(format: &'static Format, path: &str) -> Plan {
         fake_stream: false,
         secrets: Default::default(),
         injects: false,
+        in_band: None,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         heartbeat_form: HeartbeatForm::Comment,

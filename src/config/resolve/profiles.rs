@@ -2,7 +2,7 @@
 //!
 //! What was written for the route wins over the profile, so that nothing has to be asked again when a request comes.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::shapes::shapes;
 use crate::bridge::Bridge;
@@ -10,11 +10,12 @@ use crate::codec::repair::Repairs;
 use crate::config::file::{self, Charset, Commit, DataSpace, File, Intent};
 use crate::config::forms;
 use crate::config::mistake::{Collector, suggestion};
+use crate::config::own::OwnProfiles;
 use crate::config::switches::{Layers, Switches};
 use crate::config::{Errors, FormatSetting, Profile, Profiles, RepairSetting, Route, StreamSettings};
 use crate::dialect::DIALECTS;
 use crate::format::FORMATS;
-use crate::profile::{AUTO, detectable};
+use crate::profile::{AUTO, Signs, detectable};
 use crate::stream::{HeartbeatForm, Hold, Until};
 
 /// Notes every name of a profile that does not exist, each once.
@@ -32,8 +33,8 @@ pub(super) fn check_names(file: &File, layers: &Layers<'_>, found: &mut Collecto
     }
 }
 
-/// The profiles of a route, the one that it names first; `None` if that does not exist.
-pub(super) fn profiles(typed: &file::Stream, layers: &Layers<'_>) -> Option<Profiles> {
+/// The profiles of a route, the one that it names first; `None` if that does not exist. `signs` are those of the operator.
+pub(super) fn profiles(typed: &file::Stream, layers: &Layers<'_>, signs: &Arc<[Signs]>) -> Option<Profiles> {
     let (usual, names) = (typed.profile.get_ref().as_str(), layers.names());
     if !names.contains(&usual) {
         return None;
@@ -41,7 +42,13 @@ pub(super) fn profiles(typed: &file::Stream, layers: &Layers<'_>) -> Option<Prof
     let detect = usual == AUTO.name;
     let others: Vec<&str> = match (typed.profile_header, detect) {
         (true, _) => names,
-        (false, true) => detectable().map(|profile| profile.name).collect(),
+        (false, true) => {
+            let is_detected = |name: &&str| {
+                detectable().any(|profile| profile.name == *name)
+                    || signs.iter().any(|signs| signs.profile() == *name)
+            };
+            names.into_iter().filter(is_detected).collect()
+        }
         (false, false) => Vec::new(),
     };
     let chosen = [usual].into_iter().chain(others.into_iter().filter(|name| *name != usual));
@@ -49,11 +56,12 @@ pub(super) fn profiles(typed: &file::Stream, layers: &Layers<'_>) -> Option<Prof
         let switches = layers.resolve(&typed.switches, name)?;
         Some(Profile { name: name.to_owned(), stream: stream(typed, &switches)? })
     });
-    Some(Profiles { by_header: typed.profile_header, detect, choices: choices.collect::<Option<_>>()? })
+    let (by_header, choices) = (typed.profile_header, choices.collect::<Option<_>>()?);
+    Some(Profiles { by_header, detect, signs: Arc::clone(signs), choices })
 }
 
 /// What `tidegate check` shows of the profiles that requests may choose.
-pub(super) fn shown(file: &File, routes: &[Route]) -> Option<BTreeMap<String, Switches>> {
+pub(super) fn shown(file: &File, routes: &[Route]) -> Option<OwnProfiles> {
     let choices = routes.iter().flat_map(|route| &route.profiles.choices);
     Layers::new(&file.profile)?.shown(choices.map(|profile| profile.name.as_str()))
 }

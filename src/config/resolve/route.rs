@@ -1,5 +1,7 @@
 //! The routes: who they match, what they inject, who may use them.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue, Method};
 use toml::Spanned;
 
@@ -14,6 +16,7 @@ use crate::config::forms::{self, Content};
 use crate::config::mistake::{Collector, suggestion};
 use crate::config::switches::Layers;
 use crate::config::{ClientAuth, ListenAddress, Listener, PathMatch, Rewrite, Route, RouteTimeouts, Secret};
+use crate::profile::Signs;
 
 /// The routes in the order of `file`; `None` if any of them has a mistake.
 pub(super) fn routes<'l>(
@@ -25,12 +28,13 @@ pub(super) fn routes<'l>(
     let upstreams: Vec<&str> = file.upstream.keys().map(String::as_str).collect();
     let layers = Layers::new(&file.profile)?;
     check_names(file, &layers, found);
+    let signs = layers.own().signs(found);
     let mut routes = Vec::new();
     for typed in &file.route {
         if let Some(address) = exposed {
             refuse_open_relay(typed.get_ref(), address, found);
         }
-        routes.push(route(typed.get_ref(), &upstreams, &layers, found));
+        routes.push(route(typed.get_ref(), &upstreams, (&layers, &signs), found));
     }
     refuse_same_conditions(file, &routes, found);
     routes.into_iter().collect()
@@ -39,14 +43,14 @@ pub(super) fn routes<'l>(
 fn route(
     typed: &file::Route,
     upstreams: &[&str],
-    layers: &Layers<'_>,
+    (layers, signs): (&Layers<'_>, &Arc<[Signs]>),
     found: &mut Collector<'_>,
 ) -> Option<Route> {
     let path = forms::path(typed.path.get_ref()).ok()?;
     let rewrite = rewrite(typed, &path, found);
     let injectors: Vec<_> = typed.inject.iter().map(|inject| injector(inject, found)).collect();
     let client_auth = client_auth(typed, found);
-    let profiles = profiles(&typed.stream, layers);
+    let profiles = profiles(&typed.stream, layers, signs);
     let upstream = upstreams.iter().position(|name| name == typed.upstream.get_ref());
     if upstream.is_none() && !upstreams.is_empty() {
         let name = typed.upstream.get_ref();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::file::{self, Fields, PickAs};
+use crate::config::file::{self, ErrorEvents, Fields, Ids, PickAs};
 use crate::config::forms;
 use crate::config::switches::Switches;
 use crate::config::units::TimeOrOff;
@@ -27,7 +27,9 @@ pub(super) fn shapes(typed: &file::Stream, switches: &Switches) -> Option<Option
             file::Encoding::Percent => Some(Encoding::Percent),
             file::Encoding::Base64 => Some(Encoding::Base64),
         },
+        names_errors: switches.error_events? == ErrorEvents::Named,
         data_only: switches.fields? == Fields::DataOnly,
+        drops_ids: switches.ids? == Ids::Drop,
     };
     Some((settings != Settings::default()).then(|| Arc::new(settings)))
 }

@@ -12,6 +12,7 @@ use super::super::quote::Quote;
 use super::super::{Cause, Failure, Mode, Out, Phase, Plan, Wanted};
 use super::{Session, State};
 use crate::bridge::SSE;
+use crate::codec::json;
 
 /// No answer yet.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub(super) struct Waiting {
 pub(super) struct Telling {
     status: StatusCode,
     text: Vec<u8>,
-    /// It says more than can be quoted.
-    is_over: bool,
+    /// Nothing of it is missing, but what is too much to be quoted.
+    is_whole: bool,
 }
 
 impl Default for Waiting {
@@ -36,17 +37,18 @@ impl Default for Waiting {
 
 impl Telling {
     pub(super) fn new(status: StatusCode) -> Self {
-        Telling { status, text: Vec::new(), is_over: false }
+        Telling { status, text: Vec::new(), is_whole: false }
     }
 
     /// Takes more of the body. `true`: it is too much, and need not be read on.
     pub(super) fn take(&mut self, bytes: &[u8]) -> bool {
-        if self.text.len() + bytes.len() > MAX_TEXT {
-            (self.text, self.is_over) = (Vec::new(), true);
+        let is_over = self.text.len() + bytes.len() > MAX_TEXT;
+        if is_over {
+            self.text = Vec::new();
         } else {
             self.text.extend_from_slice(bytes);
         }
-        self.is_over
+        is_over
     }
 }
 
@@ -89,16 +91,23 @@ impl Session {
 
     /// Ends the stream with what the upstream answered in its place.
     pub(super) fn tell(&mut self, now: Instant, out: &mut Out) {
+        if let State::Telling(telling) = &mut self.state {
+            telling.is_whole = true;
+        }
         if let Some(failure) = self.answered_badly() {
             self.fail(failure, now, out);
         }
     }
 
-    /// The status that the client cannot be given any more, and the words that came with it.
+    /// The status that the client cannot be given any more, and the words that came with it, if they are whole: half an
+    /// object is none.
     pub(super) fn answered_badly(&self) -> Option<Failure> {
-        let State::Telling(Telling { status, text, .. }) = &self.state else { return None };
-        let quote = Quote::of(b"", &self.secrets.hidden(text), None).or_status(Some(*status));
-        let message = format!("the upstream answered {status}");
+        let State::Telling(Telling { status, text, is_whole }) = &self.state else { return None };
+        let is_cut = !is_whole && !json::is_whole(text.trim_ascii());
+        let (words, end) =
+            if is_cut { (&[][..], ", and its words broke off") } else { (text.as_slice(), "") };
+        let quote = Quote::of(b"", &self.secrets.hidden(words), None).or_status(Some(*status));
+        let message = format!("the upstream answered {status}{end}");
         Some(Failure::quoting(Cause::UpstreamStatus, message, quote))
     }
 }

@@ -95,7 +95,9 @@ impl Session {
         {
             return self.refuse(failure, out);
         }
-        let failure = if self.early && self.writer.stats.events == 0 {
+        // A stream that consists of it is what the client gets in place of a status.
+        let is_alone = self.writer.stats.events == 0 && (self.early || self.in_band.is_some());
+        let failure = if is_alone {
             let status = failure.status();
             failure.in_place_of(status)
         } else {
@@ -116,7 +118,12 @@ impl Session {
                 outcome = Outcome::DONE;
                 End::Clean
             }
-            _ if self.writer.tell(&failure, now, out) => End::Clean,
+            _ if self.writer.tell(&failure, self.in_band.filter(|_| is_alone), now, out) => {
+                if is_alone {
+                    self.writer.told_alone(now, out);
+                }
+                End::Clean
+            }
             _ => End::Abort,
         };
         self.failure = Some(Box::new(failure));

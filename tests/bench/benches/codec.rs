@@ -113,6 +113,7 @@ fn play(bencher: Bencher, input: Input, dialect: Option<&'static Dialect>) {
         fake_stream: false,
         secrets: Default::default(),
         injects: false,
+        in_band: None,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         heartbeat_form: HeartbeatForm::Comment,

@@ -104,7 +104,9 @@ impl Choice {
             pick: self.shape(5).then(|| Pick { pointer: text, plain: self.shape(6) }),
             ascii: self.shape(6),
             encode: self.shape(7).then_some(Encoding::Percent),
+            names_errors: self.shape(4),
             data_only: self.shape(7),
+            drops_ids: self.shape(3),
         };
         (self.shapes != 0).then(|| Arc::new(settings))
     }
@@ -141,6 +143,7 @@ impl Choice {
             fake_stream: false,
             secrets: Default::default(),
             injects: false,
+            in_band: None,
             hold: (self.policy & 16 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),
             heartbeat: beats.then_some(Duration::from_secs(15)),
             heartbeat_form: HeartbeatForm::Comment,
