@@ -40,6 +40,7 @@ pub static GEMINI: Dialect = Dialect {
             // Cloud Code wraps each answer.
             Place::any("/response/candidates/*/content/parts/*/text"),
         ],
+        growing: &[],
         other: &[
             Place::any("/candidates/*/content/parts/*/functionCall"),
             Place::any("/candidates/*/content/parts/*/inlineData"),
@@ -54,15 +55,19 @@ pub static GEMINI: Dialect = Dialect {
         ],
         usage: &[Place::any("/usageMetadata")],
         changing: &[Place::any("/response/usageMetadata")],
+        first: &[],
         once: &[
             Place::any("/candidates/*/citationMetadata"),
             Place::any("/candidates/*/groundingMetadata"),
             Place::any("/candidates/*/logprobsResult"),
+            Place::any("/candidates/*/content/parts/*/thoughtSignature"),
             Place::any("/response/candidates/*/citationMetadata"),
             Place::any("/response/candidates/*/groundingMetadata"),
             Place::any("/response/candidates/*/logprobsResult"),
+            Place::any("/response/candidates/*/content/parts/*/thoughtSignature"),
             Place::any("/response/usageMetadata"),
         ],
+        count: None,
     },
     error,
     told: Some(Told { before: "", after: "\n" }),

@@ -110,7 +110,9 @@ pub enum Finishes {
 pub struct Places {
     /// The text of the answer, as it grows.
     pub text: &'static [Place],
-    /// What else is content: reasoning, tool calls, refusals, sound.
+    /// Other texts that grow like it: reasoning, refusals, the arguments of a tool call as they are written.
+    pub growing: &'static [Place],
+    /// What else is content: tool calls, images, sound.
     pub other: &'static [Place],
     /// Why the answer ended.
     pub finish: &'static [Place],
@@ -119,12 +121,29 @@ pub struct Places {
     /// What else may differ from one piece of a text to the next and says nothing of it: times, numbers, padding. Of pieces
     /// that are joined, the last one's stays.
     pub changing: &'static [Place],
+    /// What an event says at the beginning of its text: where that is divided, it stands in the first part alone, since
+    /// official clients put together what they are told twice.
+    pub first: &'static [Place],
     /// What else an event says once of its whole text: where that is divided, it stands in the last part alone.
     pub once: &'static [Place],
+    /// What counts the events.
+    pub count: Option<Count>,
+}
+
+/// A number that counts the events of a stream.
+#[derive(Debug)]
+pub struct Count {
+    /// Where the number of an event stands.
+    pub number: Place,
+    /// The [kind](Dialect::kind) of event that such a stream begins with.
+    pub begins: &'static str,
+    /// Where that first event says that a client may resume by these numbers: then they are the upstream's, and nobody's to
+    /// change.
+    pub resumes: &'static str,
 }
 
 /// One of them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// The [kind](Dialect::kind) of event; `None` = any.
     pub of: Option<&'static str>,
@@ -258,13 +277,14 @@ impl Dialect {
     /// Whether an event has content in it: text, or what else makes up an answer. An event of a role, of an empty
     /// delta, of usage alone has none. Where nothing is known of the events, any data is content.
     pub fn has_content(&self, event: &Event<'_>) -> bool {
-        let Places { text, other, .. } = self.places;
+        let Places { text, growing, other, .. } = self.places;
         if text.is_empty() && other.is_empty() {
             return !is_blank(event);
         }
         let Some(json) = object(event) else { return false };
         let kind = (self.kind)(event);
-        holds(json, kind, text, pointer::is_text) || holds(json, kind, other, pointer::is_something)
+        let holds_text = |places| holds(json, kind, places, pointer::is_text);
+        holds_text(text) || holds_text(growing) || holds(json, kind, other, pointer::is_something)
     }
 }
 

@@ -16,6 +16,7 @@ mod encode;
 mod fields;
 mod merge;
 mod pick;
+mod renumber;
 mod sentinel;
 mod split;
 #[cfg(test)]
