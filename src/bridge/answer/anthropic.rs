@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::grow::{append, object, put, take, text, update, weight};
-use super::{Answers, Gather, Lack, Part};
+use super::{Answers, Gather, Lack, Part, read};
 use crate::dialect::ANTHROPIC;
 
 pub(super) static ANSWERS: Answers =
@@ -119,7 +119,7 @@ impl Block {
         let Block { mut fields, input } = self;
         if !input.trim().is_empty() {
             // Input that was cut off by max_tokens stays a text: a tool must not run with what is left of it.
-            let input = serde_json::from_str(&input).unwrap_or(Value::String(input));
+            let input = read(input.as_bytes()).unwrap_or(Value::String(input));
             fields.insert("input".into(), input);
         }
         Value::Object(fields)

@@ -10,10 +10,13 @@ mod anthropic;
 mod grow;
 mod ollama;
 mod openai_chat;
+mod read;
 
 use serde_json::{Map, Value};
 
 use crate::dialect::Dialect;
+
+pub(super) use read::read;
 
 /// The whole answers of one dialect.
 #[derive(Debug)]
