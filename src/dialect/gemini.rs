@@ -3,7 +3,8 @@
 //! Form: the API reference, `GenerateContentResponse` and `google.rpc.Status` (seen 2026-11). Google tells an error
 //! inside a stream as its bare JSON, not as an event, and its clients look for exactly that: js-genai raises on a
 //! chunk that is such an object, go-genai on any line that is not `data:`. Both take the same JSON behind `data:`
-//! for an answer without candidates, and go-genai takes a comment line for an error: hence the forms here.
+//! for an answer without candidates, which changes nothing, and go-genai takes a comment line, and a name, for an error. So a
+//! failure is told twice: as an event without a name, for all other clients, and then in the last chunk, bare.
 
 use std::sync::LazyLock;
 

@@ -255,8 +255,10 @@ impl Dialect {
 
     /// The failure as it is written into a stream that breaks; `None`: the stream is cut instead.
     pub fn told(&self, failure: &Failure) -> Option<String> {
-        let Told { before, after } = self.told?;
-        Some([before, &(self.error)(failure), after].concat())
+        let told = self.told?;
+        let line = (self.error)(failure);
+        let written = |Told { before, after }| [before, &line, after].concat();
+        Some(told.beside().into_iter().chain([told]).map(written).collect())
     }
 
     /// Whether its streams end with `[DONE]`, by its own reference.
@@ -314,6 +316,11 @@ impl Told {
     pub const NAMED: Told = Told { before: "event: error\ndata: ", after: "\n\n" };
     /// An event without a name: its data tells what it is.
     pub const UNNAMED: Told = Told { before: "data: ", after: "\n\n" };
+
+    /// The event that goes before one that is none: only clients that look for such a line find it, all others find this.
+    pub fn beside(self) -> Option<Told> {
+        (!self.is_event()).then_some(Told::UNNAMED)
+    }
 
     /// Whether it makes an event of the line.
     pub fn is_event(self) -> bool {

@@ -193,8 +193,11 @@ impl Writer {
             Encoder::Ndjson => ndjson::TOLD,
             Encoder::Json(_) => return false,
         };
-        out.bytes.extend_from_slice(&told::event(dialect, told, failure, &own, None));
-        self.wrote(now, out);
+        let is_twice = matches!(self.encoder, Encoder::Sse);
+        for told in [told.beside().filter(|_| is_twice), Some(told)].into_iter().flatten() {
+            out.bytes.extend_from_slice(&told::event(dialect, told, failure, &own, None));
+            self.wrote(now, out);
+        }
         true
     }
 

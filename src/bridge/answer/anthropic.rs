@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::grow::{append, object, put, take, text, update, weight};
-use super::{Answers, Gather, Lack, Part, read};
+use super::{Answers, Gather, Lack, MAX_PIECES, Part, many, read};
 use crate::dialect::ANTHROPIC;
 
 pub(super) static ANSWERS: Answers =
@@ -130,7 +130,8 @@ impl Block {
 fn events(answer: &Map<String, Value>) -> Option<Vec<Part>> {
     let content = answer.get("content")?.as_array()?;
     let is_message = text(answer, "type") == Some("message") && content.iter().all(Value::is_object);
-    if !is_message {
+    let pieces: usize = content.iter().map(|block| 3 + many(&block["citations"])).sum();
+    if !is_message || pieces > MAX_PIECES {
         return None;
     }
     let mut parts = Vec::new();
