@@ -8,9 +8,9 @@ use http::StatusCode;
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use tidegate::bridge::{self, Bridge};
-use tidegate::codec::{Data, Event};
 use tidegate::codec::coding::Codings;
 use tidegate::codec::repair::Repairs;
+use tidegate::codec::{Data, Event};
 use tidegate::dialect::{DIALECTS, Dialect, GEMINI, Sign};
 use tidegate::format::{AWS_EVENTSTREAM, FORMATS, Format, SSE, TEXT, TEXT_JSON};
 use tidegate::shape::{Encoding, Ending, Marker, Markers, Pick, Settings};
@@ -349,7 +349,11 @@ impl Rig {
         // A whole answer that became a stream has an end.
         let is_fake = choice.wire & 4 != 0;
         let is_hidden = may_say || is_fake || choice.format() == Some(&AWS_EVENTSTREAM);
-        if !self.is_reframed() || *choice.bridge() != bridge::SSE || is_hidden || body.windows(5).any(|bytes| bytes == b"DONE]") {
+        if !self.is_reframed()
+            || *choice.bridge() != bridge::SSE
+            || is_hidden
+            || body.windows(5).any(|bytes| bytes == b"DONE]")
+        {
             return;
         }
         let is_marker = |item: &Owned| item.data.as_deref() == Some(b"[DONE]");
