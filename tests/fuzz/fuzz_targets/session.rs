@@ -319,7 +319,7 @@ impl Rig {
 
     /// The stream that tells of what was refused, for clients that read no status.
     fn check_refusal(&self, failure: &Failure) {
-        assert!(self.end.is_none() && !self.is_success(), "nothing was sent, and nothing ends");
+        assert!(self.units.is_empty() && !self.is_success(), "nothing was sent");
         let shapes = self.choice.shapes();
         let told = refusal(failure, self.session.dialect(), shapes.as_deref(), None, self.now);
         let Some(told) = told else { return };
