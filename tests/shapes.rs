@@ -1,5 +1,7 @@
 //! Shapes, through the real program and in every split: what they change, and what they never do.
 
+mod dialects;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::answer::{Answers, Part};
+use super::answer::{self, Answers, Part};
 use crate::codec::values::Values;
 use crate::format::Format;
 
@@ -20,15 +20,14 @@ pub static WHOLE: Format = Format {
 
 /// The events of this body; `None`: it is no whole answer.
 pub fn events(answers: &Answers, body: &[u8]) -> Option<Vec<Part>> {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(answer)) => (answers.events)(&answer),
+    match answer::read(body) {
+        Some(Value::Object(answer)) => (answers.events)(&answer),
         _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::answer;
     use super::*;
     use crate::dialect::OLLAMA;
 

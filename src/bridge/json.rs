@@ -49,8 +49,8 @@ impl Gathered {
             return false;
         }
         let data = event.data.text();
-        match serde_json::from_slice(&data) {
-            Ok(Value::Object(data)) => self.gather.event(data),
+        match answer::read(&data) {
+            Some(Value::Object(data)) => self.gather.event(data),
             // Half a chunk is a piece of the answer that is missing; text under a name is the business of some gateway.
             _ => {
                 self.lost |=

@@ -16,18 +16,13 @@ use serde_json::Value;
 use super::{Bridge, Encoder, Manual};
 use crate::codec::{DONE, Event, json};
 use crate::dialect::{Told, is_blank, pointer};
+use crate::format::LINES;
 
 /// `application/x-ndjson`, under the names that clients know.
 pub static NDJSON: Bridge = Bridge {
     name: "ndjson",
     doc: "newline-delimited JSON: one value a line, one line per chunk, JSON tokens as they are, text as a string",
-    media_types: &[
-        "application/x-ndjson",
-        "application/ndjson",
-        "application/jsonl",
-        "application/x-jsonlines",
-        "application/jsonlines",
-    ],
+    media_types: LINES,
     encoder: |_| Some(Encoder::Ndjson),
     manual: Manual {
         event: "a line: its data if that is an object, an array or a string, else its data as a string. No line for comments, empty data and `[DONE]`. Names, ids and retry times are dropped; an event `error` is an object with the key `error`",

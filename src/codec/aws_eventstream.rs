@@ -258,31 +258,13 @@ const PRELUDE: usize = 12;
 const CRC: usize = 4;
 
 #[cfg(test)]
-pub(crate) mod testing {
-    /// A message with these headers, all strings.
-    pub(crate) fn message(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
-        let mut fields = Vec::new();
-        for (name, value) in headers {
-            fields.push(name.len() as u8);
-            fields.extend_from_slice(name.as_bytes());
-            fields.push(7);
-            fields.extend_from_slice(&(value.len() as u16).to_be_bytes());
-            fields.extend_from_slice(value.as_bytes());
-        }
-        framed(&fields, payload)
-    }
+#[path = "../../tests/support/aws.rs"]
+#[expect(unreachable_pub, reason = "the fuzz targets' crate takes this file in, too")]
+mod frames;
 
-    /// A message with these header bytes.
-    pub(crate) fn framed(fields: &[u8], payload: &[u8]) -> Vec<u8> {
-        let mut message = Vec::new();
-        message.extend_from_slice(&((16 + fields.len() + payload.len()) as u32).to_be_bytes());
-        message.extend_from_slice(&(fields.len() as u32).to_be_bytes());
-        message.extend_from_slice(&crc32fast::hash(&message).to_be_bytes());
-        message.extend_from_slice(fields);
-        message.extend_from_slice(payload);
-        message.extend_from_slice(&crc32fast::hash(&message).to_be_bytes());
-        message
-    }
+#[cfg(test)]
+pub(crate) mod testing {
+    pub(crate) use super::frames::{framed, message};
 
     /// A message that carries an event.
     pub(crate) fn event(name: &str, payload: &[u8]) -> Vec<u8> {

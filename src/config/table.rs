@@ -839,8 +839,9 @@ pub static KEYS: &[Key] = &[
         Kind::Text("size from 256B to 1MiB, or \"off\"", |text| forms::largest(text).map(drop)),
         Profile(r#""off""#),
         "The largest event with text in it, as it is written: a larger one is sent as several, each whole.",
-        "Why the answer ended, its usage and the id stand in the last. Events without text are not divided. Where the text \
-         stands is known by the dialect, or by `to_delta` or `to_full`.",
+        "Roles and the names of tool calls stand in the first, why the answer ended, its usage and the id in the last. Events \
+         without text, and those that say a text whole at its end, are not divided. Where the text stands is known by the \
+         dialect, or by `to_delta` or `to_full`.",
     )
     .example(r#""3900B""#)
     .see(&["stream.dialect", "stream.max_event_bytes"]),

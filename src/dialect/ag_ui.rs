@@ -26,19 +26,24 @@ pub static AG_UI: Dialect = Dialect {
     choices: None,
     places: Places {
         text: &[Place::of("TEXT_MESSAGE_CONTENT", "/delta"), Place::of("TEXT_MESSAGE_CHUNK", "/delta")],
-        other: &[
-            Place::of("TOOL_CALL_START", "/toolCallName"),
-            Place::of("TOOL_CALL_CHUNK", "/toolCallName"),
+        growing: &[
+            Place::of("TOOL_CALL_ARGS", "/delta"),
             Place::of("THINKING_TEXT_MESSAGE_CONTENT", "/delta"),
             Place::of("REASONING_MESSAGE_CONTENT", "/delta"),
             Place::of("REASONING_MESSAGE_CHUNK", "/delta"),
+        ],
+        other: &[
+            Place::of("TOOL_CALL_START", "/toolCallName"),
+            Place::of("TOOL_CALL_CHUNK", "/toolCallName"),
             Place::of("STATE_SNAPSHOT", "/snapshot"),
             Place::of("STATE_DELTA", "/delta"),
         ],
         finish: &[],
         usage: &[],
         changing: &[Place::any("/timestamp")],
+        first: &[],
         once: &[],
+        count: None,
     },
     error,
     told: Some(Told::UNNAMED),

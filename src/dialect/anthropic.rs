@@ -31,15 +31,17 @@ pub static ANTHROPIC: Dialect = Dialect {
     choices: None,
     places: Places {
         text: &[Place::of("content_block_delta", "/delta/text")],
-        other: &[
+        growing: &[
             Place::of("content_block_delta", "/delta/thinking"),
             Place::of("content_block_delta", "/delta/partial_json"),
-            Place::of("content_block_start", "/content_block/name"),
         ],
+        other: &[Place::of("content_block_start", "/content_block/name")],
         finish: &[Place::of("message_delta", "/delta/stop_reason")],
         usage: &[Place::of("message_delta", "/usage"), Place::of("message_start", "/message/usage")],
         changing: &[],
+        first: &[],
         once: &[],
+        count: None,
     },
     error: common_error,
     told: Some(Told::NAMED),

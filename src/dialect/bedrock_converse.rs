@@ -26,15 +26,17 @@ pub static BEDROCK_CONVERSE: Dialect = Dialect {
     choices: None,
     places: Places {
         text: &[Place::of("contentBlockDelta", "/delta/text")],
-        other: &[
+        growing: &[
             Place::of("contentBlockDelta", "/delta/reasoningContent/text"),
             Place::of("contentBlockDelta", "/delta/toolUse/input"),
-            Place::of("contentBlockStart", "/start/toolUse/name"),
         ],
+        other: &[Place::of("contentBlockStart", "/start/toolUse/name")],
         finish: &[Place::of("messageStop", "/stopReason")],
         usage: &[Place::of("metadata", "/usage")],
         changing: &[Place::any("/p")],
+        first: &[],
         once: &[],
+        count: None,
     },
     error: common_error,
     told: Some(Told::NAMED),

@@ -32,8 +32,8 @@ pub static COZE: Dialect = Dialect {
     choices: None,
     places: Places {
         text: &[Place::of("conversation.message.delta", "/content"), Place::of("Message", "/content")],
+        growing: &[Place::of("conversation.message.delta", "/reasoning_content")],
         other: &[
-            Place::of("conversation.message.delta", "/reasoning_content"),
             Place::of("conversation.audio.delta", "/content"),
             Place::of("conversation.chat.requires_action", "/required_action"),
             Place::of("Interrupt", "/interrupt_data"),
@@ -41,7 +41,9 @@ pub static COZE: Dialect = Dialect {
         finish: &[Place::of("conversation.chat.completed", "/status")],
         usage: &[Place::of("conversation.chat.completed", "/usage"), Place::of("Message", "/usage")],
         changing: &[Place::any("/seq_id")],
-        once: &[],
+        first: &[],
+        once: &[Place::of("Message", "/node_is_finish")],
+        count: None,
     },
     error,
     told: Some(Told::NAMED),

@@ -33,15 +33,24 @@ pub static DASHSCOPE: Dialect = Dialect {
             Place::any("/output/choices/*/message/content/*/text"),
             Place::any("/output/text"),
         ],
-        other: &[
+        growing: &[
             Place::any("/output/choices/*/message/reasoning_content"),
-            Place::any("/output/choices/*/message/tool_calls"),
+            Place::any("/output/choices/*/message/tool_calls/*/function/arguments"),
+        ],
+        other: &[
+            Place::any("/output/choices/*/message/tool_calls/*/id"),
+            Place::any("/output/choices/*/message/tool_calls/*/function/name"),
             Place::any("/output/thoughts"),
         ],
         finish: &[Place::any("/output/choices/*/finish_reason"), Place::any("/output/finish_reason")],
         usage: &[Place::any("/usage")],
         changing: &[],
+        first: &[
+            Place::any("/output/choices/*/message/tool_calls/*/id"),
+            Place::any("/output/choices/*/message/tool_calls/*/function/name"),
+        ],
         once: &[],
+        count: None,
     },
     error,
     told: Some(Told { before: "event:error\ndata:", after: "\n\n" }),

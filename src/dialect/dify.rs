@@ -28,6 +28,7 @@ pub static DIFY: Dialect = Dialect {
             Place::of("agent_message", "/answer"),
             Place::of("text_chunk", "/data/text"),
         ],
+        growing: &[],
         other: &[
             Place::of("agent_thought", "/thought"),
             Place::of("agent_thought", "/tool"),
@@ -43,7 +44,9 @@ pub static DIFY: Dialect = Dialect {
             Place::of("workflow_finished", "/data/total_tokens"),
         ],
         changing: &[Place::any("/created_at")],
+        first: &[],
         once: &[],
+        count: None,
     },
     error,
     told: Some(Told::UNNAMED),

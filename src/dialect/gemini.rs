@@ -3,7 +3,8 @@
 //! Form: the API reference, `GenerateContentResponse` and `google.rpc.Status` (seen 2026-11). Google tells an error
 //! inside a stream as its bare JSON, not as an event, and its clients look for exactly that: js-genai raises on a
 //! chunk that is such an object, go-genai on any line that is not `data:`. Both take the same JSON behind `data:`
-//! for an answer without candidates, and go-genai takes a comment line for an error: hence the forms here.
+//! for an answer without candidates, which changes nothing, and go-genai takes a comment line, and a name, for an error. So a
+//! failure is told twice: as an event without a name, for all other clients, and then in the last chunk, bare.
 
 use std::sync::LazyLock;
 
@@ -40,6 +41,7 @@ pub static GEMINI: Dialect = Dialect {
             // Cloud Code wraps each answer.
             Place::any("/response/candidates/*/content/parts/*/text"),
         ],
+        growing: &[],
         other: &[
             Place::any("/candidates/*/content/parts/*/functionCall"),
             Place::any("/candidates/*/content/parts/*/inlineData"),
@@ -54,15 +56,19 @@ pub static GEMINI: Dialect = Dialect {
         ],
         usage: &[Place::any("/usageMetadata")],
         changing: &[Place::any("/response/usageMetadata")],
+        first: &[],
         once: &[
             Place::any("/candidates/*/citationMetadata"),
             Place::any("/candidates/*/groundingMetadata"),
             Place::any("/candidates/*/logprobsResult"),
+            Place::any("/candidates/*/content/parts/*/thoughtSignature"),
             Place::any("/response/candidates/*/citationMetadata"),
             Place::any("/response/candidates/*/groundingMetadata"),
             Place::any("/response/candidates/*/logprobsResult"),
+            Place::any("/response/candidates/*/content/parts/*/thoughtSignature"),
             Place::any("/response/usageMetadata"),
         ],
+        count: None,
     },
     error,
     told: Some(Told { before: "", after: "\n" }),

@@ -21,6 +21,7 @@ mod mcp;
 mod ollama;
 mod openai_chat;
 mod openai_responses;
+mod places;
 pub mod pointer;
 mod vercel_ui;
 
@@ -42,6 +43,7 @@ pub use mcp::MCP;
 pub use ollama::OLLAMA;
 pub use openai_chat::OPENAI_CHAT;
 pub use openai_responses::OPENAI_RESPONSES;
+pub use places::{Count, Place, Places};
 pub use vercel_ui::VERCEL_UI;
 
 /// One dialect.
@@ -103,33 +105,6 @@ pub enum Finishes {
     Never,
     /// Where the event that the dialect is known by is such a one, and where the route sets the dialect.
     Where(fn(&Event<'_>) -> bool),
-}
-
-/// Where things stand in the data of events that are JSON objects.
-#[derive(Debug)]
-pub struct Places {
-    /// The text of the answer, as it grows.
-    pub text: &'static [Place],
-    /// What else is content: reasoning, tool calls, refusals, sound.
-    pub other: &'static [Place],
-    /// Why the answer ended.
-    pub finish: &'static [Place],
-    /// What it cost, in tokens.
-    pub usage: &'static [Place],
-    /// What else may differ from one piece of a text to the next and says nothing of it: times, numbers, padding. Of pieces
-    /// that are joined, the last one's stays.
-    pub changing: &'static [Place],
-    /// What else an event says once of its whole text: where that is divided, it stands in the last part alone.
-    pub once: &'static [Place],
-}
-
-/// One of them.
-#[derive(Debug, Clone, Copy)]
-pub struct Place {
-    /// The [kind](Dialect::kind) of event; `None` = any.
-    pub of: Option<&'static str>,
-    /// A pointer: see [`mod@pointer`].
-    pub at: &'static str,
 }
 
 /// What stands around the line of JSON in an event that tells a client of a failure.
@@ -236,8 +211,10 @@ impl Dialect {
 
     /// The failure as it is written into a stream that breaks; `None`: the stream is cut instead.
     pub fn told(&self, failure: &Failure) -> Option<String> {
-        let Told { before, after } = self.told?;
-        Some([before, &(self.error)(failure), after].concat())
+        let told = self.told?;
+        let line = (self.error)(failure);
+        let written = |Told { before, after }| [before, &line, after].concat();
+        Some(told.beside().into_iter().chain([told]).map(written).collect())
     }
 
     /// Whether its streams end with `[DONE]`, by its own reference.
@@ -258,13 +235,14 @@ impl Dialect {
     /// Whether an event has content in it: text, or what else makes up an answer. An event of a role, of an empty
     /// delta, of usage alone has none. Where nothing is known of the events, any data is content.
     pub fn has_content(&self, event: &Event<'_>) -> bool {
-        let Places { text, other, .. } = self.places;
+        let Places { text, growing, other, .. } = self.places;
         if text.is_empty() && other.is_empty() {
             return !is_blank(event);
         }
         let Some(json) = object(event) else { return false };
         let kind = (self.kind)(event);
-        holds(json, kind, text, pointer::is_text) || holds(json, kind, other, pointer::is_something)
+        let holds_text = |places| holds(json, kind, places, pointer::is_text);
+        holds_text(text) || holds_text(growing) || holds(json, kind, other, pointer::is_something)
     }
 }
 
@@ -279,21 +257,16 @@ impl Finishes {
     }
 }
 
-impl Place {
-    const fn any(at: &'static str) -> Self {
-        Place { of: None, at }
-    }
-
-    const fn of(kind: &'static str, at: &'static str) -> Self {
-        Place { of: Some(kind), at }
-    }
-}
-
 impl Told {
     /// An event named `error`.
     pub const NAMED: Told = Told { before: "event: error\ndata: ", after: "\n\n" };
     /// An event without a name: its data tells what it is.
     pub const UNNAMED: Told = Told { before: "data: ", after: "\n\n" };
+
+    /// The event that goes before one that is none: only clients that look for such a line find it, all others find this.
+    pub fn beside(self) -> Option<Told> {
+        (!self.is_event()).then_some(Told::UNNAMED)
+    }
 
     /// Whether it makes an event of the line.
     pub fn is_event(self) -> bool {

@@ -26,15 +26,12 @@ pub static OLLAMA: Dialect = Dialect {
     choices: None,
     places: Places {
         text: &[Place::any("/message/content"), Place::any("/response")],
-        other: &[
-            Place::any("/message/thinking"),
-            Place::any("/message/tool_calls"),
-            Place::any("/message/images"),
-            Place::any("/thinking"),
-        ],
+        growing: &[Place::any("/message/thinking"), Place::any("/thinking")],
+        other: &[Place::any("/message/tool_calls"), Place::any("/message/images")],
         finish: &[Place::any("/done_reason")],
         usage: &[Place::any("/eval_count"), Place::any("/prompt_eval_count")],
         changing: &[Place::any("/created_at")],
+        first: &[],
         once: &[
             Place::any("/done"),
             Place::any("/context"),
@@ -44,6 +41,7 @@ pub static OLLAMA: Dialect = Dialect {
             Place::any("/prompt_eval_duration"),
             Place::any("/eval_duration"),
         ],
+        count: None,
     },
     error,
     told: Some(Told::NAMED),

@@ -27,12 +27,18 @@ pub static OPENAI_CHAT: Dialect = Dialect {
     choices: Some("/choices/*"),
     places: Places {
         text: &[Place::any("/choices/*/delta/content"), Place::any("/choices/*/text")],
-        other: &[
+        growing: &[
             Place::any("/choices/*/delta/reasoning_content"),
             Place::any("/choices/*/delta/reasoning"),
             Place::any("/choices/*/delta/refusal"),
-            Place::any("/choices/*/delta/tool_calls"),
-            Place::any("/choices/*/delta/function_call"),
+            Place::any("/choices/*/delta/tool_calls/*/function/arguments"),
+            Place::any("/choices/*/delta/tool_calls/*/custom/input"),
+            Place::any("/choices/*/delta/function_call/arguments"),
+        ],
+        other: &[
+            Place::any("/choices/*/delta/tool_calls/*/id"),
+            Place::any("/choices/*/delta/tool_calls/*/function/name"),
+            Place::any("/choices/*/delta/function_call/name"),
             Place::any("/choices/*/delta/audio"),
             // Some models send parts in place of text, some servers a message in place of a delta.
             Place::any("/choices/*/delta/content/*"),
@@ -41,12 +47,25 @@ pub static OPENAI_CHAT: Dialect = Dialect {
         finish: &[Place::any("/choices/*/finish_reason")],
         usage: &[Place::any("/usage")],
         changing: &[Place::any("/obfuscation"), Place::any("/created"), Place::any("/timings")],
+        // openai-python adds text to text, whatever the key is.
+        first: &[
+            Place::any("/choices/*/delta/role"),
+            Place::any("/choices/*/delta/tool_calls/*/id"),
+            Place::any("/choices/*/delta/tool_calls/*/function/name"),
+            Place::any("/choices/*/delta/tool_calls/*/custom/name"),
+            Place::any("/choices/*/delta/function_call/name"),
+        ],
         once: &[
             Place::any("/choices/*/logprobs"),
             Place::any("/choices/*/delta/annotations"),
+            // OpenRouter says reasoning once more there; Google, in its form of this, signatures.
+            Place::any("/choices/*/delta/reasoning_details"),
+            Place::any("/choices/*/delta/extra_content"),
+            Place::any("/choices/*/delta/tool_calls/*/extra_content"),
             Place::any("/citations"),
             Place::any("/search_results"),
         ],
+        count: None,
     },
     error: common_error,
     told: Some(Told::NAMED),
@@ -159,7 +178,8 @@ mod tests {
         assert!(content(r#"{"choices":[{"delta":{"content":"x"}}]}"#));
         assert!(content(r#"{"choices":[{"text":"x"}]}"#));
         assert!(content(r#"{"choices":[{"delta":{"content":null}},{"delta":{"reasoning_content":"x"}}]}"#));
-        assert!(content(r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#));
+        assert!(content(r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c"}]}}]}"#));
+        assert!(content(r#"{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":"{"}}]}}]}"#));
         assert!(content(r#"{"choices":[{"delta":{"content":[{"type":"thinking"}]}}]}"#));
         for empty in [r#"{"role":"assistant","content":""}"#, r#"{"role":"assistant","content":null}"#, "{}"]
         {

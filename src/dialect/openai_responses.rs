@@ -8,7 +8,7 @@ use crate::codec::{Event, is_done};
 use crate::stream::Failure;
 
 use super::{
-    Dialect, Finishes, Manual, Place, Places, Sign, Told, add_status, by_name_or_type, object, pointer,
+    Count, Dialect, Finishes, Manual, Place, Places, Sign, Told, add_status, by_name_or_type, object, pointer,
 };
 
 /// Ends with `response.completed` or `response.incomplete`; `response.failed` and `error` end it, too.
@@ -29,12 +29,17 @@ pub static OPENAI_RESPONSES: Dialect = Dialect {
     choices: None,
     places: Places {
         text: &[Place::of("response.output_text.delta", "/delta")],
-        other: &[
+        growing: &[
             Place::of("response.reasoning_text.delta", "/delta"),
             Place::of("response.reasoning_summary_text.delta", "/delta"),
             Place::of("response.refusal.delta", "/delta"),
             Place::of("response.function_call_arguments.delta", "/delta"),
+            Place::of("response.mcp_call_arguments.delta", "/delta"),
             Place::of("response.custom_tool_call_input.delta", "/delta"),
+            Place::of("response.code_interpreter_call_code.delta", "/delta"),
+            Place::of("response.audio.transcript.delta", "/delta"),
+        ],
+        other: &[
             Place::of("response.audio.delta", "/delta"),
             Place::of("response.image_generation_call.partial_image", "/partial_image_b64"),
         ],
@@ -47,7 +52,14 @@ pub static OPENAI_RESPONSES: Dialect = Dialect {
             Place::of("response.incomplete", "/response/usage"),
         ],
         changing: &[Place::any("/obfuscation"), Place::any("/sequence_number")],
+        first: &[],
         once: &[Place::any("/logprobs")],
+        count: Some(Count {
+            number: Place::any("/sequence_number"),
+            begins: "response.created",
+            // `starting_after` of "Get a model response".
+            resumes: "/response/background",
+        }),
     },
     error,
     told: Some(Told::NAMED),

@@ -21,21 +21,38 @@ pub fn find<'a>(json: &'a [u8], pointer: &str, accepts: fn(&[u8]) -> bool) -> Op
 
 /// Hands every value at the pointer to `found`, in order, and where in the text it begins.
 pub fn each<'a>(json: &'a [u8], pointer: &str, found: &mut dyn FnMut(usize, &'a [u8])) {
-    walk(json, pointer, json.len(), found);
+    let is_apart = false;
+    Walk { whole: json.len(), is_apart, found: &mut |_, at, value| found(at, value) }.on(json, pointer, 0);
 }
 
-/// `json` is the end of a text of this length.
-fn walk<'a>(json: &'a [u8], pointer: &str, whole: usize, found: &mut dyn FnMut(usize, &'a [u8])) {
-    let json = json.trim_ascii_start();
-    let Some(path) = pointer.strip_prefix('/') else {
-        if let Some(length) = length(json) {
-            found(whole - json.len(), &json[..length]);
+/// As [`each`], and first which of several it is: by the `index` of each element on the way that has one, else by its place.
+pub fn each_apart<'a>(json: &'a [u8], pointer: &str, found: &mut dyn FnMut(u64, usize, &'a [u8])) {
+    Walk { whole: json.len(), is_apart: true, found }.on(json, pointer, 0);
+}
+
+struct Walk<'a, 'f> {
+    /// The length of the text that is walked on.
+    whole: usize,
+    /// Elements are told apart.
+    is_apart: bool,
+    found: &'f mut dyn FnMut(u64, usize, &'a [u8]),
+}
+
+impl<'a> Walk<'a, '_> {
+    /// `json` is an end of the text; `which`: the elements that led here.
+    fn on(&mut self, json: &'a [u8], pointer: &str, which: u64) {
+        let json = json.trim_ascii_start();
+        let Some(path) = pointer.strip_prefix('/') else {
+            if let Some(length) = length(json) {
+                (self.found)(which, self.whole - json.len(), &json[..length]);
+            }
+            return;
+        };
+        let (step, rest) = path.find('/').map_or((path, ""), |at| path.split_at(at));
+        for member in Members::of(json).filter(|member| member.is_at(step)) {
+            let which = if self.is_apart && step == "*" { which << 16 | member.number() } else { which };
+            self.on(member.text, rest, which);
         }
-        return;
-    };
-    let (step, rest) = path.find('/').map_or((path, ""), |at| path.split_at(at));
-    for member in Members::of(json).filter(|member| member.is_at(step)) {
-        walk(member.text, rest, whole, found);
     }
 }
 
@@ -99,6 +116,13 @@ impl Member<'_> {
             Some(key) => key == step.as_bytes(),
             None => step == "*" || step.parse() == Ok(self.place),
         }
+    }
+
+    /// The `index` that the element says it has, else its place.
+    fn number(&self) -> u64 {
+        let index = member(self.text, "index").and_then(|value| std::str::from_utf8(value).ok());
+        let index = index.and_then(|text| text.parse::<u16>().ok());
+        index.map_or(self.place as u64, u64::from)
     }
 }
 
@@ -200,6 +224,28 @@ mod tests {
         });
         assert_eq!(found, [&b""[..], b"x"]);
         each(b"[", "/*", &mut |_, _| panic!("nothing is there"));
+    }
+
+    #[test]
+    fn values_are_told_apart_by_their_index_or_their_place() {
+        let which = |json: &str, pointer: &str| {
+            let mut found = Vec::new();
+            each_apart(json.as_bytes(), pointer, &mut |which, at, value| {
+                assert_eq!(&json.as_bytes()[at..at + value.len()], value);
+                found.push(which);
+            });
+            found
+        };
+        assert_eq!(which(r#"{"c":[{"t":1},{"t":2}]}"#, "/c/*/t"), [0, 1]);
+        assert_eq!(
+            which(r#"{"c":[{"t":1,"index":1},{"index":0,"t":2},{"index":"x","t":3}]}"#, "/c/*/t"),
+            [1, 0, 2]
+        );
+        assert_eq!(
+            which(r#"{"c":[{"index":3,"d":[{"t":1},{"t":1}]}]}"#, "/c/*/d/*/t"),
+            [3 << 16, 3 << 16 | 1]
+        );
+        assert_eq!(which(r#"{"t":1,"index":9}"#, "/t"), [0]);
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub static VERCEL_UI: Dialect = Dialect {
     choices: None,
     places: Places {
         text: &[Place::of("text-delta", "/delta")],
+        growing: &[Place::of("reasoning-delta", "/delta"), Place::of("tool-input-delta", "/inputTextDelta")],
         other: &[
-            Place::of("reasoning-delta", "/delta"),
             Place::of("tool-input-start", "/toolName"),
             Place::of("tool-input-available", "/toolName"),
             Place::of("file", "/url"),
@@ -33,7 +33,9 @@ pub static VERCEL_UI: Dialect = Dialect {
         finish: &[Place::of("finish", "/finishReason")],
         usage: &[],
         changing: &[],
+        first: &[],
         once: &[],
+        count: None,
     },
     error,
     told: Some(Told::UNNAMED),

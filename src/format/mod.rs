@@ -10,7 +10,7 @@ use crate::codec::{Decode, Options};
 
 pub use aws_eventstream::AWS_EVENTSTREAM;
 pub use json_array::JSON_ARRAY;
-pub use ndjson::NDJSON;
+pub use ndjson::{LINES, NDJSON};
 pub use sse::SSE;
 pub use text::{TEXT, TEXT_JSON};
 

@@ -1,4 +1,4 @@
-//! The one text of an event, for the shapes that join or divide it.
+//! The texts of an event, for the shapes that join or divide them.
 
 use std::ops::Range;
 
@@ -11,49 +11,63 @@ use crate::dialect::{Dialect, Place, Places, Sign, pointer};
 pub(super) struct Texts(pub(super) Option<String>);
 
 impl Texts {
-    /// Where the text of this event begins and ends in its line of data, between the quotes. `None` if it has none, or
-    /// several, or content besides: such an event is not to be touched.
+    /// Where the one text of this event lies in its line of data, between the quotes. `None` if it has none, or several, or
+    /// content besides: such an event is not to be joined to another.
     pub(super) fn only(&self, event: &Event<'_>, seen: Seen) -> Option<Range<usize>> {
+        let mut texts = self.found(event, seen, true)?;
+        texts.retain(|text| !text.is_empty());
+        texts.pop().filter(|_| texts.is_empty())
+    }
+
+    /// Where its texts lie, in order, one of them not empty. `None` if it has none, or content that can be said neither
+    /// piece by piece nor in a first piece alone: such an event is not to be divided.
+    pub(super) fn all(&self, event: &Event<'_>, seen: Seen) -> Option<Vec<Range<usize>>> {
+        self.found(event, seen, false)
+    }
+
+    /// `alone`: what is said [first](Places::first) is not to stand beside it either.
+    fn found(&self, event: &Event<'_>, seen: Seen, alone: bool) -> Option<Vec<Range<usize>>> {
         let json = event.data.line()?;
         if seen.sign == Sign::Error || event.error {
             return None;
         }
-        let mut found = Found { text: None, others: 0 };
+        let mut found = Found::default();
         if let Some(at) = &self.0 {
             pointer::each(json, at, &mut |at, value| found.text(at, value));
         } else {
             let dialect = seen.dialect?;
-            let kind = (dialect.kind)(event);
-            for place in of_kind(dialect.places.text, kind) {
+            let (kind, places) = ((dialect.kind)(event), &dialect.places);
+            for place in of_kind(places.text, kind).chain(of_kind(places.growing, kind)) {
                 pointer::each(json, place.at, &mut |at, value| found.text(at, value));
             }
-            for place in of_kind(dialect.places.other, kind) {
-                let grows = GROWING.iter().any(|key| place.at.ends_with(key));
-                pointer::each(json, place.at, &mut |at, value| match grows {
-                    true => found.text(at, value),
-                    false => found.others += usize::from(pointer::is_something(value)),
-                });
+            for place in of_kind(places.other, kind).filter(|place| alone || !places.first.contains(place)) {
+                pointer::each(json, place.at, &mut |at, value| found.other(at, value));
             }
         }
-        found.text.filter(|_| found.others == 0)
+        found.texts()
     }
 
-    /// Where in the line it says once, of all of this text, why the answer ended, what it cost, and the like; in order.
-    pub(super) fn once(event: &Event<'_>, dialect: &Dialect, text: &Range<usize>) -> Vec<Range<usize>> {
+    /// Where in the line it says once, at the end of all of its text, why the answer ended, what it cost, and the like.
+    pub(super) fn last(event: &Event<'_>, dialect: &Dialect, texts: &[Range<usize>]) -> Vec<Range<usize>> {
         let Places { finish, usage, once, .. } = &dialect.places;
-        beside(text, event, dialect, &[finish, usage, once])
+        beside(texts, event, dialect, &[finish, usage, once])
+    }
+
+    /// Where in the line it says once, at the beginning of its text, whose it is.
+    pub(super) fn first(event: &Event<'_>, dialect: &Dialect, texts: &[Range<usize>]) -> Vec<Range<usize>> {
+        beside(texts, event, dialect, &[dialect.places.first])
     }
 
     /// Where in the line it says what may differ from one piece of the text to the next; in order.
     pub(super) fn changing(event: &Event<'_>, dialect: &Dialect, text: &Range<usize>) -> Vec<Range<usize>> {
         let Places { usage, changing, .. } = &dialect.places;
-        beside(text, event, dialect, &[usage, changing])
+        beside(std::slice::from_ref(text), event, dialect, &[usage, changing])
     }
 }
 
-/// The values at these places that the text is no part of; in order.
+/// The values at these places that no text is a part of; in order.
 fn beside(
-    text: &Range<usize>,
+    texts: &[Range<usize>],
     event: &Event<'_>,
     dialect: &Dialect,
     places: &[&[Place]],
@@ -64,38 +78,55 @@ fn beside(
     for place in places.iter().flat_map(|places| of_kind(places, kind)) {
         pointer::each(json, place.at, &mut |at, value| ranges.push(at..at + value.len()));
     }
-    ranges.retain(|range| range.end < text.start || text.end < range.start);
+    ranges.retain(|range| texts.iter().all(|text| range.end < text.start || text.end < range.start));
     ranges.sort_unstable_by_key(|range| range.start);
     ranges
 }
 
-struct Found {
-    text: Option<Range<usize>>,
-    /// Content that is no text, or a second text.
-    others: usize,
+/// What stands in an event.
+#[derive(Default)]
+struct Found<'e> {
+    texts: Vec<Range<usize>>,
+    /// Values in the place of a text, and where they begin.
+    parts: Vec<(usize, &'e [u8])>,
+    /// Content that is no text.
+    others: bool,
 }
 
-impl Found {
-    fn text(&mut self, at: usize, value: &[u8]) {
+impl<'e> Found<'e> {
+    fn text(&mut self, at: usize, value: &'e [u8]) {
         match pointer::inside(value) {
-            Some(text) if !text.is_empty() => {
-                let from = at + 1;
-                self.others += usize::from(self.text.is_some());
-                self.text = Some(from..from + text.len());
-            }
-            Some(_) => {}
-            // Parts in the place of text.
-            None => self.others += usize::from(pointer::is_something(value)),
+            Some(text) => self.texts.push(at + 1..at + 1 + text.len()),
+            None if pointer::is_something(value) => self.parts.push((at, value)),
+            None => {}
         }
+    }
+
+    fn other(&mut self, _at: usize, value: &'e [u8]) {
+        self.others |= pointer::is_something(value);
+    }
+
+    /// The texts, if they are all of the content.
+    fn texts(mut self) -> Option<Vec<Range<usize>>> {
+        self.texts.sort_unstable_by_key(|text| text.start);
+        let are_texts = self.parts.iter().all(|(at, value)| self.is_list_of_texts(*at, value));
+        let says = self.texts.iter().any(|text| !text.is_empty());
+        (says && are_texts && !self.others).then_some(self.texts)
+    }
+
+    /// Whether this is a list, and each of its elements has its text among those that were found.
+    fn is_list_of_texts(&self, at: usize, value: &[u8]) -> bool {
+        let end = at + value.len();
+        let texts = self.texts.iter().filter(|text| at < text.start && text.end < end).count();
+        let mut elements = 0;
+        pointer::each(value, "/*", &mut |_, _| elements += 1);
+        elements > 0 && elements == texts
     }
 }
 
 fn of_kind<'p>(places: &'p [Place], kind: Option<&[u8]>) -> impl Iterator<Item = &'p Place> {
     places.iter().filter(move |place| place.of.is_none_or(|of| kind == Some(of.as_bytes())))
 }
-
-/// Content that is not the answer's text, and grows like it.
-const GROWING: [&str; 5] = ["/reasoning_content", "/reasoning", "/thinking", "/partial_json", "/refusal"];
 
 #[cfg(test)]
 mod tests {
@@ -121,8 +152,12 @@ mod tests {
             (r#"{"choices":[{"delta":{"content":"x","tool_calls":[]},"finish_reason":"stop"}]}"#, Some("x")),
             (r#"{"choices":[{"delta":{"content":"x","reasoning_content":"r"}}]}"#, None),
             (r#"{"choices":[{"delta":{"content":"x"}},{"delta":{"content":"y"}}]}"#, None),
-            (r#"{"choices":[{"delta":{"content":"x","tool_calls":[{"index":0}]}}]}"#, None),
+            (r#"{"choices":[{"delta":{"content":"x","tool_calls":[{"index":0,"id":"c"}]}}]}"#, None),
             (r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#, None),
+            (
+                r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}}]}"#,
+                Some("{"),
+            ),
             (r#"{"error":{"message":"x"},"choices":[{"delta":{"content":"x"}}]}"#, None),
             ("[DONE]", None),
         ] {
@@ -137,8 +172,9 @@ mod tests {
     fn what_is_said_once_is_found_in_order() {
         let json = r#"{"usage":{"n":1},"choices":[{"finish_reason":"stop","delta":{"content":"x"}}]}"#;
         let event = Event { data: Data::Line(json.as_bytes()), ..Event::default() };
-        let found: Vec<&str> =
-            Texts::once(&event, &OPENAI_CHAT, &(72..73)).into_iter().map(|range| &json[range]).collect();
+        let text = 72..73;
+        let found = Texts::last(&event, &OPENAI_CHAT, &[text]);
+        let found: Vec<&str> = found.into_iter().map(|range| &json[range]).collect();
         assert_eq!(found, [r#"{"n":1}"#, "\"stop\""]);
     }
 }

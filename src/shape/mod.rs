@@ -17,6 +17,7 @@ mod error_events;
 mod fields;
 mod merge;
 mod pick;
+mod renumber;
 mod sentinel;
 mod split;
 #[cfg(test)]

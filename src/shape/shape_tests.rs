@@ -7,17 +7,19 @@ use crate::bridge::sse as bridge;
 use crate::codec::repair::Repairs;
 use crate::codec::sse::Sse;
 use crate::codec::{Decode, Item, Options};
-use crate::dialect::OPENAI_CHAT;
+use crate::dialect::{Dialect, OPENAI_CHAT};
 
 /// Shapes, and the time.
 pub(crate) struct Rig {
     pub(crate) shapes: Box<Shapes>,
     pub(crate) now: Instant,
+    /// As which events are read.
+    pub(crate) dialect: &'static Dialect,
 }
 
 impl Rig {
     pub(crate) fn new(settings: Settings) -> Self {
-        Rig { shapes: Shapes::new(&settings).expect("a shape"), now: Instant::now() }
+        Rig { shapes: Shapes::new(&settings).expect("a shape"), now: Instant::now(), dialect: &OPENAI_CHAT }
     }
 
     /// What comes out for this piece of an event stream.
@@ -28,7 +30,7 @@ impl Rig {
         Sse::new(options)
             .decode(wire.as_bytes(), &mut |item| {
                 if let Item::Event(event) = item {
-                    shapes.event(&event, Some(&OPENAI_CHAT), self.now, &mut |event, _| {
+                    shapes.event(&event, Some(self.dialect), self.now, &mut |event, _| {
                         bridge::event(event, &mut out);
                     });
                 }
@@ -58,7 +60,8 @@ impl Rig {
     }
 
     pub(crate) fn finish(&mut self) -> String {
-        self.out(|shapes, now, write| shapes.finish(Some(&OPENAI_CHAT), now, write))
+        let dialect = self.dialect;
+        self.out(|shapes, now, write| shapes.finish(Some(dialect), now, write))
     }
 
     fn out(

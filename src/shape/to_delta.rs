@@ -67,11 +67,12 @@ impl Reshape for ToDelta {
     }
 }
 
-/// What was said so far at a pointer, as it stands between the quotes: one text for each place that it finds in an event.
+/// What was said so far at a pointer, as it stands between the quotes: one text for each place, by the `index` of a choice
+/// where it has one.
 #[derive(Debug)]
 pub(super) struct Texts {
     pointer: String,
-    known: Vec<Known>,
+    known: Vec<(u64, Known)>,
 }
 
 /// What was said at one place.
@@ -121,27 +122,29 @@ impl Texts {
 
     /// Hands out each text of an event.
     pub(super) fn each(&mut self, json: &[u8], found: &mut Found<'_>) {
-        let mut place = 0;
         let Texts { pointer, known } = self;
-        pointer::each(json, pointer, &mut |at, value| {
+        pointer::each_apart(json, pointer, &mut |which, at, value| {
             let Some(text) = pointer::inside(value) else { return };
-            if place == known.len() && place < MAX_PLACES {
-                known.push(Known::default());
-            }
-            if let Some(known) = known.get_mut(place) {
+            let place = known.iter().position(|(place, _)| *place == which);
+            let place = place.unwrap_or_else(|| {
+                if known.len() < MAX_PLACES {
+                    known.push((which, Known::default()));
+                }
+                known.len() - 1
+            });
+            if let Some((_, known)) = known.get_mut(place).filter(|(place, _)| *place == which) {
                 found(at + 1, text, known);
             }
-            place += 1;
         });
     }
 
     /// Bytes that are kept.
     pub(super) fn held(&self) -> usize {
-        self.known.iter().map(|known| known.said.len()).sum()
+        self.known.iter().map(|(_, known)| known.said.len()).sum()
     }
 }
 
-/// Texts in one event that are followed.
+/// Texts that are followed.
 const MAX_PLACES: usize = 64;
 
 #[cfg(test)]
@@ -206,6 +209,11 @@ mod tests {
         let mut rig = rig("/c/*/t");
         rig.data(r#"{"c":[{"t":"a"},{"t":"x"}]}"#);
         assert_eq!(rig.data(r#"{"c":[{"t":"ab"},{"t":"xy"}]}"#), [r#"{"c":[{"t":"b"},{"t":"y"}]}"#]);
+        let of = |index: u8, text: &str| format!(r#"{{"c":[{{"index":{index},"t":"{text}"}}]}}"#);
+        for (index, text, new) in [(1, "xyz", "z"), (0, "abc", "c"), (1, "xyz!", "!"), (2, "n", "n")] {
+            assert_eq!(rig.data(&of(index, text)), [of(index, new)], "a choice in an event of its own");
+        }
+        assert_eq!(rig.shapes.rewrites(), 0);
         let many = format!("{{\"c\":[{}]}}", vec![r#"{"t":"a"}"#; 1000].join(","));
         rig.data(&many);
         assert!(rig.shapes.held() < 1000, "places are bounded");

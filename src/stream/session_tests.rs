@@ -748,6 +748,18 @@ fn gemini_is_judged_by_its_reason_where_the_route_sets_it() {
     assert_eq!(rig.outcome(), "done@end", "no end is known");
 }
 
+/// Google's packages look for bare JSON alone in a chunk, everybody else for an event.
+#[test]
+fn gemini_is_told_of_a_break_in_an_event_and_then_bare() {
+    let mut rig = Rig::new(Plan { dialect: Some(&GEMINI), is_set: true, ..openai() });
+    rig.input("data: {\"candidates\":[{\"content\":{}}]}\n\n");
+    rig.failed(Cause::UpstreamTruncated);
+    let [_, event, bare] = &rig.units[..] else { panic!("{:?}", rig.units) };
+    assert!(bare.starts_with("{\"error\":{\"code\":502,") && bare.ends_with("}\n"), "{bare}");
+    assert_eq!(*event, format!("data: {bare}\n"));
+    assert_eq!(rig.end, Some(End::Clean));
+}
+
 #[test]
 fn pings_behind_an_error_leave_it_the_last_word() {
     let error = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n";

@@ -197,16 +197,17 @@ impl Writer {
         let Some(dialect) = self.watch.dialect() else { return false };
         let Some(told) = dialect.told else { return false };
         let own = self.shapes.as_ref().map(|shapes| shapes.own()).unwrap_or_default();
-        let bytes = match self.encoder {
-            Encoder::Sse => {
-                let told = if in_band.is_some() || own.names_errors { told::alone(told) } else { told };
-                told::event(dialect, told, failure, &own, in_band.and_then(|in_band| in_band.retry))
-            }
-            Encoder::Ndjson => told::event(dialect, ndjson::TOLD, failure, &own, None),
+        let (told, beside) = match self.encoder {
+            Encoder::Sse if in_band.is_some() || own.names_errors => (told::alone(told), None),
+            Encoder::Sse => (told, told.beside()),
+            Encoder::Ndjson => (ndjson::TOLD, None),
             Encoder::Json(_) => return false,
         };
-        out.bytes.extend_from_slice(&bytes);
-        self.wrote(now, out);
+        let retry = in_band.and_then(|in_band| in_band.retry).filter(|_| told.is_event());
+        for told in beside.into_iter().chain([told]) {
+            out.bytes.extend_from_slice(&told::event(dialect, told, failure, &own, retry));
+            self.wrote(now, out);
+        }
         true
     }
 

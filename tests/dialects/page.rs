@@ -34,11 +34,11 @@ fn dialects() -> String {
 
 fn places() -> String {
     let mut table =
-        "| `dialect` | text | other content | why it ended | usage |\n| --- | --- | --- | --- | --- |\n"
+        "| `dialect` | text | other text that grows | other content | why it ended | usage |\n| --- | --- | --- | --- | --- | --- |\n"
             .to_owned();
     for dialect in DIALECTS {
         let places = &dialect.places;
-        let cells = [places.text, places.other, places.finish, places.usage].map(listed);
+        let cells = [places.text, places.growing, places.other, places.finish, places.usage].map(listed);
         let _ = writeln!(table, "| `{}` | {} |", dialect.name, cells.join(" | "));
     }
     table

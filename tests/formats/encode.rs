@@ -1,5 +1,6 @@
 //! JSON objects on the wire, in every format and every way that a format allows.
 
+use crate::support::aws;
 use tidegate::format::{AWS_EVENTSTREAM, Format, JSON_ARRAY, NDJSON, SSE};
 
 type Encode = fn(&[Vec<u8>]) -> Vec<u8>;
@@ -27,13 +28,5 @@ fn around(items: &[Vec<u8>], before: &[u8], after: &[u8]) -> Vec<u8> {
 }
 
 fn message(payload: &[u8]) -> Vec<u8> {
-    let fields = b"\x0b:event-type\x07\0\x05delta\x0d:message-type\x07\0\x05event";
-    let mut message = Vec::with_capacity(payload.len() + fields.len() + 16);
-    message.extend_from_slice(&((16 + fields.len() + payload.len()) as u32).to_be_bytes());
-    message.extend_from_slice(&(fields.len() as u32).to_be_bytes());
-    message.extend_from_slice(&crc32fast::hash(&message).to_be_bytes());
-    message.extend_from_slice(fields);
-    message.extend_from_slice(payload);
-    message.extend_from_slice(&crc32fast::hash(&message).to_be_bytes());
-    message
+    aws::message(&[(":event-type", "delta"), (":message-type", "event")], payload)
 }

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod attempt;
+pub mod aws;
 pub mod certs;
 pub mod client;
 pub mod frames;

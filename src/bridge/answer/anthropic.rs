@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::grow::{append, object, put, take, text, update, weight};
-use super::{Answers, Gather, Lack, Part};
+use super::{Answers, Gather, Lack, MAX_PIECES, Part, many, read};
 use crate::dialect::ANTHROPIC;
 
 pub(super) static ANSWERS: Answers =
@@ -119,7 +119,7 @@ impl Block {
         let Block { mut fields, input } = self;
         if !input.trim().is_empty() {
             // Input that was cut off by max_tokens stays a text: a tool must not run with what is left of it.
-            let input = serde_json::from_str(&input).unwrap_or(Value::String(input));
+            let input = read(input.as_bytes()).unwrap_or(Value::String(input));
             fields.insert("input".into(), input);
         }
         Value::Object(fields)
@@ -130,7 +130,8 @@ impl Block {
 fn events(answer: &Map<String, Value>) -> Option<Vec<Part>> {
     let content = answer.get("content")?.as_array()?;
     let is_message = text(answer, "type") == Some("message") && content.iter().all(Value::is_object);
-    if !is_message {
+    let pieces: usize = content.iter().map(|block| 3 + many(&block["citations"])).sum();
+    if !is_message || pieces > MAX_PIECES {
         return None;
     }
     let mut parts = Vec::new();

@@ -10,10 +10,13 @@ mod anthropic;
 mod grow;
 mod ollama;
 mod openai_chat;
+mod read;
 
 use serde_json::{Map, Value};
 
 use crate::dialect::Dialect;
+
+pub(super) use read::read;
 
 /// The whole answers of one dialect.
 #[derive(Debug)]
@@ -63,6 +66,14 @@ pub static ANSWERS: &[&Answers] = &[&openai_chat::ANSWERS, &anthropic::ANSWERS, 
 pub fn of(dialect: &Dialect) -> Option<&'static Answers> {
     ANSWERS.iter().copied().find(|answers| answers.dialect == dialect)
 }
+
+/// How many pieces a value becomes: each element of a list is one.
+fn many(value: &Value) -> usize {
+    value.as_array().map_or(1, Vec::len)
+}
+
+/// What has more pieces than this is no answer of a model: a small piece makes a large event.
+const MAX_PIECES: usize = 1 << 14;
 
 impl Part {
     fn new(name: Option<&'static str>, data: Map<String, Value>) -> Self {

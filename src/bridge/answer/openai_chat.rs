@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Map, Value, json};
 
 use super::grow::{append, object, put, take, text, update, weight};
-use super::{Answers, Gather, Lack, Part};
+use super::{Answers, Gather, Lack, MAX_PIECES, Part, many};
 use crate::codec::DONE;
 use crate::dialect::OPENAI_CHAT;
 
@@ -232,19 +232,36 @@ const TEXTS: [&str; 6] =
 /// Texts of a function call, a custom tool, a sound that are pieces.
 const GROWING: [&str; 4] = ["arguments", "input", "data", "transcript"];
 
-/// The role first, then what is said in the order in which it is thought, then the end; usage beside the last end, where
-/// clients find it that expect a choice in every chunk.
+/// What every chunk says.
+const IN_EACH: [&str; 6] = ["id", "object", "created", "model", "system_fingerprint", "service_tier"];
+
+/// How many bytes of that are repeated at the most.
+const MAX_REPEATED_BYTES: usize = 16 << 20;
+
+/// The role first, then what is said in the order in which it is thought, then the end; usage and the like beside the last
+/// end, where clients find it that expect a choice in every chunk.
 fn events(answer: &Map<String, Value>) -> Option<Vec<Part>> {
     let choices = answer.get("choices")?.as_array().filter(|choices| !choices.is_empty())?;
     let is_whole = |choice: &Value| choice["message"].is_object() || choice["text"].is_string();
     if !choices.iter().all(is_whole) || answer.get("error").is_some_and(|error| !error.is_null()) {
         return None;
     }
-    let mut base = answer.clone();
-    let usage = take(&mut base, "usage");
-    base.remove("usage");
     let is_chat = choices.iter().any(|choice| choice["message"].is_object());
+    let named = |keys: &[&str], is: bool| {
+        let fields = answer.iter().filter(move |(key, _)| keys.contains(&key.as_str()) == is);
+        fields.map(|(key, value)| (key.clone(), value.clone())).collect::<Map<_, _>>()
+    };
+    let mut base = named(&IN_EACH, true);
     base.insert("object".into(), if is_chat { "chat.completion.chunk" } else { "text_completion" }.into());
+    let mut rest = named(&[&IN_EACH[..], &["choices"]].concat(), false);
+    rest.retain(|key, value| key != "usage" || !value.is_null());
+    let of = |choice: &Value| {
+        2 + choice["message"].as_object().map_or(0, |message| message.values().map(many).sum())
+    };
+    let pieces: usize = choices.iter().map(of).sum();
+    if pieces > MAX_PIECES || pieces * base.values().map(weight).sum::<usize>() > MAX_REPEATED_BYTES {
+        return None;
+    }
     let mut chunks: Vec<Map<String, Value>> = Vec::new();
     for (place, choice) in choices.iter().enumerate() {
         let mut choice = object(choice.clone());
@@ -270,8 +287,8 @@ fn events(answer: &Map<String, Value>) -> Option<Vec<Part>> {
             say("text", "".into(), ended, choice);
         }
     }
-    if let (Some(last), Some(usage)) = (chunks.last_mut(), usage) {
-        last.insert("usage".into(), usage);
+    if let Some(last) = chunks.last_mut() {
+        last.extend(rest);
     }
     let parts = chunks.into_iter().map(|chunk| Part::new(None, chunk));
     Some(parts.chain([Part { name: None, data: DONE.to_owned() }]).collect())

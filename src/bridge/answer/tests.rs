@@ -1,7 +1,12 @@
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::codec::{Data, Event};
+use crate::dialect::{ANTHROPIC, OLLAMA, OPENAI_CHAT};
+use crate::shape::{Settings, Shapes};
 
 /// What these events come to.
 pub(super) fn gathered(dialect: &'static Dialect, events: &[Value]) -> Result<Value, Lack> {
@@ -21,7 +26,12 @@ fn again(dialect: &'static Dialect, answer: &Value) -> Result<Value, Lack> {
 }
 
 fn text() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-z\\\\\"\n ]{0,6}", "[你好\u{1f30d}\u{2028}\u{0}é]{0,4}"]
+    prop_oneof![
+        4 => "[a-z\\\\\"\n ]{0,6}",
+        4 => "[你好\u{1f30d}\u{2028}\u{0}é]{0,4}",
+        // To be divided.
+        1 => "[a-z\\\\\"你\u{1f30d}]{150,400}",
+    ]
 }
 
 fn maybe(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Option<Value>> {
@@ -151,6 +161,62 @@ proptest! {
         prop_assert_eq!(again(&crate::dialect::ANTHROPIC, &message), Ok(message));
         prop_assert_eq!(again(&crate::dialect::OLLAMA, &object), Ok(object));
     }
+}
+
+/// What a shape makes of the events of an answer, put together again.
+fn again_through(settings: &Settings, dialect: &'static Dialect, answer: &Value) -> Result<Value, Lack> {
+    let parts = (of(dialect).expect("it has whole answers").events)(answer.as_object().expect("an object"));
+    let mut shapes = Shapes::new(settings).expect("a shape");
+    let mut events: Vec<Value> = Vec::new();
+    let mut write =
+        |event: &Event<'_>, _| events.extend(serde_json::from_slice::<Value>(&event.data.text()).ok());
+    let now = Instant::now();
+    let parts = parts.unwrap_or_else(|| panic!("no whole answer: {answer}"));
+    for part in &parts {
+        let (name, data) = (part.name.map(str::as_bytes), Data::Line(part.data.as_bytes()));
+        let event = Event { name, data, closed: true, ..Event::default() };
+        shapes.event(&event, Some(dialect), now, &mut write);
+    }
+    shapes.flush(now, &mut write);
+    gathered(dialect, &events)
+}
+
+proptest! {
+    #[test]
+    fn an_answer_that_shapes_divide_join_or_escape_on_its_way_is_the_same(
+        chat in completion(),
+        message in message(),
+        object in object_of_ollama(),
+        ascii: bool,
+    ) {
+        let (split, merge) = (Some(400), Some(Duration::from_secs(60)));
+        for settings in [
+            Settings { split, ascii, ..Settings::default() },
+            Settings { merge, ascii, ..Settings::default() },
+            Settings { split, merge, ascii, ..Settings::default() },
+        ] {
+            for (dialect, answer) in [(&OPENAI_CHAT, &chat), (&ANTHROPIC, &message), (&OLLAMA, &object)] {
+                prop_assert_eq!(again_through(&settings, dialect, answer), Ok(answer.clone()));
+            }
+        }
+    }
+}
+
+#[test]
+fn answer_of_more_pieces_than_any_model_makes_is_left_alone() {
+    let apart = |answer: Value| {
+        let answers = if answer.get("type").is_some() { of(&ANTHROPIC) } else { of(&OPENAI_CHAT) };
+        (answers.expect("it has whole answers").events)(answer.as_object().expect("an object"))
+            .map(|parts| parts.len())
+    };
+    let choice = json!({ "index": 0, "text": "" });
+    assert_eq!(apart(json!({ "id": "c", "choices": vec![choice.clone(); 100] })), Some(201));
+    assert_eq!(apart(json!({ "id": "c", "choices": vec![choice.clone(); MAX_PIECES] })), None);
+    assert_eq!(apart(json!({ "id": "c".repeat(1 << 20), "choices": vec![choice.clone(); 100] })), None);
+    assert_eq!(apart(json!({ "more": "c".repeat(1 << 20), "choices": vec![choice; 100] })), Some(201));
+    let calls = json!({ "choices": [{ "message": { "tool_calls": vec![json!({}); MAX_PIECES] } }] });
+    assert_eq!(apart(calls), None);
+    assert_eq!(apart(json!({ "type": "message", "content": vec![json!({}); MAX_PIECES] })), None);
 }
 
 #[test]

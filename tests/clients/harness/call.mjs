@@ -149,10 +149,11 @@ function describe(error) {
   ];
   const code = places.map((place) => place?.code).find((code) => typeof code === "string");
   const type = error?.error?.error?.type;
+  const reason = error?.details?.[0]?.reason; // Google's code is a status
   return {
     kind: kindOf(error),
     status: error?.status ?? error?.statusCode ?? error?.status_code,
-    code: code ?? type,
+    code: code ?? type ?? reason,
     message: String(error?.message ?? error),
   };
 }

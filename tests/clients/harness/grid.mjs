@@ -34,12 +34,10 @@ const ORDINARY = { "ends short": TOLD_OF_BREAK, breaks: TOLD_OF_BREAK, "error ev
 const EXCEPTIONS = {
   // Nothing is invented that a client could take for its server's: clients resume.
   mcp: { letter: "a", "ends short": UNFINISHED, breaks: CUT },
-  // Told in bare JSON, which Google's packages look for and others pass over.
-  gemini: { letter: "b", "ends short": UNFINISHED, breaks: UNFINISHED },
   // Nobody but the program knows how its stream ends.
-  generic: { letter: "c", "ends short": UNFINISHED },
+  generic: { letter: "b", "ends short": UNFINISHED },
   // Ollama's own packages get lines, and are told of a break in words alone: they keep no code.
-  ollama: { letter: "d" },
+  ollama: { letter: "c" },
 };
 
 // How a stream of this dialect is called where clients of events read it.

@@ -4,7 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use tidegate::codec::aws_eventstream::AwsEventStream;
 use tidegate::codec::{Decode, Error};
-use tidegate_fuzz::{Owned, aws_framed, aws_message, cuts, pieces};
+use tidegate_fuzz::aws::framed;
+use tidegate_fuzz::{Owned, aws_message, cuts, pieces};
 
 const LIMIT: usize = 1 << 20;
 
@@ -38,7 +39,7 @@ fuzz_target!(|input: &[u8]| {
         // Headers of any kind behind checksums that hold.
         1 => {
             let (fields, payload) = body.split_at(body.len() / 2);
-            drop(same_in_any_split(&places, &aws_framed(fields, payload)));
+            drop(same_in_any_split(&places, &framed(fields, payload)));
         }
         // Events, and then one of their bytes wrong.
         _ => {

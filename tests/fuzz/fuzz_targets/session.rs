@@ -1,4 +1,4 @@
-//! In any format, dialect and shape, in any split and at any time: exactly one outcome, whole units, never half an event, `[DONE]` never invented, little held, and an output that does not depend on the cuts.
+//! In any format, dialect, shape and bridge, in any split and at any time: exactly one outcome, whole units, never half an event or line, one JSON value or none for an answer, no success after a cut, every failure told, `[DONE]` never invented, little held, and an output that does not depend on the cuts.
 #![no_main]
 
 use std::sync::Arc;
@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use libfuzzer_sys::fuzz_target;
+use serde::de::IgnoredAny;
+use tidegate::bridge::{self, Bridge};
 use tidegate::codec::coding::Codings;
 use tidegate::codec::repair::Repairs;
-use tidegate::dialect::{DIALECTS, Dialect, GEMINI};
+use tidegate::codec::{Data, Event};
+use tidegate::dialect::{DIALECTS, Dialect, GEMINI, Sign};
 use tidegate::format::{AWS_EVENTSTREAM, FORMATS, Format, SSE, TEXT, TEXT_JSON};
 use tidegate::shape::{Encoding, Ending, Marker, Markers, Pick, Settings};
 use tidegate::stream::{
     Budget, Cause, Commit, End, Failure, HeartbeatForm, Hold, Label, Mode, Out, Outcome, Plan, Session,
-    Until, Wanted,
+    Until, Wanted, refusal,
 };
 use tidegate_fuzz::{Owned, aws_message, cuts, events};
 
@@ -24,17 +27,19 @@ const HELD_BYTES: usize = 256 << 10;
 /// What one event may grow to: cut into small ones, escaped, encoded, told in full.
 const GROWTH: usize = 64;
 
-/// What the first four bytes of an input choose.
+/// What the first five bytes of an input choose.
 #[derive(Clone, Copy)]
 struct Choice {
     mode: u8,
     dialect: u8,
     policy: u8,
     shapes: u8,
+    wire: u8,
 }
 
 /// A session, what it has said, and what must hold of that.
 struct Rig {
+    choice: Choice,
     session: Session,
     now: Instant,
     out: Out,
@@ -54,6 +59,21 @@ impl Choice {
         self.mode & 7 == 7
     }
 
+    /// How the client is written to. Who is promised a stream before there is one is promised events.
+    fn bridge(self) -> &'static Bridge {
+        let bridge = match self.wire & 3 {
+            1 => &bridge::NDJSON,
+            2 => &bridge::JSON,
+            _ => &bridge::SSE,
+        };
+        if self.is_late() || !bridge.writes(self.dialect()) { &bridge::SSE } else { bridge }
+    }
+
+    fn form(self) -> HeartbeatForm {
+        use HeartbeatForm::{Block, Comment, Delta, Off};
+        [Comment, Block, Delta, Off][usize::from(self.wire >> 3 & 3)]
+    }
+
     fn mode(self) -> Mode {
         let format = self.format().unwrap_or(&SSE);
         let label = match self.mode >> 5 & 3 {
@@ -62,8 +82,10 @@ impl Choice {
             _ => Label::Format(format),
         };
         match self.mode >> 3 & 3 {
+            _ if self.mode & 7 == 6 && self.wire & 32 != 0 => Mode::Tell(StatusCode::TOO_MANY_REQUESTS),
             _ if self.mode & 7 == 6 => Mode::PassThrough,
             0 => Mode::Reframe(format),
+            1 | 2 if *self.bridge() == bridge::JSON => Mode::Sniff(label, Wanted::Answer),
             1 => Mode::Sniff(label, Wanted::Events),
             2 => Mode::Sniff(label, Wanted::AsSent),
             _ => Mode::Sniff(label, Wanted::In(format)),
@@ -139,14 +161,14 @@ impl Choice {
             repairs: if self.mends() { Repairs::all() } else { Repairs::NONE },
             literal: self.policy & 64 != 0,
             shapes: self.shapes(),
-            bridge: &tidegate::bridge::SSE,
-            fake_stream: false,
+            bridge: self.bridge(),
+            fake_stream: self.wire & 4 != 0,
             secrets: Default::default(),
             injects: false,
             in_band: None,
             hold: (self.policy & 16 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),
-            heartbeat: beats.then_some(Duration::from_secs(15)),
-            heartbeat_form: HeartbeatForm::Comment,
+            heartbeat: (beats && self.form() != HeartbeatForm::Off).then_some(Duration::from_secs(15)),
+            heartbeat_form: self.form(),
             first_event: Some(Duration::from_secs(600)),
             first_content: Some(Duration::from_secs(900)),
             event_gap: Some(Duration::from_secs(300)),
@@ -158,7 +180,8 @@ impl Choice {
 
     /// Whether what a client reads is the same whenever it comes, and however it is cut.
     fn is_timeless(self) -> bool {
-        let is_silent_in_events = self.policy & 128 != 0 || self.dialect() != Some(&GEMINI);
+        let says_nothing = self.dialect() != Some(&GEMINI) && self.form() != HeartbeatForm::Delta;
+        let is_silent_in_events = self.policy & 128 != 0 || says_nothing;
         !self.mends() && !self.shape(2) && is_silent_in_events
     }
 
@@ -175,7 +198,7 @@ impl Rig {
             if choice.is_late() { Plan { mode: Mode::Await, ..choice.plan(&budget, now) } } else { plan };
         let session = Session::new(first, now);
         let out = Out::default();
-        let mut rig = Rig { session, now, out, units: Vec::new(), end: None, outcome: None, budget };
+        let mut rig = Rig { choice, session, now, out, units: Vec::new(), end: None, outcome: None, budget };
         if choice.is_late() {
             rig.tick(16);
             let plan = choice.plan(&rig.budget, now);
@@ -217,6 +240,9 @@ impl Rig {
     fn input(&mut self, bytes: &[u8]) {
         for bite in bytes.chunks(self.session.bite()) {
             self.call(|session, now, out| session.input(bite, now, out));
+            // What was said so far, in every event, grows with the square.
+            let bound = HELD_BYTES + GROWTH * (bite.len() + EVENT_BYTES);
+            assert!(self.choice.shape(4) || self.out.bytes.len() <= bound, "an input gives a bounded amount");
             while self.session.is_behind() {
                 self.call(|session, now, out| session.go_on(now, out));
                 let bound = HELD_BYTES + GROWTH * ((64 << 10) + EVENT_BYTES);
@@ -247,17 +273,46 @@ impl Rig {
         is_done && self.session.failure().is_none()
     }
 
-    fn check_units(&self) {
-        if !self.is_reframed() {
-            return;
+    fn check(&self, body: &[u8]) {
+        assert!(self.outcome.is_some(), "every end has an outcome");
+        match self.session.commit() {
+            Some(Commit::Answer(length)) => self.check_answer(length),
+            Some(Commit::Reframe(_)) if *self.choice.bridge() == bridge::NDJSON => self.check_lines(),
+            Some(Commit::Reframe(_)) => self.check_events(),
+            Some(Commit::Refuse(failure)) => self.check_refusal(&failure),
+            Some(Commit::PassThrough) | None => {}
         }
+        self.check_failure();
+        self.check_done(body);
+    }
+
+    /// One value, or nothing yet.
+    fn check_answer(&self, length: u64) {
+        let sent = self.sent();
+        assert_eq!(sent.len() as u64, length, "the length that was told");
+        assert!(self.is_success() && self.end == Some(End::Clean), "an answer is whole");
+        let answer = serde_json::from_slice::<serde_json::Value>(&sent).expect("one value");
+        assert!(answer.is_object());
+    }
+
+    fn check_lines(&self) {
+        for unit in &self.units {
+            let line = unit.strip_suffix(b"\n").expect("a unit is a line");
+            assert!(!line.iter().any(|byte| matches!(byte, b'\n' | b'\r')), "one line");
+            assert!(serde_json::from_slice::<IgnoredAny>(line).is_ok(), "no JSON: {line:?}");
+        }
+    }
+
+    fn check_events(&self) {
         for (index, unit) in self.units.iter().enumerate() {
             assert!(!unit.contains(&b'\r'), "LF only");
             let lines = unit.strip_suffix(b"\n").expect("a unit ends with a line");
             // Google's clients look for the bare JSON of an error.
             let is_bare = unit[0] == b'{' && index + 1 == self.units.len() && !self.is_done();
             if unit[0] == b':' || is_bare && !lines.ends_with(b"\n") {
-                assert!(!lines.contains(&b'\n'), "a comment is one line");
+                let is_block = self.choice.form() == HeartbeatForm::Block && unit[0] == b':';
+                let line = if is_block { lines.strip_suffix(b"\n").expect("a block") } else { lines };
+                assert!(!line.contains(&b'\n'), "a comment is one line");
             } else {
                 let block = lines.strip_suffix(b"\n").unwrap_or_else(|| panic!("half an event: {lines:?}"));
                 assert!(!block.windows(2).any(|pair| pair == b"\n\n"), "one event in a unit");
@@ -265,16 +320,62 @@ impl Rig {
         }
     }
 
+    /// The stream that tells of what was refused, for clients that read no status.
+    fn check_refusal(&self, failure: &Failure) {
+        assert!(self.units.is_empty() && !self.is_success(), "nothing was sent");
+        let shapes = self.choice.shapes();
+        let told = refusal(failure, self.session.dialect(), shapes.as_deref(), None, self.now);
+        let Some(told) = told else { return };
+        assert!(told.ends_with(b"\n\n") && contains(&told, &failure.code()), "what is wrong is told");
+        assert!(!self.choice.shape(6) || self.choice.shape(0) || told.is_ascii());
+    }
+
+    /// What broke is cut, or the last that is said names why; no success follows a cut.
+    fn check_failure(&self) {
+        let Some(outcome) = self.outcome.filter(|_| !self.is_success()) else { return };
+        // The upstream has told those itself.
+        let is_told = matches!(outcome.cause, Cause::UpstreamError | Cause::UpstreamAuth);
+        if self.is_reframed() && self.end == Some(End::Clean) && !is_told {
+            let last = self.units.last().expect("it is told");
+            assert!(contains(last, &outcome.cause.code()), "a failure that is not told: {last:?}");
+        }
+    }
+
+    fn is_success(&self) -> bool {
+        self.outcome.is_some_and(|outcome| outcome.cause == Cause::Done)
+    }
+
     /// Nobody says that an answer is over but the upstream.
-    fn check_done(&self, choice: Choice, body: &[u8]) {
+    fn check_done(&self, body: &[u8]) {
+        let choice = self.choice;
         let may_say = choice.shape(0) || choice.shape(5) || !choice.coding().is_empty();
-        let is_hidden = may_say || choice.format() == Some(&AWS_EVENTSTREAM);
-        if !self.is_reframed() || is_hidden || body.windows(5).any(|bytes| bytes == b"DONE]") {
+        // A whole answer that became a stream has an end.
+        let is_fake = choice.wire & 4 != 0;
+        let is_hidden = may_say || is_fake || choice.format() == Some(&AWS_EVENTSTREAM);
+        if !self.is_reframed()
+            || *choice.bridge() != bridge::SSE
+            || is_hidden
+            || body.windows(5).any(|bytes| bytes == b"DONE]")
+        {
             return;
         }
         let is_marker = |item: &Owned| item.data.as_deref() == Some(b"[DONE]");
         assert!(!events(&self.sent()).iter().any(is_marker), "an end that nobody told");
     }
+}
+
+fn contains(text: &[u8], word: &str) -> bool {
+    text.windows(word.len()).any(|bytes| bytes == word.as_bytes())
+}
+
+/// Whether some event says in some dialect that nothing follows. Only events that need no mending are found.
+fn says_last(body: &[u8]) -> bool {
+    let is_last = |item: &Owned| {
+        let data = item.data.as_deref().unwrap_or_default();
+        let event = Event { name: item.name.as_deref(), data: Data::Line(data), ..Event::default() };
+        DIALECTS.iter().any(|dialect| (dialect.sign)(&event) == Sign::Last)
+    };
+    contains(body, "DONE]") || events(body).iter().any(is_last)
 }
 
 /// What a client reads: names, ids, retries and data; without what tidegate adds and what it merges.
@@ -317,8 +418,8 @@ fn text(choice: Choice, sent: &[u8]) -> Vec<u8> {
 }
 
 fuzz_target!(|input: &[u8]| {
-    let [mode, dialect, policy, shapes, input @ ..] = input else { return };
-    let choice = Choice { mode: *mode, dialect: *dialect, policy: *policy, shapes: *shapes };
+    let [mode, dialect, policy, shapes, wire, input @ ..] = input else { return };
+    let choice = Choice { mode: *mode, dialect: *dialect, policy: *policy, shapes: *shapes, wire: *wire };
     let (places, bytes) = cuts(input);
     let body = choice.body(bytes);
     let ending = dialect >> 6;
@@ -341,9 +442,12 @@ fuzz_target!(|input: &[u8]| {
         2 => rig.tick(10_000),
         _ => rig.call(|session, now, out| session.drain(now, out)),
     }
-    assert!(rig.outcome.is_some(), "every end has an outcome");
-    rig.check_units();
-    rig.check_done(choice, &body);
+    rig.check(&body);
+    // Nothing that was cut is a success, unless the answer was over before.
+    let is_plain_sse = choice.format() == Some(&SSE) && choice.coding().is_empty() && choice.shapes == 0;
+    if ending != 0 && is_plain_sse && !choice.mends() && rig.is_success() {
+        assert!(says_last(&body), "a success after a cut");
+    }
     rig.call(|session, now, out| session.input(b"data: late\n\n", now, out));
     rig.call(|session, now, out| session.upstream_ended(now, out));
     rig.session.client_gone(Cause::ClientGone, rig.now);
@@ -353,11 +457,15 @@ fuzz_target!(|input: &[u8]| {
     let mut whole = Rig::new(choice);
     whole.input(&body);
     whole.call(|session, now, out| session.upstream_ended(now, out));
-    whole.check_units();
-    whole.check_done(choice, &body);
+    whole.check(&body);
     let both_done = ending == 0 && choice.is_timeless() && rig.is_done() && whole.is_done();
     match (rig.is_reframed(), whole.is_reframed()) {
         _ if !both_done => {}
+        // Lines and answers are the same, letter by letter.
+        _ if *choice.bridge() != bridge::SSE && choice.policy & 16 == 0 && !choice.is_text() => {
+            assert_eq!(rig.sent(), whole.sent())
+        }
+        _ if *choice.bridge() != bridge::SSE => {}
         (true, true) if choice.is_text() && choice.shapes == 0 => {
             assert_eq!(text(choice, &rig.sent()), text(choice, &whole.sent()))
         }
@@ -368,7 +476,8 @@ fuzz_target!(|input: &[u8]| {
         (true, false) | (false, true) => assert!(choice.policy & 16 != 0, "the head depends on the cuts"),
     }
     // Nothing is lost or added against a naive reader of what the upstream sent.
-    let is_plain = choice.coding().is_empty() && choice.is_timeless() && choice.shapes == 0;
+    let keeps = choice.form() != HeartbeatForm::Block && *choice.bridge() == bridge::SSE;
+    let is_plain = keeps && choice.coding().is_empty() && choice.is_timeless() && choice.shapes == 0;
     if is_plain && whole.is_done() && choice.policy & 64 == 0 && !choice.is_late() {
         match whole.session.commit() {
             Some(Commit::PassThrough) => assert_eq!(whole.sent(), body),

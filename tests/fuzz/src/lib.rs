@@ -1,5 +1,8 @@
 //! What the targets share: how an input says where it is cut, and decoders so simple that they need no test.
 
+#[path = "../../support/aws.rs"]
+pub mod aws;
+
 use tidegate::codec::sse::{data_lines, unknown_lines};
 use tidegate::codec::{Data, Item};
 
@@ -14,29 +17,10 @@ pub fn cuts(input: &[u8]) -> (Vec<usize>, &[u8]) {
     (places, body)
 }
 
-/// A message of AWS's event stream with right checksums, behind these header bytes.
-pub fn aws_framed(fields: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut message = Vec::new();
-    message.extend_from_slice(&((16 + fields.len() + payload.len()) as u32).to_be_bytes());
-    message.extend_from_slice(&(fields.len() as u32).to_be_bytes());
-    message.extend_from_slice(&crc32fast::hash(&message).to_be_bytes());
-    message.extend_from_slice(fields);
-    message.extend_from_slice(payload);
-    message.extend_from_slice(&crc32fast::hash(&message).to_be_bytes());
-    message
-}
-
-/// One that carries an event of this name, or an exception.
+/// A message of AWS's event stream that carries an event of this name, or an exception.
 pub fn aws_message(name: &str, payload: &[u8]) -> Vec<u8> {
     let kind = if name.ends_with("Exception") { "exception" } else { "event" };
-    let mut fields = Vec::new();
-    for (key, value) in [(format!(":{kind}-type"), name), (":message-type".to_owned(), kind)] {
-        fields.push(key.len() as u8);
-        fields.extend_from_slice(key.as_bytes());
-        fields.extend_from_slice(&[7, 0, value.len() as u8]);
-        fields.extend_from_slice(value.as_bytes());
-    }
-    aws_framed(&fields, payload)
+    aws::message(&[(&format!(":{kind}-type"), name), (":message-type", kind)], payload)
 }
 
 /// `body`, cut at these places.
