@@ -118,7 +118,11 @@ async fn seen(position: &str, cut: bool) -> Vec<String> {
             seen.push(String::from_utf8_lossy(&call.piece().await.data).into_owned());
         }
     }
-    if cut { exchange.reset() } else { exchange.end().await }
+    if cut {
+        exchange.reset()
+    } else {
+        exchange.end().await
+    }
     let rest = call.rest().await;
     seen.push(format!("{} cut: {:?}", String::from_utf8_lossy(&rest.bytes()), rest.cut));
     assert_eq!(taken(&proxy), usize::from(position == "on"), "{position}");

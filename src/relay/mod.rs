@@ -48,7 +48,7 @@ pub struct Relay {
     source: Option<Source>,
     session: Session,
     ready: Ready,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
     /// Which trailers the client gets.
     allowed: Trailers,
     end: Option<End>,
@@ -59,7 +59,7 @@ pub struct Relay {
     client: Rc<Client>,
     worker: Rc<Worker>,
     /// The connection's count of flushes when hyper was last given something.
-    handed_at: Option<u64>,
+    handed_at: Option<u32>,
     /// The sink could not get rid of everything that it was given.
     is_untaken: bool,
     access: Access,
@@ -175,7 +175,9 @@ impl Relay {
             }
             match self.end {
                 Some(End::Clean) => {
-                    return Poll::Ready(self.trailers.take().map_or(Next::End, Next::Trailers));
+                    return Poll::Ready(
+                        self.trailers.take().map_or(Next::End, |trailers| Next::Trailers(*trailers)),
+                    );
                 }
                 Some(End::Abort) => return Poll::Ready(Next::Abort),
                 None => {}
@@ -267,7 +269,7 @@ impl Relay {
                         self.timer = Timer::Unset;
                     }
                 }
-                Ok(Read::Trailers(trailers)) => self.trailers = Some(trailers),
+                Ok(Read::Trailers(trailers)) => self.trailers = Some(Box::new(trailers)),
                 Ok(Read::End) if self.has_head => self.session.upstream_ended(now, out),
                 Ok(Read::End) => self.session.upstream_empty(now, out),
                 Err(error) => self.session.upstream_failed(proxy::failure(&error), now, out),
@@ -320,7 +322,7 @@ impl Relay {
             self.source = None;
             let trailers = self.trailers.take();
             let passing = trailers.filter(|_| self.session.commit() == Some(Commit::PassThrough));
-            self.trailers = passing.and_then(|trailers| self.allowed.to_client(trailers));
+            self.trailers = passing.and_then(|trailers| self.allowed.to_client(*trailers)).map(Box::new);
         }
     }
 }

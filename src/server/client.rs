@@ -29,7 +29,7 @@ pub struct Client {
     ///
     /// A body that remembers this number when it yields a frame knows that the frame has left as soon as the
     /// number is another one.
-    pub flushes: Cell<u64>,
+    pub flushes: Cell<u32>,
     /// HTTP/1.1: whether there may be more of the request body to read. Set when a request with a body
     /// comes in; whoever reads the body clears it at the end of the body (or when it drops it).
     ///

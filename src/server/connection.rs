@@ -331,7 +331,7 @@ impl<H: Handler> Connection<H> {
         let streams = Streams::new(self.worker.config.timeouts.client_write_stall);
         let http = bounds::http2(&self.worker.config, streams.clone())
             .serve_connection(ClientIo(Rc::clone(wire)), service);
-        let driver = Driver::new(&self.client, wire, &self.worker, &self.member, Some(streams.clone()));
+        let driver = Driver::new(&self.client, wire, &self.worker, &self.member, Some(&streams));
         let end = driver.run(pin!(http)).await;
         match end {
             End::Done(Ok(())) => {

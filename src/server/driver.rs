@@ -41,7 +41,7 @@ pub(super) struct Driver<'a> {
     worker: &'a Worker,
     member: &'a Member,
     /// The streams of an HTTP/2 connection.
-    streams: Option<Streams>,
+    streams: Option<&'a Streams>,
     /// Whether hyper was told to take no more requests.
     closing: bool,
     /// Since when there is no stream on an HTTP/2 connection.
@@ -63,7 +63,7 @@ impl<'a> Driver<'a> {
         wire: &'a Wire,
         worker: &'a Worker,
         member: &'a Member,
-        streams: Option<Streams>,
+        streams: Option<&'a Streams>,
     ) -> Self {
         Driver {
             client,
