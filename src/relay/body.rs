@@ -80,7 +80,7 @@ impl Body {
 
     /// A body that is relayed from an upstream.
     pub fn relayed(relay: Box<Relay>) -> Self {
-        Body(Kind::Stream(Stream { relay, flushing: false }))
+        Body(Kind::Stream(Stream::new(relay)))
     }
 }
 
@@ -119,6 +119,10 @@ impl http_body::Body for Body {
 }
 
 impl Stream {
+    pub(super) fn new(relay: Box<Relay>) -> Self {
+        Stream { relay, flushing: false }
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.relay.is_over()
     }

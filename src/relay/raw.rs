@@ -136,3 +136,113 @@ const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 /// Framed output that a worker may keep room for.
 const KEEP_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::net::TcpStream;
+
+    use super::super::testing::relay;
+    use super::*;
+    use crate::config::LogFormat;
+    use crate::format::SSE;
+    use crate::log::testing::Lines;
+    use crate::stream::Mode;
+
+    const EVENT: &str = "9\r\ndata: 1\n\n\r\n";
+
+    /// A raw stream behind `head`, and its upstream.
+    async fn raw() -> (Raw, TcpStream) {
+        let (relay, upstream) = relay(Mode::Reframe(&SSE)).await;
+        (Raw::new(relay, b"head".to_vec(), true), upstream)
+    }
+
+    async fn finish(raw: &mut Raw, socket: &mut DuplexStream) -> Over {
+        poll_fn(|cx| raw.poll(socket, cx)).await
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn bytes_leave_in_order_however_little_the_socket_takes() {
+        let (lines, _guard) = Lines::capture(LogFormat::Logfmt);
+        for room in [1, 2, 3, 7, 1 << 10] {
+            let (mut raw, mut upstream) = raw().await;
+            let (mut socket, mut client) = duplex(room);
+            let sent = format!("{}0\r\n\r\n", EVENT.repeat(3));
+            upstream.write_all(sent.as_bytes()).await.unwrap();
+            let writing = async {
+                let over = finish(&mut raw, &mut socket).await;
+                drop((raw, socket));
+                over
+            };
+            let mut received = String::new();
+            let (over, read) = tokio::join!(writing, client.read_to_string(&mut received));
+            assert_eq!((over, read.unwrap()), (Over::KeepAlive, received.len()));
+            assert_eq!(received, format!("head{sent}"), "{room} bytes at a time");
+            assert!(lines.access().pop().expect("a line").contains("outcome=done"));
+        }
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn upstream_is_not_read_while_anything_waits() {
+        let (_lines, _guard) = Lines::capture(LogFormat::Logfmt);
+        let (mut raw, mut upstream) = raw().await;
+        let (mut socket, mut client) = duplex(2);
+        upstream.write_all(EVENT.as_bytes()).await.unwrap();
+        for read in ["he", "ad"] {
+            let poll = poll_fn(|cx| Poll::Ready(raw.poll(&mut socket, cx))).await;
+            assert!(poll.is_pending());
+            assert_eq!(raw.relay.session.stats().bytes, 0, "it was read");
+            let mut bytes = [0; 2];
+            client.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(bytes, read.as_bytes());
+        }
+    }
+
+    /// What the upstream said before it broke is the client's; then the connection must not look complete.
+    #[tokio::test(flavor = "local")]
+    async fn cut_comes_after_everything_before_it() {
+        let (_lines, _guard) = Lines::capture(LogFormat::Logfmt);
+        let (relay, mut upstream) = relay(Mode::PassThrough).await;
+        let mut raw = Raw::new(relay, b"head".to_vec(), true);
+        let (mut socket, mut client) = duplex(1 << 10);
+        upstream.write_all(EVENT.as_bytes()).await.unwrap();
+        drop(upstream);
+        assert_eq!(finish(&mut raw, &mut socket).await, Over::Cut);
+        drop(socket);
+        let mut received = String::new();
+        client.read_to_string(&mut received).await.unwrap();
+        assert_eq!(received, format!("head{EVENT}"));
+    }
+
+    /// The upstream was done; the client had left before it took all of it.
+    #[tokio::test(flavor = "local")]
+    async fn client_that_does_not_take_all_is_the_outcome() {
+        let (lines, _guard) = Lines::capture(LogFormat::Logfmt);
+        let (mut raw, mut upstream) = raw().await;
+        let (mut socket, client) = duplex(6);
+        upstream.write_all(format!("{EVENT}0\r\n\r\n").as_bytes()).await.unwrap();
+        let pending = poll_fn(|cx| Poll::Ready(raw.poll(&mut socket, cx))).await;
+        assert!(pending.is_pending());
+        drop(client);
+        assert_eq!(finish(&mut raw, &mut socket).await, Over::Cut);
+        drop(raw);
+        let line = lines.access().pop().expect("a line");
+        assert!(line.contains("outcome=client:gone"), "{line}");
+    }
+
+    #[test]
+    fn chunk_sizes_are_hex() {
+        for length in [1, 9, 10, 15, 16, 255, 256, 4096, 70_000] {
+            let mut wire = Vec::new();
+            put_chunk(&vec![b'x'; length], &mut wire);
+            let line = wire.split(|byte| *byte == b'\r').next().expect("a line");
+            assert_eq!(String::from_utf8_lossy(line), format!("{length:X}"));
+            assert_eq!(wire.len(), line.len() + 2 + length + 2);
+        }
+        let mut wire = Vec::new();
+        put_chunk(b"", &mut wire);
+        assert!(wire.is_empty(), "that would be the end of the body");
+    }
+}

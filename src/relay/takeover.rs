@@ -78,13 +78,17 @@ impl Offer {
         })
     }
 
-    /// To be asked before each write of hyper's: whether it was captured. All of it was, then.
+    /// To be asked before each write of hyper's: whether it was captured. All of it was, then. If hyper writes before it was
+    /// told to wait, it has more than it holds (a large first event), and the body is its own.
     pub(crate) fn captures(&self, bytes: &[u8]) -> bool {
-        let captures = self.stage.get() == Stage::Silent;
-        if captures {
-            self.written.borrow_mut().extend_from_slice(bytes);
+        match self.stage.get() {
+            Stage::Silent => self.written.borrow_mut().extend_from_slice(bytes),
+            Stage::Open | Stage::Declined => {
+                self.stage.set(Stage::Declined);
+                return false;
+            }
         }
-        captures
+        true
     }
 
     /// To be asked after each poll of hyper that was pending: `None` while the body is hyper's.
@@ -322,6 +326,20 @@ mod tests {
         assert!(answered.raw.is_none());
         assert!(answered.written.ends_with(&format!("\r\n\r\n{EVENT}{END}")), "{}", answered.written);
         assert!(lines.access().pop().expect("a line").contains("outcome=done"));
+    }
+
+    /// hyper holds 64 KiB before it writes: more than that is written before it is told to wait, and it goes on.
+    #[tokio::test(flavor = "local")]
+    async fn large_first_event_goes_out_by_hyper_and_so_does_the_rest() {
+        let (_lines, _guard) = Lines::capture(LogFormat::Logfmt);
+        let data = "x".repeat(600 << 10);
+        let large = format!("{:X}\r\ndata: {data}\n\n\r\n", data.len() + 8);
+        let answered = answer(GET, EVENT, &format!("{large}{END}")).await;
+        let (out, _) = finish(answered.raw.expect("hyper lets go of what begins small")).await;
+        assert!(out.ends_with(&format!("\r\n\r\n{EVENT}{large}{END}")), "{} bytes", out.len());
+        let offer = Offer::new(Stream::new(relay_behind(Mode::Reframe(&SSE), "").await.0));
+        assert!(!offer.captures(b"HTTP/1.1 200 OK\r\n"), "it writes before it asks");
+        assert!(offer.settle().is_none());
     }
 
     #[tokio::test(flavor = "local")]

@@ -1,12 +1,9 @@
 //! One client connection, from accept to close.
 //!
-//! TLS handshake, then the first bytes (is it HTTP/2?), then hyper with every limit set, driven by
-//! [`Driver`]. Each step has its timeout. Nothing here knows what a request is about: that is the
-//! [`Handler`], which in production is [`crate::proxy::handle`]. What hyper refuses before the handler sees
-//! it gets its access line here: over HTTP/1.1 hyper says so when the connection ends, over HTTP/2 nobody does, and
-//! the frames that passed are counted ([`super::frames`]).
+//! TLS handshake, then the first bytes (is it HTTP/2?), then hyper with every limit set ([`super::http1`],
+//! [`super::http2`]). Each step has its timeout. Nothing here knows what a request is about: that is the
+//! [`Handler`], which in production is [`crate::proxy::handle`].
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -15,28 +12,18 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, UPGRADE};
-use http::{Method, Request, Response};
-use http_body::Body as _;
+use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{Answer, Stage};
-use super::bounds;
 use super::client::Client;
-use super::driver::{Driver, End};
-use super::handover::{Heads, Streaming};
-use super::io::{ClientIo, Opening, Socket, Wire, is_blank};
+use super::io::{Opening, Socket, Wire};
 use super::metered::Metered;
-use super::refusal::{self, TIMED_OUT};
 use super::registry::Member;
-use super::stall::{self, Streams};
-use super::tunnel::{self, Http1End, Upgrades};
 use super::worker::{Phase, Worker};
 use crate::log;
-use crate::relay::{Aborted, Ended, Offer, Over, Tunnel};
+use crate::relay::{Aborted, Offer, Tunnel};
 use crate::stream::Cause;
 
 /// Answers requests.
@@ -103,19 +90,8 @@ impl Handler for Proxy {
 impl<H: Handler> Connection<H> {
     /// Serves what [opened](Connection::open) until it is closed.
     pub(super) async fn run(&self, wire: &Rc<Wire>, opening: Opening) {
-        // Boxed is what a silent stream has behind it, or will not come to: the room for it would be kept all the time.
         match opening {
-            Opening::Http1 => {
-                while let Some(mut streaming) = Box::pin(self.heads(wire)).await {
-                    let over = self.stream(&mut streaming, wire).await;
-                    drop(streaming);
-                    match over {
-                        Over::KeepAlive => {}
-                        Over::Close => return Box::pin(self.close(wire)).await,
-                        Over::Cut => return,
-                    }
-                }
-            }
+            Opening::Http1 => self.serve_http1(wire).await,
             Opening::Http2 => Box::pin(self.serve_http2(wire)).await,
             Opening::Closed => {}
         }
@@ -181,192 +157,8 @@ impl<H: Handler> Connection<H> {
         None
     }
 
-    /// Has hyper answer requests, until the connection is over or a stream takes it.
-    async fn heads(&self, wire: &Rc<Wire>) -> Option<Streaming> {
-        let (handler, client, worker) =
-            (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
-        let upgrades = Rc::new(Upgrades::default());
-        let (aside, answered) = (Rc::clone(&upgrades), Rc::clone(wire));
-        let service = service_fn(move |request: Request<Incoming>| {
-            client.uploading.set(!request.body().is_end_stream());
-            answered.stage().set(Stage::Running);
-            if request.headers().contains_key(UPGRADE) {
-                aside.asked.set(true);
-            }
-            let response = answer(&handler, request, &client, &worker);
-            let may_offer = worker.config.takeover && !aside.asked.get();
-            let (aside, client, wire) = (Rc::clone(&aside), Rc::clone(&client), Rc::clone(&answered));
-            async move {
-                let mut response = response.await;
-                aside.tunnel.set(H::tunnel(response.body_mut()));
-                let has_length = response.headers().contains_key(CONTENT_LENGTH);
-                if may_offer
-                    && !has_length
-                    && !client.uploading.get()
-                    && let Some(offer) = H::offer(response.body_mut())
-                {
-                    wire.offer(offer);
-                }
-                Ok::<_, Infallible>(response.map(|body| Answer::new(body, wire.stage())))
-            }
-        });
-        let http = bounds::http1(&self.worker.config).serve_connection(ClientIo(Rc::clone(wire)), service);
-        let mut heads = Heads::new(http, Rc::clone(wire));
-        let driver = Driver::new(&self.client, wire, &self.worker, &self.member, None);
-        let end = match driver.run(Pin::new(&mut heads)).await {
-            End::Done(end) => end,
-            End::Cut(cause) => {
-                self.client.left.set(cause);
-                return None;
-            }
-        };
-        // What hyper holds besides goes now, so that a connection that lingers costs little.
-        let unread = heads.into_unread();
-        match end {
-            Ok(Some(raw)) => {
-                wire.put_back(&unread);
-                return Some(Streaming::new(raw, Rc::clone(wire)));
-            }
-            Ok(None) => self.http1_done(&upgrades, &unread, wire).await,
-            Err(error) => self.http1_failed(&error, &unread, wire).await,
-        }
-        None
-    }
-
-    /// Writes a stream that took the connection.
-    async fn stream(&self, streaming: &mut Streaming, wire: &Wire) -> Over {
-        tracing::debug!(
-            client = self.client.peer.map(tracing::field::display),
-            "stream goes on without hyper"
-        );
-        let driver = Driver::new(&self.client, wire, &self.worker, &self.member, None);
-        match driver.run(Pin::new(streaming)).await {
-            End::Done(over) => over,
-            End::Cut(cause) => {
-                self.client.left.set(cause);
-                Over::Cut
-            }
-        }
-    }
-
-    /// Goes on in a tunnel where hyper has written a 101; else closes so that the client can read what it was answered.
-    async fn http1_done(&self, upgrades: &Upgrades, unread: &[u8], wire: &Rc<Wire>) {
-        if let Some(tunnel) = upgrades.tunnel.take() {
-            if tunnel.run(&mut Http1End::new(wire), unread).await == Ended::ToLinger {
-                self.linger(wire, LINGER).await;
-            }
-            return;
-        }
-        wire.put_back(unread);
-        self.close(wire).await;
-    }
-
-    /// Closes the connection after the last answer.
-    async fn close(&self, wire: &Wire) {
-        // hyper has not shut it down where somebody may take the connection over.
-        let _ = timeout(LINGER, wire.shutdown()).await;
-        if self.client.uploading.get() {
-            self.linger(wire, LINGER_UPLOAD).await;
-        } else if wire.has_unread().await {
-            self.linger(wire, LINGER).await;
-        }
-    }
-
-    /// Tells about a request that hyper refused, and closes so that the client can read why.
-    async fn http1_failed(&self, error: &hyper::Error, unread: &[u8], wire: &Wire) {
-        if error.is_parse() {
-            let status = match wire.has_withheld() {
-                true => self.too_large(unread, wire).await,
-                false => wire.last_status(),
-            };
-            log::refused(&self.worker, &self.client, status, Cause::ClientMalformed);
-            self.linger(wire, LINGER).await;
-        } else if error.is_timeout() && !is_blank(unread) {
-            self.timed_out(wire).await;
-        } else if error.is_incomplete_message() && !is_blank(unread) {
-            log::refused(&self.worker, &self.client, None, Cause::ClientGone);
-        } else {
-            self.ended(error);
-        }
-    }
-
-    /// Tells a client in hyper's place what of its head was too large. The status, if it was told.
-    async fn too_large(&self, unread: &[u8], wire: &Wire) -> Option<u16> {
-        let refusal = refusal::too_large(unread, self.worker.config.limits.max_head_bytes);
-        wire.reply(refusal.bytes).await.then_some(refusal.status)
-    }
-
-    /// Tells a client that did not finish its head, which hyper does not (RFC 9110 15.5.9). It was waiting for the head,
-    /// so it has written all of the response before.
-    async fn timed_out(&self, wire: &Wire) {
-        let told = !self.client.write_blocked.get() && wire.reply(TIMED_OUT.bytes).await;
-        log::refused(
-            &self.worker,
-            &self.client,
-            told.then_some(TIMED_OUT.status),
-            Cause::ClientTimeoutRequestHead,
-        );
-        if told {
-            self.linger(wire, LINGER).await;
-        }
-    }
-
-    async fn serve_http2(&self, wire: &Rc<Wire>) {
-        let (handler, client, worker) =
-            (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
-        let tapped = Rc::clone(wire);
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            tapped.handled();
-            let upgrade = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
-            let response = answer(&handler, request, &client, &worker);
-            async move {
-                let mut response = response.await;
-                if let (Some(upgrade), Some(tunnel)) = (upgrade, H::tunnel(response.body_mut())) {
-                    tokio::task::spawn_local(tunnel::run_http2(tunnel, upgrade, stall::current()));
-                }
-                Ok::<_, Infallible>(response)
-            }
-        });
-        wire.follow_frames();
-        let streams = Streams::new(self.worker.config.timeouts.client_write_stall);
-        let http = bounds::http2(&self.worker.config, streams.clone())
-            .serve_connection(ClientIo(Rc::clone(wire)), service);
-        let driver = Driver::new(&self.client, wire, &self.worker, &self.member, Some(&streams));
-        let end = driver.run(pin!(http)).await;
-        match end {
-            End::Done(Ok(())) => {
-                self.http2_ended(wire, Cause::ClientMalformed);
-            }
-            End::Done(Err(error)) => {
-                let cause = match reason(&error) {
-                    _ if wire.is_flooded() => Cause::ClientFlooded,
-                    Some(h2::Reason::ENHANCE_YOUR_CALM) => Cause::ClientFlooded,
-                    Some(_) => Cause::ClientMalformed,
-                    None => Cause::ClientGone,
-                };
-                self.client.left.set(cause);
-                let lines = self.http2_ended(wire, cause) + streams.live();
-                if lines == 0 && (cause != Cause::ClientGone || wire.is_inside_head()) {
-                    log::refused(&self.worker, &self.client, None, cause);
-                }
-                self.ended(&error);
-            }
-            End::Cut(cause) => self.client.left.set(cause),
-        }
-    }
-
-    /// Tells of the requests that the handler did not get because of `cause`. How many there were.
-    fn http2_ended(&self, wire: &Wire, cause: Cause) -> usize {
-        if self.worker.phase.get() > Phase::Serving {
-            return 0;
-        }
-        let refused = wire
-            .refused()
-            .map(|reset| log::refused(&self.worker, &self.client, None, reset.unwrap_or(cause)));
-        refused.count()
-    }
-
-    fn ended(&self, error: &hyper::Error) {
+    /// Says how hyper ended.
+    pub(super) fn ended(&self, error: &hyper::Error) {
         tracing::debug!(
             client = self.client.peer.map(tracing::field::display),
             error = error as &dyn std::error::Error,
@@ -377,7 +169,7 @@ impl<H: Handler> Connection<H> {
     /// Says that nothing more comes, and reads what the client still sends after the last response, for `bound` at most,
     /// and while it sends: closing a socket with unread bytes resets it, and the reset can overtake the response
     /// (RFC 9112 9.6).
-    async fn linger(&self, wire: &Wire, bound: Duration) {
+    pub(super) async fn linger(&self, wire: &Wire, bound: Duration) {
         let quiet = async {
             // hyper has done it already, but after a CONNECT.
             wire.shutdown().await;
@@ -404,7 +196,7 @@ impl<H: Handler> Connection<H> {
 /// The handler's future, boxed: hyper keeps room for what it polls as long as the connection or the stream lives, and
 /// what a request takes until its response head is not needed while the body goes. Boxed here and not further out: each
 /// `async` block around it holds it twice, once as it came and once as it is polled.
-fn answer<H: Handler>(
+pub(super) fn answer<H: Handler>(
     handler: &H,
     request: Request<Incoming>,
     client: &Rc<Client>,
@@ -413,17 +205,8 @@ fn answer<H: Handler>(
     Box::pin(handler.clone().handle(request, Rc::clone(client), Rc::clone(worker)))
 }
 
-/// Why h2 gave a connection up; `None` if it was the client that did, or the network.
-fn reason(error: &hyper::Error) -> Option<h2::Reason> {
-    let cause = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
-    cause.reason().filter(|_| !cause.is_remote())
-}
-
 /// What a client that still sends gets to read the response and close.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
-
-/// The same in the middle of an upload: some clients send all of it before they look at the response.
-const LINGER_UPLOAD: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,8 @@ mod entrance;
 mod frames;
 mod handover;
 mod hangup;
+mod http1;
+mod http2;
 mod io;
 mod listener;
 mod metered;
