@@ -262,9 +262,9 @@ fn read_until(socket: &mut TcpStream, end: &[u8]) {
 }
 
 #[test]
-fn proxy_allocates_at_most_once_per_event() {
+fn proxy_allocates_nothing_per_event() {
     let _alone = alone();
-    for (batch, allocations) in [(1, 1.05), (4, 0.6), (64, 0.1)] {
+    for (batch, allocations) in [(1, 0.02), (4, 0.02), (64, 0.02)] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let tidegate = InProcess::start(&listener);
         let mut stream = Stream::open(&tidegate.address, &listener, batch);
@@ -309,8 +309,8 @@ fn an_idle_stream_holds_little_heap() {
     tidegate.stop();
 }
 
-/// hyper's two 8 KiB buffers are most of it.
-const IDLE_HEAP_BYTES: f64 = 23_400.0;
+/// A third is the relay, with its session and its log line; hyper's buffers are gone.
+const IDLE_HEAP_BYTES: f64 = 3_400.0;
 
 // --- the binary under a counter -------------------------------------------------------------------------------
 
@@ -439,7 +439,7 @@ fn system_calls_are_few() {
 #[cfg_attr(debug_assertions, ignore = "instructions are counted in release builds; tests/run does it")]
 fn user_instructions_are_few() {
     let _alone = alone();
-    for (batch, bound) in [(1, 7_600.0), (4, 3_750.0), (64, 2_650.0)] {
+    for (batch, bound) in [(1, 5_550.0), (4, 2_350.0), (64, 1_350.0)] {
         let figure = INSTRUCTIONS.per_event(batch, 200);
         ceiling(&format!("user instructions per event, {batch} per read"), figure, bound);
     }

@@ -1,6 +1,8 @@
 //! Streams over HTTP/1.1 leave without hyper, and a client cannot tell: the same bytes, the same connection afterwards, the
 //! same end. All other tests run in both positions of `server.takeover` (tests/run).
 
+use rustix::process::Signal;
+
 use crate::support::access::outcome;
 use crate::support::certs::Certs;
 use crate::support::client::{Call, Request};
@@ -161,4 +163,21 @@ async fn head_comes_before_the_first_event_and_a_short_answer_is_not_taken() {
     exchange.wire().write(whole.as_bytes()).await;
     assert_eq!(call.body().await, b"data: 1\n\ndata: 2\n\n");
     assert_eq!(taken(&proxy), 1);
+}
+
+/// Off, hyper closes a connection that is in the middle of a head when a drain begins; so it is after a stream.
+#[tokio::test]
+async fn drain_does_not_wait_for_half_a_request_behind_a_stream() {
+    for position in ["on", "off"] {
+        let mut upstream = Upstream::start().await;
+        let mut proxy = launch(&upstream, position, "").await;
+        let mut call = Call::start(&proxy.http(), &Request::stream(PATH)).await;
+        let exchange = begun(&mut call, &mut upstream).await;
+        ended(&mut call, exchange).await;
+        call.wire().write(b"GET /ha").await;
+        call.wire().until_read().await;
+        proxy.signal(Signal::TERM);
+        assert!(proxy.exit().await.success());
+        assert_eq!(proxy.access_lines().len(), 1, "{position}: {}", proxy.log());
+    }
 }

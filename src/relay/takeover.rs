@@ -91,6 +91,11 @@ impl Offer {
         true
     }
 
+    /// Whether what hyper writes is captured now, and a flush of hyper's says nothing.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.stage.get() == Stage::Silent
+    }
+
     /// To be asked after each poll of hyper that was pending: `None` while the body is hyper's.
     pub(crate) fn settle(&self) -> Option<Settled> {
         if self.stage.get() != Stage::Silent {
@@ -113,12 +118,13 @@ impl Offer {
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let mut stream = self.stream.borrow_mut();
         let Some(stream) = &mut *stream else { return Poll::Pending };
-        if self.stage.get() == Stage::Declined {
-            return stream.poll_frame(cx);
-        }
-        if self.given.get() >= GIVEN_BYTES {
-            self.stage.set(Stage::Silent);
-            return Poll::Pending;
+        match self.stage.get() {
+            Stage::Open if self.given.get() < GIVEN_BYTES => {}
+            Stage::Open | Stage::Silent => {
+                self.stage.set(Stage::Silent);
+                return Poll::Pending;
+            }
+            Stage::Declined => return stream.poll_frame(cx),
         }
         let poll = stream.poll_frame(cx);
         if stream.relay.end.is_some() {
@@ -185,7 +191,6 @@ mod tests {
     use std::future::poll_fn;
     use std::io;
     use std::pin::Pin;
-    use std::time::Duration;
 
     use http::{Request, Response};
     use hyper::body::Incoming;
@@ -269,24 +274,27 @@ mod tests {
         });
         let mut http = http1::Builder::new().writev(false).serve_connection(io.clone(), service);
         let mut raw = None;
-        for _ in 0..10 {
-            // A turn of the reactor each.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            let poll = poll_fn(|cx| Poll::Ready(Pin::new(&mut http).poll(cx))).await;
-            let settled = io.offer.borrow().as_ref().and_then(|offer| offer.settle());
-            if let Some(settled) = settled {
-                upstream.write_all(rest.as_bytes()).await.expect("it is read");
-                match settled {
-                    Settled::Taken(taken) => {
-                        raw = Some(taken);
-                        break;
+        poll_fn(|cx| {
+            loop {
+                let poll = Pin::new(&mut http).poll(cx);
+                let offer = io.offer.borrow().clone();
+                match offer.as_ref().and_then(|offer| offer.settle()) {
+                    Some(Settled::Taken(taken)) => raw = Some(taken),
+                    Some(Settled::Declined(written)) => {
+                        io.written.borrow_mut().extend(written);
+                        upstream.try_write(rest.as_bytes()).expect("it is read");
+                        continue;
                     }
-                    Settled::Declined(written) => io.written.borrow_mut().extend(written),
+                    None => {}
                 }
+                // hyper drops a body of which it has all.
+                let is_over = offer.is_some_and(|offer| offer.stream.borrow().is_none());
+                return if is_over || poll.is_ready() { Poll::Ready(()) } else { Poll::Pending };
             }
-            if poll.is_ready() {
-                break;
-            }
+        })
+        .await;
+        if raw.is_some() {
+            upstream.write_all(rest.as_bytes()).await.expect("it is read");
         }
         let unread = http.into_parts().read_buf;
         let written = String::from_utf8(io.written.take()).expect("text");

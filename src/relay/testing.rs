@@ -51,7 +51,7 @@ fn plan(mode: Mode, worker: &Worker) -> Plan {
 
 /// A relay whose upstream has sent a head, and the upstream's end of the connection. Its access line is to be
 /// captured: a line written without a subscriber can switch off that of a test on another thread.
-pub(super) async fn relay(mode: Mode) -> (Box<Relay>, TcpStream) {
+pub(crate) async fn relay(mode: Mode) -> (Box<Relay>, TcpStream) {
     relay_behind(mode, "").await
 }
 

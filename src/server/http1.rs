@@ -31,7 +31,9 @@ impl<H: Handler> Connection<H> {
     /// Serves `wire` until it is closed.
     pub(super) async fn serve_http1(&self, wire: &Rc<Wire>) {
         // In boxes is what a silent stream has behind it, or will not come to: it would keep the room for it.
-        while let Some(mut streaming) = Box::pin(self.heads(wire)).await {
+        let mut again = false;
+        while let Some(mut streaming) = Box::pin(self.heads(wire, again)).await {
+            again = true;
             tracing::debug!(
                 client = self.client.peer.map(tracing::field::display),
                 "stream goes on without hyper"
@@ -51,8 +53,8 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    /// Has hyper answer requests, until the connection is over or a stream takes it.
-    async fn heads(&self, wire: &Rc<Wire>) -> Option<Streaming> {
+    /// Has hyper answer requests, until the connection is over or a stream takes it; `again` if one did before.
+    async fn heads(&self, wire: &Rc<Wire>, again: bool) -> Option<Streaming> {
         let (handler, client, worker) =
             (self.handler.clone(), Rc::clone(&self.client), Rc::clone(&self.worker));
         let upgrades = Rc::new(Upgrades::default());
@@ -81,7 +83,7 @@ impl<H: Handler> Connection<H> {
             }
         });
         let http = bounds::http1(&self.worker.config).serve_connection(ClientIo(Rc::clone(wire)), service);
-        let mut heads = Heads::new(http, Rc::clone(wire));
+        let mut heads = Heads::new(http, Rc::clone(wire), again);
         let driver = Driver::new(&self.client, wire, &self.worker, &self.member, None);
         let end = match driver.run(Pin::new(&mut heads)).await {
             End::Done(end) => end,

@@ -30,7 +30,7 @@ use super::frames::Frames;
 use super::hangup::{Breakage, Hangup};
 use super::refusal;
 use super::tap::Tap;
-use crate::relay::{Offer, Settled, Unsent};
+use crate::relay::{Offer, Unsent};
 use crate::stream::Cause;
 
 /// A byte stream to the client: TCP or Unix, plain or TLS.
@@ -66,9 +66,9 @@ impl Socket for tokio::io::DuplexStream {
 
 /// A client's byte stream, shared by hyper and the connection that drives hyper.
 pub(super) struct Wire {
-    socket: RefCell<TokioIo<Tap>>,
+    pub(super) socket: RefCell<TokioIo<Tap>>,
     /// Read from the socket, not yet by hyper. Not much more than [`AHEAD_LIMIT`].
-    ahead: RefCell<BytesMut>,
+    pub(super) ahead: RefCell<BytesMut>,
     /// Tells of the client's end while the stash is full; at rest again once hyper has emptied it.
     hangup: RefCell<Hangup>,
     /// Tells that the connection broke while a tunnel does not read.
@@ -78,13 +78,13 @@ pub(super) struct Wire {
     /// The status of the last response head that began a write.
     status: Cell<Option<u16>>,
     /// HTTP/1.1: where the answer of the handler is.
-    stage: Rc<Cell<Stage>>,
+    pub(super) stage: Rc<Cell<Stage>>,
     /// Whether a refusal of hyper's was kept from the client.
     withheld: Cell<bool>,
     /// HTTP/1.1: the body of the answer, while it is open who writes it.
-    offer: RefCell<Option<Rc<Offer>>>,
+    pub(super) offer: RefCell<Option<Rc<Offer>>>,
     /// What hyper wrote while that was open, and goes before what it writes next.
-    owed: RefCell<Unsent>,
+    pub(super) owed: RefCell<Unsent>,
     client: Rc<Client>,
 }
 
@@ -127,42 +127,6 @@ impl Wire {
             owed: RefCell::default(),
             client,
         })
-    }
-
-    /// From now on, what hyper writes may be for `offer` to take.
-    pub(super) fn offer(&self, offer: Rc<Offer>) {
-        self.offer.replace(Some(offer));
-    }
-
-    /// To be called after each poll of hyper that was pending: what became of the offer, if there is one and that is clear.
-    pub(super) fn settle(&self) -> Option<Settled> {
-        let settled = self.offer.borrow().as_ref()?.settle()?;
-        self.offer.take();
-        Some(settled)
-    }
-
-    /// `written` is to go before what hyper writes next.
-    pub(super) fn owe(&self, written: Vec<u8>) {
-        self.owed.replace(Unsent::new(written));
-    }
-
-    /// hyper read `bytes` and has let go of the connection: they are to be read again, before all others.
-    pub(super) fn put_back(&self, bytes: &[u8]) {
-        let ahead = self.ahead.take();
-        let mut all = BytesMut::with_capacity(bytes.len() + ahead.len());
-        all.extend_from_slice(bytes);
-        all.extend_from_slice(&ahead);
-        self.ahead.replace(all);
-    }
-
-    /// The socket, for whoever writes in hyper's place.
-    pub(super) fn with_socket<T>(&self, write: impl FnOnce(&mut Tap) -> T) -> T {
-        write(self.socket.borrow_mut().inner_mut())
-    }
-
-    /// All of the answer was written, and not by hyper.
-    pub(super) fn answered(&self) {
-        self.stage.set(Stage::None);
     }
 
     /// Reads until the first bytes tell HTTP/2 (RFC 9113 3.4) from HTTP/1.1. They stay for hyper.
@@ -341,10 +305,6 @@ impl Wire {
         true
     }
 
-    fn poll_owed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.owed.borrow_mut().poll_taken(self.socket.borrow_mut().inner_mut(), cx)
-    }
-
     fn note_status(&self, bytes: &[u8]) {
         if bytes.starts_with(b"HTTP/1.") {
             let digits = bytes.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
@@ -382,6 +342,9 @@ impl hyper::rt::Write for ClientIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.0.is_silent() {
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.0.poll_owed(cx))?;
         ready!(Pin::new(&mut *self.0.socket.borrow_mut()).poll_flush(cx))?;
         // hyper flushes what is below it only when it has nothing left itself.
