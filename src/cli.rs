@@ -124,8 +124,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Task, Fail
 /// # Errors
 /// The configuration has mistakes.
 pub fn check(source: &Source) -> Result<String, Failure> {
-    let (file, _) = config::read(source).map_err(Failure::Config)?;
-    file.to_toml().map_err(|error| Failure::Runtime(error.to_string()))
+    let (file, config) = config::read(source).map_err(Failure::Config)?;
+    let mut text = file.to_toml().map_err(|error| Failure::Runtime(error.to_string()))?;
+    for note in config::notes(&config) {
+        text.push_str(&format!("\n# note: {note}\n"));
+    }
+    Ok(text)
 }
 
 /// Writes to standard output and flushes.

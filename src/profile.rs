@@ -6,8 +6,9 @@
 //! forged, and what a profile changes is the form of a stream, never who may have it.
 //!
 //! Invariant: what `auto` takes a client for must not harm a client that it mistakes, so only profiles with certain
-//! [signs](Profile::signs) are ever detected; the others must be named, or given [signs of the operator's](Signs). Resolved by [`crate::config`] to one set of settings for
-//! each route and profile; chosen by [`crate::proxy`] for each request.
+//! [signs](Profile::signs) are ever detected; the others must be named, or given [signs of the operator's](Signs).
+//! Resolved by [`crate::config`] to one set of settings for each route and profile; chosen by [`crate::proxy`] for each
+//! request.
 
 mod signs;
 

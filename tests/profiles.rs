@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use tidegate::config::PathMatch;
 use tidegate::config::table::switches;
 use tidegate::profile::PROFILES;
 
@@ -697,13 +698,19 @@ fn profiles_page_says_of_every_key_what_it_decides() {
 }
 
 #[test]
-fn configuration_of_the_profiles_page_is_valid() {
+fn configuration_of_the_profiles_page_is_valid_and_sends_up_what_the_upstream_knows() {
     let mut count = 0;
     for block in pages::blocks("docs/profiles.md").iter().filter(|block| block.language == "toml") {
         let text = pages::completed(&block.text);
-        if let Err(mistakes) = tidegate::config::parse(&text, &block.place) {
-            panic!("{mistakes}");
+        let config = tidegate::config::parse(&text, &block.place);
+        let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        for route in &config.routes {
+            let PathMatch::Prefix(prefix) = &route.path else { continue };
+            let asked = format!("{prefix}{CHAT}").parse().expect("a path");
+            let sent = config.upstream_path(route, &asked).expect("a path");
+            assert_eq!(sent, CHAT, "{}: the upstream knows no other path", block.place);
         }
+        assert_eq!(tidegate::config::notes(&config), [""; 0], "{}", block.place);
         count += 1;
     }
     assert!(count >= 2, "{count}");

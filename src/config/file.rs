@@ -177,58 +177,6 @@ pub(super) enum DataSpace {
     Literal,
 }
 
-/// `stream.done`
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Ending {
-    Keep,
-    Auto,
-    Ensure,
-    Strip,
-}
-
-/// `stream.pick_as`
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum PickAs {
-    Json,
-    Text,
-}
-
-/// `stream.encode`
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Encoding {
-    Off,
-    Percent,
-    Base64,
-}
-
-/// `stream.fields`
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) enum Fields {
-    #[serde(rename = "all")]
-    All,
-    #[serde(rename = "data-only")]
-    DataOnly,
-}
-
-/// `stream.ids`
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Ids {
-    Keep,
-    Drop,
-}
-
-/// `stream.error_events`
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum ErrorEvents {
-    Keep,
-    Named,
-}
-
 /// `stream.charset`
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) enum Charset {
@@ -245,34 +193,6 @@ pub(super) enum Intent {
     Auto,
     Stream,
     Plain,
-}
-
-/// `stream.heartbeat_form`
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum HeartbeatForm {
-    Comment,
-    Block,
-    Delta,
-    Off,
-}
-
-/// `stream.errors`
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Errors {
-    Status,
-    InBand,
-    EventSource,
-}
-
-/// `stream.commit`
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Commit {
-    Head,
-    FirstEvent,
-    FirstContent,
 }
 
 /// `[timeouts]`

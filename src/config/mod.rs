@@ -9,9 +9,11 @@ pub mod example;
 mod file;
 mod forms;
 mod mistake;
+mod notes;
 mod own;
 mod profiles;
 mod resolve;
+mod rewrite;
 mod secret;
 mod switches;
 pub mod table;
@@ -27,8 +29,10 @@ use http::uri::{Authority, PathAndQuery};
 
 pub use file::File;
 pub use mistake::{Mistake, Mistakes, Source};
+pub use notes::notes;
 pub use profiles::{Errors, Profile, Profiles};
 pub use resolve::read;
+pub use rewrite::Rewrite;
 pub use secret::Secret;
 
 use crate::auth::Injector;
@@ -210,17 +214,6 @@ pub enum PathMatch {
     Prefix(String),
 }
 
-/// A literal change of the path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rewrite {
-    /// As it came.
-    None,
-    /// This prefix of whole segments is removed.
-    StripPrefix(String),
-    /// A prefix of whole segments (first) is replaced by another (second).
-    Replace(String, String),
-}
-
 /// Who may use a route.
 #[derive(Debug)]
 pub enum ClientAuth {
@@ -369,24 +362,11 @@ impl Config {
         if route.rewrite == Rewrite::None && base.is_empty() {
             return Ok(path_and_query.clone());
         }
-        let path = path_and_query.path();
-        let rewritten = match &route.rewrite {
-            Rewrite::None => path.to_owned(),
-            Rewrite::StripPrefix(prefix) => below(path, prefix).unwrap_or(path).to_owned(),
-            Rewrite::Replace(from, to) => match below(path, from) {
-                Some(rest) => format!("{to}{rest}"),
-                None => path.to_owned(),
-            },
-        };
+        let rewritten = route.rewrite.of(path_and_query.path());
         let slash = if base.is_empty() && !rewritten.starts_with('/') { "/" } else { "" };
         let query = path_and_query.query().map(|query| format!("?{query}")).unwrap_or_default();
         PathAndQuery::try_from(format!("{base}{slash}{rewritten}{query}"))
     }
-}
-
-/// What follows `prefix` in `path`: nothing, or `/…`. `None` if `path` does not begin with these whole segments.
-fn below<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
-    path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl std::fmt::Debug for ServerTls {

@@ -6,7 +6,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::file::{Commit, Encoding, Ending, ErrorEvents, Errors, Fields, HeartbeatForm, Ids, PickAs};
 use super::own::{OwnProfile, OwnProfiles};
 use super::units::{Time, TimeOrOff};
 use super::{forms, table};
@@ -53,6 +52,86 @@ switches! {
     fields: Fields,
     ids: Ids,
     error_events: ErrorEvents,
+}
+
+/// `stream.done`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Ending {
+    Keep,
+    Auto,
+    Ensure,
+    Strip,
+}
+
+/// `stream.pick_as`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum PickAs {
+    Json,
+    Text,
+}
+
+/// `stream.encode`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Encoding {
+    Off,
+    Percent,
+    Base64,
+}
+
+/// `stream.fields`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) enum Fields {
+    #[serde(rename = "all")]
+    All,
+    #[serde(rename = "data-only")]
+    DataOnly,
+}
+
+/// `stream.ids`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Ids {
+    Keep,
+    Drop,
+}
+
+/// `stream.error_events`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ErrorEvents {
+    Keep,
+    Named,
+}
+
+/// `stream.heartbeat_form`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum HeartbeatForm {
+    Comment,
+    Block,
+    Delta,
+    Off,
+}
+
+/// `stream.errors`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Errors {
+    Status,
+    InBand,
+    EventSource,
+}
+
+/// `stream.commit`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Commit {
+    Head,
+    FirstEvent,
+    FirstContent,
 }
 
 /// The profiles of a configuration: the built-in ones, and the operator's.

@@ -34,6 +34,11 @@ impl Signs {
         &self.profile
     }
 
+    /// The paths whose clients are taken for it.
+    pub fn paths(&self) -> &[PathMatch] {
+        &self.paths
+    }
+
     /// `agent` is in lower case.
     fn are_shown(&self, path: &str, agent: &[u8]) -> bool {
         self.paths.iter().any(|condition| route::path_matches(condition, path))

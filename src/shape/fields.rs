@@ -1,6 +1,7 @@
 //! `fields`: nothing but data, for readers that know only `data:` lines; or all but the ids.
 //!
-//! Where nothing but data is sent, an error that only its name tells from content says so in its data then, in the words of [`ndjson`].
+//! Where nothing but data is sent, an error that only its name tells from content says so in its data then, in the words
+//! of [`ndjson`].
 
 use super::{Reshape, Seen, Settings, Shape, Sink};
 use crate::bridge::ndjson;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::shapes::shapes;
 use crate::bridge::Bridge;
 use crate::codec::repair::Repairs;
-use crate::config::file::{self, Charset, Commit, DataSpace, File, Intent};
+use crate::config::file::{self, Charset, DataSpace, File, Intent};
 use crate::config::forms;
 use crate::config::mistake::{Collector, suggestion};
 use crate::config::own::OwnProfiles;
-use crate::config::switches::{Layers, Switches};
+use crate::config::switches::{self, Commit, Layers, Switches};
 use crate::config::{Errors, FormatSetting, Profile, Profiles, RepairSetting, Route, StreamSettings};
 use crate::dialect::DIALECTS;
 use crate::format::FORMATS;
@@ -92,9 +92,9 @@ fn stream(typed: &file::Stream, switches: &Switches) -> Option<StreamSettings> {
         heartbeat: switches.heartbeat?.0.filter(|_| form != HeartbeatForm::Off),
         heartbeat_form: form,
         errors: match switches.errors? {
-            file::Errors::Status => Errors::Status,
-            file::Errors::InBand => Errors::InBand,
-            file::Errors::EventSource => Errors::EventSource,
+            switches::Errors::Status => Errors::Status,
+            switches::Errors::InBand => Errors::InBand,
+            switches::Errors::EventSource => Errors::EventSource,
         },
         bridge: Bridge::named(&typed.bridge),
         bridge_query: forms::parameter(&typed.bridge_query).ok()?.map(str::to_owned),
@@ -103,12 +103,12 @@ fn stream(typed: &file::Stream, switches: &Switches) -> Option<StreamSettings> {
     })
 }
 
-fn heartbeat_form(typed: file::HeartbeatForm) -> HeartbeatForm {
+fn heartbeat_form(typed: switches::HeartbeatForm) -> HeartbeatForm {
     match typed {
-        file::HeartbeatForm::Comment => HeartbeatForm::Comment,
-        file::HeartbeatForm::Block => HeartbeatForm::Block,
-        file::HeartbeatForm::Delta => HeartbeatForm::Delta,
-        file::HeartbeatForm::Off => HeartbeatForm::Off,
+        switches::HeartbeatForm::Comment => HeartbeatForm::Comment,
+        switches::HeartbeatForm::Block => HeartbeatForm::Block,
+        switches::HeartbeatForm::Delta => HeartbeatForm::Delta,
+        switches::HeartbeatForm::Off => HeartbeatForm::Off,
     }
 }
 

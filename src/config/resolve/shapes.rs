@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::file::{self, ErrorEvents, Fields, Ids, PickAs};
-use crate::config::forms;
-use crate::config::switches::Switches;
+use crate::config::switches::{self, ErrorEvents, Fields, Ids, PickAs, Switches};
 use crate::config::units::TimeOrOff;
+use crate::config::{file, forms};
 use crate::shape::{Encoding, Ending, Marker, Markers, Pick, Settings};
 
 /// The shapes; none where nothing is changed. `None` only where a switch is missing.
@@ -23,9 +22,9 @@ pub(super) fn shapes(typed: &file::Stream, switches: &Switches) -> Option<Option
             .map(|pointer| Pick { pointer, plain: pick_as == PickAs::Text }),
         ascii: switches.ascii?,
         encode: match switches.encode? {
-            file::Encoding::Off => None,
-            file::Encoding::Percent => Some(Encoding::Percent),
-            file::Encoding::Base64 => Some(Encoding::Base64),
+            switches::Encoding::Off => None,
+            switches::Encoding::Percent => Some(Encoding::Percent),
+            switches::Encoding::Base64 => Some(Encoding::Base64),
         },
         names_errors: switches.error_events? == ErrorEvents::Named,
         data_only: switches.fields? == Fields::DataOnly,
@@ -40,10 +39,10 @@ fn markers(typed: &file::Stream, switches: &Switches) -> Option<Markers> {
     let is_mapped = from != usual.from || to != usual.to;
     Some(Markers {
         ending: match switches.done? {
-            file::Ending::Keep => Ending::Keep,
-            file::Ending::Auto => Ending::Auto,
-            file::Ending::Ensure => Ending::Ensure,
-            file::Ending::Strip => Ending::Strip,
+            switches::Ending::Keep => Ending::Keep,
+            switches::Ending::Auto => Ending::Auto,
+            switches::Ending::Ensure => Ending::Ensure,
+            switches::Ending::Strip => Ending::Strip,
         },
         close: match forms::closing(switches.done_close.as_deref()?) {
             Ok(Some(TimeOrOff(close))) => close,

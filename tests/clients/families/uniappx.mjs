@@ -70,7 +70,7 @@ const client = (name, platform, unfinished, route) => ({
         if (settle === reject) source.close();
         settle(value);
       };
-      const source = load(["answer.js", "uni-app-x.js"], { uni })({
+      const source = load(["answer.js", "uni-app-x.js"], { uni, setTimeout })({
         url: `${call.base}${call.path}`,
         key: call.key,
         dialect: DIALECTS[call.dialect],

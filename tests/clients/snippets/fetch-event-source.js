@@ -7,7 +7,7 @@ export async function chat({ url, key, request, dialect = DIALECTS["openai-chat"
   await fetchEventSource(url, {
     method: "POST",
     headers: { Authorization: `Bearer ${key}`, "Content-Type": "application/json" },
-    body: JSON.stringify({ ...request, stream: true }),
+    body: JSON.stringify({ stream: true, ...request }),
     signal,
     openWhenHidden: true, // otherwise it posts again whenever the tab comes back
     async onopen(response) {

@@ -5,7 +5,7 @@ export async function chat({ url, key, request, dialect = DIALECTS["openai-chat"
   const response = await fetch(url, {
     method: "POST",
     headers: { Authorization: `Bearer ${key}`, "Content-Type": "application/json", Accept: "text/event-stream" },
-    body: JSON.stringify({ ...request, stream: true }),
+    body: JSON.stringify({ stream: true, ...request }),
     signal,
   });
   if (!response.ok) throw Object.assign(new Error(await response.text()), { status: response.status });

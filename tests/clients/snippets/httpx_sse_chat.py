@@ -10,7 +10,7 @@ def chat(url, key, request, show, dialect="openai-chat"):
     timeout = httpx.Timeout(10, read=60)  # longer than the heartbeat
     with (
         httpx.Client(headers=headers, timeout=timeout) as client,
-        connect_sse(client, "POST", url, json={**request, "stream": True}) as source,
+        connect_sse(client, "POST", url, json={"stream": True, **request}) as source,
     ):
         source.response.raise_for_status()
         for event in source.iter_sse():  # to the very end: who leaves at [DONE] is logged as gone

@@ -1,7 +1,8 @@
 import { DIALECTS, follow } from "./answer.js";
 import { eventOf } from "./sse.js";
 
-// api is wx in WeChat mini-programs, uni in uni-app. Call abort() on what this returns to stop the upstream, too.
+// api is wx in WeChat mini-programs, uni in uni-app. Leave `key` out where the server asks for none. Call abort() on what
+// this returns to stop the upstream, too.
 export function chat({ api, url, key, request, dialect = DIALECTS["openai-chat"], show, done, fail }) {
   const answer = follow(dialect, show);
   let bytes = []; // since the last blank line
@@ -30,11 +31,13 @@ export function chat({ api, url, key, request, dialect = DIALECTS["openai-chat"]
     }
   }
 
+  const header = { Accept: "text/event-stream, application/json" }; // a stream, or an error
+  if (key) header.Authorization = `Bearer ${key}`;
   const task = api.request({
     url,
     method: "POST",
-    header: { Authorization: `Bearer ${key}`, Accept: "text/event-stream" },
-    data: { ...request, stream: true },
+    header,
+    data: { stream: true, ...request }, // first: in a long conversation it must be found soon
     enableChunked: true,
     responseType: "arraybuffer",
     timeout: 600000,

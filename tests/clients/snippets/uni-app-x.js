@@ -1,19 +1,34 @@
 import { follow } from "./answer.js";
 
+// Leave `key` out where the server asks for none. Call close() on what this returns to stop the upstream, too.
 export function listen({ url, key, dialect, show, done, fail }) {
   const answer = follow(dialect, show);
-  const source = uni.connectEventSource({ url, header: { Authorization: `Bearer ${key}` } });
+  let isOver = false;
+  const header = key ? { Authorization: `Bearer ${key}` } : {};
+  const source = uni.connectEventSource({ url, header });
+
+  function end(error) {
+    isOver = true; // whatever is still on its way
+    if (error) {
+      source.close();
+      fail(error);
+    } else {
+      setTimeout(() => source.close(), 2000); // who leaves before the stream ends is logged as gone
+      done();
+    }
+  }
+
   source.onMessage(({ type, data }) => {
+    if (isOver) return;
     try {
       answer.take({ name: type, data });
     } catch (error) {
-      source.close();
-      fail(error);
+      return end(error);
     }
-    if (answer.isOver) done(); // nothing else tells the end
+    if (answer.isOver) end(); // nothing else tells the end
   });
   source.onError((error) => {
-    if (!answer.isOver) fail(error);
+    if (!isOver) end(answer.isWhole ? undefined : error);
   });
   return source;
 }
