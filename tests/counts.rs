@@ -74,6 +74,7 @@ fn session_allocations(format: &'static Format, inputs: &[&[u8]]) -> usize {
         secrets: Default::default(),
         injects: false,
         in_band: None,
+        finds_bare: false,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         heartbeat_form: HeartbeatForm::Comment,

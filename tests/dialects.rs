@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use tidegate::config::StreamSettings;
-use tidegate::dialect::{DIALECTS, Dialect};
+use tidegate::dialect::{DIALECTS, Dialect, Told};
 use tidegate::profile::PROFILES;
 use tidegate::stream::{Cause, End, Failure, Out, Plan, Session};
 
@@ -51,7 +51,7 @@ fn faults(capture: &Capture, said: &Said, want: (&str, bool)) -> Vec<String> {
     if told.is_some() != tells {
         faults.push(format!("told: {told:?}"));
     }
-    if let (Some(told), Some(form)) = (told, capture.dialect.told) {
+    if let (Some(told), Some(form)) = (told, capture.dialect.told.map(Told::as_event)) {
         let json = told.strip_prefix(form.before).and_then(|rest| rest.strip_suffix(form.after));
         if json.is_none_or(|json| serde_json::from_str::<serde_json::Value>(json).is_err()) {
             faults.push(format!("not in its form: {told:?}"));
@@ -313,6 +313,34 @@ async fn a_dialect_that_the_route_sets_is_judged_by_and_one_that_a_path_hints_at
         let events = call.rest().await.events();
         assert_eq!(events.len(), if outcome == "done" { 1 } else { 2 }, "{path}: {events:?}");
         assert_eq!(proxy.access(path).await.need("outcome"), outcome, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn break_is_told_to_googles_own_clients_in_bare_json_and_to_all_others_in_an_event() {
+    for (fields, is_bare) in
+        [(&[("x-goog-api-client", "google-genai-sdk/1.30.0 gl-node/v22.0.0")][..], true), (&[], false)]
+    {
+        let mut upstream = Upstream::start().await;
+        let proxy = Tidegate::before(&upstream, "").await;
+        let request = fields.iter().fold(
+            Request::stream("/v1beta/models/m:streamGenerateContent?alt=sse"),
+            |request, (name, value)| request.field(name, value),
+        );
+        let mut call = Call::start(&proxy.http(), &request).await;
+        let mut exchange = upstream.request().await;
+        exchange.body().await;
+        exchange.respond(200, &[("content-type", "text/event-stream")]).await;
+        exchange.chunk(b"data: {\"candidates\":[{}],\"usageMetadata\":{}}\n\n").await;
+        call.piece().await;
+        exchange.reset();
+        let told: Vec<String> = units(&call.rest().await)
+            .units
+            .iter()
+            .map(|unit| String::from_utf8_lossy(unit).into_owned())
+            .collect();
+        let begin = if is_bare { "{\"error\":{\"code\":502," } else { "data: {\"error\":{\"code\":502," };
+        assert!(told.len() == 1 && told[0].starts_with(begin), "{fields:?}: {told:?}");
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Form: the API reference, `GenerateContentResponse` and `google.rpc.Status` (seen 2026-11). Google tells an error
 //! inside a stream as its bare JSON, not as an event, and its clients look for exactly that: js-genai raises on a
-//! chunk that is such an object, go-genai on any line that is not `data:`. Both take the same JSON behind `data:`
-//! for an answer without candidates, which changes nothing, and go-genai takes a comment line, and a name, for an error. So a
-//! failure is told twice: as an event without a name, for all other clients, and then in the last chunk, bare.
+//! read that is such an object and nothing else, go-genai on any line that is not `data:`. Both take the same JSON behind
+//! `data:` for an answer without candidates; where both forms come in one read, js-genai 1 finds neither. So the clients
+//! that [name themselves Google's](crate::stream::Plan::finds_bare) are told with the bare JSON alone, and all others, which
+//! would not see that, with an event without a name alone.
 
 use std::sync::LazyLock;
 

@@ -209,12 +209,12 @@ impl Dialect {
         ![&OLLAMA, &GEMINI, &BEDROCK_CONVERSE, &GENERIC].contains(&self)
     }
 
-    /// The failure as it is written into a stream that breaks; `None`: the stream is cut instead.
+    /// The failure as it is written into a stream that breaks, for who reads events; `None`: the stream is cut instead.
     pub fn told(&self, failure: &Failure) -> Option<String> {
         let told = self.told?;
         let line = (self.error)(failure);
-        let written = |Told { before, after }| [before, &line, after].concat();
-        Some(told.beside().into_iter().chain([told]).map(written).collect())
+        let Told { before, after } = told.as_event();
+        Some([before, &line, after].concat())
     }
 
     /// Whether its streams end with `[DONE]`, by its own reference.
@@ -263,9 +263,9 @@ impl Told {
     /// An event without a name: its data tells what it is.
     pub const UNNAMED: Told = Told { before: "data: ", after: "\n\n" };
 
-    /// The event that goes before one that is none: only clients that look for such a line find it, all others find this.
-    pub fn beside(self) -> Option<Told> {
-        (!self.is_event()).then_some(Told::UNNAMED)
+    /// What is no event becomes one: only clients that look for a bare line find it.
+    pub fn as_event(self) -> Told {
+        if self.is_event() { self } else { Told::UNNAMED }
     }
 
     /// Whether it makes an event of the line.

@@ -89,6 +89,7 @@ pub(super) fn planned(terms: &Terms, decision: Decision) -> Plan {
         secrets: terms.secrets.clone(),
         injects: !route.injectors.is_empty(),
         in_band: None,
+        finds_bare: terms.ask.is_googles,
         hold: stream.hold,
         heartbeat: stream.heartbeat,
         heartbeat_form: stream.heartbeat_form,

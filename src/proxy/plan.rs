@@ -7,7 +7,7 @@
 //! The format comes from the route, else from the first bytes of a stream response, else from its media type.
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Method, StatusCode, response};
+use http::{HeaderMap, HeaderName, Method, StatusCode, response};
 
 use super::{headers, request};
 use crate::bridge::{Bridge, JSON, NDJSON, SSE};
@@ -30,6 +30,8 @@ pub(super) struct Ask {
     bridge: Option<&'static Bridge>,
     /// The dialect that the route sets or the path hints at.
     pub(super) dialect: Option<&'static Dialect>,
+    /// One of Google's own clients asks: what they send is no part of the API.
+    pub(super) is_googles: bool,
 }
 
 /// The later ones say more than the earlier.
@@ -67,7 +69,8 @@ impl Ask {
             accepts_json |= request::is_json(range);
         }
         let dialect = settings.dialect.or_else(|| hinted(path, headers));
-        Ask { head_only: method == Method::HEAD, accept, accepts_json, bridge: None, dialect }
+        let is_googles = headers.contains_key(X_GOOG_API_CLIENT);
+        Ask { head_only: method == Method::HEAD, accept, accepts_json, bridge: None, dialect, is_googles }
     }
 
     /// With the fields that were put in: they may hint at a dialect.
@@ -132,6 +135,9 @@ impl Accept {
         }
     }
 }
+
+/// What Google's client libraries send of themselves, in all languages.
+const X_GOOG_API_CLIENT: HeaderName = HeaderName::from_static("x-goog-api-client");
 
 /// The dialect that a request hints at. A header says more than a path: many paths serve several dialects.
 pub(super) fn hinted(path: &str, headers: &HeaderMap) -> Option<&'static Dialect> {

@@ -37,6 +37,7 @@ fn plan(mode: Mode, worker: &Worker) -> Plan {
         secrets: Secrets::default(),
         injects: false,
         in_band: None,
+        finds_bare: false,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         heartbeat_form: HeartbeatForm::Comment,

@@ -50,6 +50,9 @@ pub struct Plan {
     pub injects: bool,
     /// The client is told in streams what others read in a status.
     pub in_band: Option<InBand>,
+    /// The client finds an error in a stream where it is [no event](crate::dialect::Told::is_event): it is an official one
+    /// of Google's. All others are told in events.
+    pub finds_bare: bool,
     /// What must be seen of a stream before its head leaves; `None`: nothing.
     pub hold: Option<Hold>,
     /// Silence towards the client after which a heartbeat is written (reframed streams only).

@@ -49,6 +49,7 @@ fn plan(mode: Mode) -> Plan {
         secrets: Secrets::default(),
         injects: false,
         in_band: None,
+        finds_bare: false,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         heartbeat_form: HeartbeatForm::Comment,
@@ -748,16 +749,23 @@ fn gemini_is_judged_by_its_reason_where_the_route_sets_it() {
     assert_eq!(rig.outcome(), "done@end", "no end is known");
 }
 
-/// Google's packages look for bare JSON alone in a chunk, everybody else for an event.
+/// Google's packages look for bare JSON that is all of a read, everybody else for an event.
 #[test]
-fn gemini_is_told_of_a_break_in_an_event_and_then_bare() {
-    let mut rig = Rig::new(Plan { dialect: Some(&GEMINI), is_set: true, ..openai() });
-    rig.input("data: {\"candidates\":[{\"content\":{}}]}\n\n");
-    rig.failed(Cause::UpstreamTruncated);
-    let [_, event, bare] = &rig.units[..] else { panic!("{:?}", rig.units) };
+fn gemini_is_told_of_a_break_in_one_form() {
+    let told = |finds_bare, shapes| {
+        let plan = Plan { dialect: Some(&GEMINI), is_set: true, finds_bare, ..openai() };
+        let mut rig = Rig::new(Plan { shapes: Some(Arc::new(shapes)), ..plan });
+        rig.input("data: {\"candidates\":[{\"content\":{}}]}\n\n");
+        rig.failed(Cause::UpstreamTruncated);
+        assert_eq!(rig.end, Some(End::Clean));
+        let [_, told] = &rig.units[..] else { panic!("{:?}", rig.units) };
+        told.clone()
+    };
+    let bare = told(true, Settings::default());
     assert!(bare.starts_with("{\"error\":{\"code\":502,") && bare.ends_with("}\n"), "{bare}");
-    assert_eq!(*event, format!("data: {bare}\n"));
-    assert_eq!(rig.end, Some(End::Clean));
+    let event = format!("data: {bare}\n");
+    assert_eq!(told(false, Settings::default()), event);
+    assert_eq!(told(true, Settings { data_only: true, ..Settings::default() }), event, "lines of data alone");
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub(super) struct Writer {
     /// In what form it is written.
     encoder: Encoder,
     form: HeartbeatForm,
+    finds_bare: bool,
     /// The data of the last event, where an end marker may follow and nobody but [`quote`] can tell whether it is an error.
     suspect: Vec<u8>,
     tail: Tail,
@@ -61,6 +62,7 @@ impl Writer {
             first: None,
             shapes: plan.shapes.as_deref().and_then(Shapes::new),
             form,
+            finds_bare: plan.finds_bare,
             encoder: (plan.bridge.encoder)(plan.dialect).unwrap_or(Encoder::Sse),
             suspect: Vec::new(),
             tail: Tail::default(),
@@ -197,17 +199,16 @@ impl Writer {
         let Some(dialect) = self.watch.dialect() else { return false };
         let Some(told) = dialect.told else { return false };
         let own = self.shapes.as_ref().map(|shapes| shapes.own()).unwrap_or_default();
-        let (told, beside) = match self.encoder {
-            Encoder::Sse if in_band.is_some() || own.names_errors => (told::alone(told), None),
-            Encoder::Sse => (told, told.beside()),
-            Encoder::Ndjson => (ndjson::TOLD, None),
+        let told = match self.encoder {
+            Encoder::Sse if in_band.is_some() || own.names_errors => told::alone(told),
+            Encoder::Sse if self.finds_bare && !own.data_only => told,
+            Encoder::Sse => told.as_event(),
+            Encoder::Ndjson => ndjson::TOLD,
             Encoder::Json(_) => return false,
         };
         let retry = in_band.and_then(|in_band| in_band.retry).filter(|_| told.is_event());
-        for told in beside.into_iter().chain([told]) {
-            out.bytes.extend_from_slice(&told::event(dialect, told, failure, &own, retry));
-            self.wrote(now, out);
-        }
+        out.bytes.extend_from_slice(&told::event(dialect, told, failure, &own, retry));
+        self.wrote(now, out);
         true
     }
 

@@ -29,15 +29,7 @@ impl Said {
 
     /// The units of the upstream's own.
     pub fn theirs(&self) -> &[Vec<u8>] {
-        // Google's clients and all others are told in a form each.
-        let is_told_twice = |told: &[u8]| {
-            told.starts_with(b"{") && self.units.len() > 1 && {
-                let line = [b"data: ", told, b"\n"].concat();
-                self.units[self.units.len() - 2] == line
-            }
-        };
-        let told = self.told().map_or(0, |told| 1 + usize::from(is_told_twice(told)));
-        &self.units[..self.units.len() - told]
+        &self.units[..self.units.len() - usize::from(self.told().is_some())]
     }
 
     /// The whole body.
@@ -65,6 +57,7 @@ pub fn plan(format: &'static Format, path: &str) -> Plan {
         secrets: Default::default(),
         injects: false,
         in_band: None,
+        finds_bare: false,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         heartbeat_form: HeartbeatForm::Comment,

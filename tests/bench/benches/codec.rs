@@ -114,6 +114,7 @@ fn play(bencher: Bencher, input: Input, dialect: Option<&'static Dialect>) {
         secrets: Default::default(),
         injects: false,
         in_band: None,
+        finds_bare: false,
         hold: None,
         heartbeat: Some(Duration::from_secs(15)),
         heartbeat_form: HeartbeatForm::Comment,

@@ -166,6 +166,7 @@ impl Choice {
             secrets: Default::default(),
             injects: false,
             in_band: None,
+            finds_bare: false,
             hold: (self.policy & 16 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),
             heartbeat: (beats && self.form() != HeartbeatForm::Off).then_some(Duration::from_secs(15)),
             heartbeat_form: self.form(),
