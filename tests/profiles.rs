@@ -630,6 +630,39 @@ async fn error_that_is_all_of_an_open_stream_is_told_as_in_one_that_was_opened_f
 }
 
 #[tokio::test]
+async fn stream_without_an_event_is_told_of_also_where_nothing_is_known_of_the_api() {
+    let mut upstream = Upstream::start().await;
+    let named = route(&upstream, "profile = \"uniappx\"").await;
+    let by_itself = Tidegate::before(&upstream, "").await;
+    for (proxy, breaks, retry) in
+        [(&named, true, Some(86_400_000)), (&named, false, Some(86_400_000)), (&by_itself, true, None)]
+    {
+        let mut call = Call::start(&proxy.http(), &event_source("/notices")).await;
+        let mut exchange = upstream.request().await;
+        exchange.respond_sse().await;
+        assert_eq!(call.status().await, 200);
+        let code = if breaks {
+            exchange.reset();
+            "upstream_truncated"
+        } else {
+            exchange.end().await;
+            "upstream_empty"
+        };
+        let (event, data, _) = told(&mut call).await;
+        assert_eq!((event.event.as_str(), event.retry), ("error", retry));
+        assert_eq!((&data["error"]["code"], &data["error"]["status"]), (&code.into(), &502.into()));
+        assert_eq!(proxy.access("/notices").await.need("told"), "502");
+    }
+    // Of a page's own notices none may be due before the stream ends; it asks again.
+    let mut call = Call::start(&by_itself.http(), &event_source("/quiet")).await;
+    let mut exchange = upstream.request().await;
+    exchange.respond_sse().await;
+    exchange.end().await;
+    assert_eq!(call.rest().await.events(), []);
+    assert_eq!(by_itself.access("/quiet").await.need("outcome"), "done");
+}
+
+#[tokio::test]
 async fn error_whose_words_broke_off_is_told_by_its_status() {
     let mut upstream = Upstream::start().await;
     let proxy = Tidegate::before(&upstream, IN_BAND).await;

@@ -104,10 +104,11 @@ impl Manner {
     }
 
     /// How the client is told in a stream, if it is, by as much of the request body as has gone up. `head` is that of the
-    /// upstream's response, if there is one.
-    pub(super) fn in_band(&self, head: Option<&response::Parts>) -> Option<stream::InBand> {
+    /// upstream's response, if there is one. Of a stream of which nothing is known (`known_ai`) an `EventSource` asks again as
+    /// soon as it does after any break: it may be one of notices, and the server may be restarted.
+    pub(super) fn in_band(&self, head: Option<&response::Parts>, known_ai: bool) -> Option<stream::InBand> {
         let in_band = self.in_band.as_ref().filter(|in_band| in_band.wants_events())?;
-        Some(stream::InBand { retry: in_band.retry(head) })
+        Some(stream::InBand { retry: in_band.retry(head).filter(|_| known_ai) })
     }
 
     /// The answer to a request that ends so. `head` is that of the upstream's response, if there is one; none of `secrets`
