@@ -11,9 +11,10 @@ use tidegate::profile::PROFILES;
 use crate::support::access::outcome;
 use crate::support::client::{Call, Request, Rest, Version};
 use crate::support::pages;
-use crate::support::sse::Event;
+use crate::support::sse::{self, Event};
 use crate::support::tidegate::{Launch, Tidegate, config};
 use crate::support::upstream::{Exchange, Upstream, refusing};
+use crate::support::wire::Piece;
 use crate::support::{alone, eventually};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -87,6 +88,8 @@ async fn told(call: &mut Call) -> (Event, Json, Vec<Event>) {
     assert_eq!(head.one("content-length"), None, "some clients wait for chunks");
     let rest = call.rest().await;
     assert_eq!(rest.cut, None, "a proper end");
+    let is_beat = |piece: &Piece| piece.data.starts_with(b":");
+    assert!(rest.pieces.iter().all(|piece| is_beat(piece) || sse::parse(&piece.data).len() == 1), "{rest:?}");
     let mut events = rest.events();
     assert!(!events.is_empty(), "{rest:?}");
     let event = events.remove(0);

@@ -125,14 +125,15 @@ impl Manner {
     ) -> Told {
         let is_in_band = self.is_in_band().await;
         let stream = self.in_band.as_ref().filter(|_| is_in_band);
-        if let Some(stream) = stream.and_then(|in_band| in_band.stream(&error, head.as_ref())) {
-            let stream = heads::masked(&stream, secrets).unwrap_or(stream);
-            let (bytes, status) = (stream.len(), Some(error.status()));
+        if let Some(units) = stream.and_then(|in_band| in_band.stream(&error, head.as_ref())) {
+            let masked = |unit: Vec<u8>| heads::masked(&unit, secrets).unwrap_or(unit);
+            let units: Vec<Bytes> = units.into_iter().map(masked).map(Bytes::from).collect();
+            let (bytes, status) = (units.iter().map(Bytes::len).sum(), Some(error.status()));
             let mut head =
                 head.map_or_else(|| heads::early(id), |head| heads::stream(head, &SSE, id, secrets));
             head.status = StatusCode::OK;
             head.headers.extend(error.into_headers());
-            let response = Response::from_parts(head, Body::events(Bytes::from(stream)));
+            let response = Response::from_parts(head, Body::events(units));
             return Told { response, bytes, status };
         }
         let response = error.into_response(self.dialect, secrets);
@@ -161,8 +162,8 @@ impl InBand {
         self.ask.can_be_told_in_events(self.chosen.stream(), says)
     }
 
-    /// `None` where the dialect tells no errors in streams.
-    fn stream(&self, error: &ProxyError, head: Option<&response::Parts>) -> Option<Vec<u8>> {
+    /// Unit by unit; `None` where the dialect tells no errors in streams.
+    fn stream(&self, error: &ProxyError, head: Option<&response::Parts>) -> Option<Vec<Vec<u8>>> {
         let failure = error.failure().clone().in_place_of(error.status());
         let shapes = self.chosen.stream().shapes.as_deref();
         stream::refusal(&failure, self.ask.dialect, shapes, self.retry(head), Instant::now().into_std())
