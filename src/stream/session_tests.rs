@@ -572,8 +572,36 @@ fn response_that_is_to_be_told_promises_nothing_until_it_was_read() {
     let cut = (429, "the upstream answered 429 Too Many Requests, and its words broke off".to_owned());
     assert_eq!(told(&[&body[..20]], true), cut, "half an object is no word of it");
     assert_eq!(told(&[b"slow do"], true), cut);
+    let event: &[u8] =
+        b"id:1\nevent:error\n:HTTP_STATUS/429\ndata:{\"code\":\"Throttling\",\"message\":\"slow down\"}\n\n";
+    for (text, broken, want) in [
+        (event, false, (429, "slow down".to_owned())),
+        (event, true, (429, "slow down".to_owned())),
+        (&event[..event.len() - 1], false, (429, "slow down".to_owned())),
+        (&event[..event.len() - 9], true, cut.clone()),
+        (b"data: slow\n\ndata: [DONE]\n\n", false, (429, "slow".to_owned())),
+        (b": nothing\n\n", false, (429, ": nothing".to_owned())),
+        (b"too fast: data: x", false, (429, "too fast: data: x".to_owned())),
+    ] {
+        assert_eq!(told(&[text], broken), want);
+    }
     let unsaid = (429, "the upstream answered 429 Too Many Requests".to_owned());
     assert_eq!(told(&[], false), unsaid);
+    for early in [false, true] {
+        let slow = Plan { is_error: true, ..plan(Mode::Tell(StatusCode::TOO_MANY_REQUESTS)) };
+        let mut rig = if early { Rig::new(plan(Mode::Await)) } else { Rig::new(slow) };
+        if early {
+            rig.call(|session, now, out| {
+                session.answered(plan(Mode::PassThrough), StatusCode::TOO_MANY_REQUESTS, now, out);
+            });
+        }
+        rig.input(&body[..20]);
+        rig.pass(0);
+        assert_eq!(rig.end, None);
+        rig.pass(1);
+        assert!(rig.end.is_some(), "a client that has no head waits no longer for the words");
+        assert_eq!(rig.session.failure().unwrap().message(), cut.1);
+    }
     assert_eq!(told(&[&[b'x'; 40 << 10], &[b'y'; 40 << 10]], false), unsaid);
 }
 
