@@ -12,9 +12,10 @@ use tidegate::profile::PROFILES;
 use crate::support::access::outcome;
 use crate::support::client::{Call, Request, Rest, Version};
 use crate::support::pages;
-use crate::support::sse::Event;
+use crate::support::sse::{self, Event};
 use crate::support::tidegate::{Launch, Tidegate, config};
 use crate::support::upstream::{Exchange, Upstream, refusing};
+use crate::support::wire::Piece;
 use crate::support::{alone, eventually};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -88,6 +89,8 @@ async fn told(call: &mut Call) -> (Event, Json, Vec<Event>) {
     assert_eq!(head.one("content-length"), None, "some clients wait for chunks");
     let rest = call.rest().await;
     assert_eq!(rest.cut, None, "a proper end");
+    let is_beat = |piece: &Piece| piece.data.starts_with(b":");
+    assert!(rest.pieces.iter().all(|piece| is_beat(piece) || sse::parse(&piece.data).len() == 1), "{rest:?}");
     let mut events = rest.events();
     assert!(!events.is_empty(), "{rest:?}");
     let event = events.remove(0);
@@ -628,6 +631,39 @@ async fn error_that_is_all_of_an_open_stream_is_told_as_in_one_that_was_opened_f
     assert_eq!(rest, [Event::message("[DONE]")]);
     let line = mini.access(CHAT).await;
     assert_eq!((line.need("told"), line.need("events")), ("502", "0"));
+}
+
+#[tokio::test]
+async fn stream_without_an_event_is_told_of_also_where_nothing_is_known_of_the_api() {
+    let mut upstream = Upstream::start().await;
+    let named = route(&upstream, "profile = \"uniappx\"").await;
+    let by_itself = Tidegate::before(&upstream, "").await;
+    for (proxy, breaks, retry) in
+        [(&named, true, Some(86_400_000)), (&named, false, Some(86_400_000)), (&by_itself, true, None)]
+    {
+        let mut call = Call::start(&proxy.http(), &event_source("/notices")).await;
+        let mut exchange = upstream.request().await;
+        exchange.respond_sse().await;
+        assert_eq!(call.status().await, 200);
+        let code = if breaks {
+            exchange.reset();
+            "upstream_truncated"
+        } else {
+            exchange.end().await;
+            "upstream_empty"
+        };
+        let (event, data, _) = told(&mut call).await;
+        assert_eq!((event.event.as_str(), event.retry), ("error", retry));
+        assert_eq!((&data["error"]["code"], &data["error"]["status"]), (&code.into(), &502.into()));
+        assert_eq!(proxy.access("/notices").await.need("told"), "502");
+    }
+    // Of a page's own notices none may be due before the stream ends; it asks again.
+    let mut call = Call::start(&by_itself.http(), &event_source("/quiet")).await;
+    let mut exchange = upstream.request().await;
+    exchange.respond_sse().await;
+    exchange.end().await;
+    assert_eq!(call.rest().await.events(), []);
+    assert_eq!(by_itself.access("/quiet").await.need("outcome"), "done");
 }
 
 #[tokio::test]

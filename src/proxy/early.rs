@@ -75,7 +75,7 @@ pub(super) async fn wait(asked: Asked, bound: Instant, total: Deadline, access: 
         may = may_open => may,
     };
     if opens {
-        let plan = Plan { in_band: manner.in_band(None), ..waiting };
+        let plan = Plan { in_band: manner.in_band(None, true), ..waiting };
         return Waited::Opened(Opened { exchange, phase, plan, trailers });
     }
     tokio::select! {

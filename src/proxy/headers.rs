@@ -245,13 +245,18 @@ pub(super) fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iter
         .filter(|token| !token.is_empty())
 }
 
-/// The media ranges that the client accepts, as `Accept` names them, without parameters: a weight of 0 says that it does not
-/// (RFC 9110 12.4.2, 12.5.1).
-pub(super) fn accepted(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    tokens(headers, &header::ACCEPT).filter_map(|range| match range.split_once(';') {
-        None => Some(range),
-        Some((essence, parameters)) => (!refuses(parameters)).then(|| essence.trim_end()),
+/// The media ranges that `Accept` names, without parameters, and whether the client accepts each: a weight of 0 says that it
+/// does not (RFC 9110 12.4.2, 12.5.1).
+pub(super) fn media_ranges(headers: &HeaderMap) -> impl Iterator<Item = (&str, bool)> {
+    tokens(headers, &header::ACCEPT).map(|range| match range.split_once(';') {
+        None => (range, true),
+        Some((essence, parameters)) => (essence.trim_end(), !refuses(parameters)),
     })
+}
+
+/// Those that it accepts.
+pub(super) fn accepted(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    media_ranges(headers).filter_map(|(range, is_accepted)| is_accepted.then_some(range))
 }
 
 /// Whether the parameters of a media range have a weight of 0.

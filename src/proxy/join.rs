@@ -9,6 +9,7 @@ use super::plan::{self, Decision};
 use super::{Answer, Terms};
 use crate::bridge::Bridge;
 use crate::codec::mask::Secrets;
+use crate::config::Errors;
 use crate::log::Access;
 use crate::relay::{Relay, Source};
 use crate::server::client::Client;
@@ -53,8 +54,12 @@ impl Joined {
 pub(super) fn plan(answer: &Answer) -> Plan {
     let Answer { terms, response } = answer;
     let decision = plan::decide(terms.stream(), &terms.ask, terms.body_says(), &response.head);
-    let in_band = terms.manner.in_band(Some(&response.head));
-    Plan { is_error: is_error(answer), in_band, ..planned(terms, decision) }
+    let plan = planned(terms, decision);
+    // Who is told of everything in streams gets an answer in them, whatever the API is: without an event there was none.
+    let is_meant = plan.dialect.is_none() && terms.stream().errors == Errors::InBand;
+    let in_band = terms.manner.in_band(Some(&response.head), plan.known_ai || is_meant);
+    let known_ai = plan.known_ai || is_meant && in_band.is_some();
+    Plan { is_error: is_error(answer), in_band, known_ai, ..plan }
 }
 
 pub(super) fn is_error(answer: &Answer) -> bool {

@@ -104,10 +104,11 @@ impl Manner {
     }
 
     /// How the client is told in a stream, if it is, by as much of the request body as has gone up. `head` is that of the
-    /// upstream's response, if there is one.
-    pub(super) fn in_band(&self, head: Option<&response::Parts>) -> Option<stream::InBand> {
+    /// upstream's response, if there is one. Of a stream of which nothing is known (`known_ai`) an `EventSource` asks again as
+    /// soon as it does after any break: it may be one of notices, and the server may be restarted.
+    pub(super) fn in_band(&self, head: Option<&response::Parts>, known_ai: bool) -> Option<stream::InBand> {
         let in_band = self.in_band.as_ref().filter(|in_band| in_band.wants_events())?;
-        Some(stream::InBand { retry: in_band.retry(head) })
+        Some(stream::InBand { retry: in_band.retry(head).filter(|_| known_ai) })
     }
 
     /// The answer to a request that ends so. `head` is that of the upstream's response, if there is one; none of `secrets`
@@ -124,14 +125,15 @@ impl Manner {
     ) -> Told {
         let is_in_band = self.is_in_band().await;
         let stream = self.in_band.as_ref().filter(|_| is_in_band);
-        if let Some(stream) = stream.and_then(|in_band| in_band.stream(&error, head.as_ref())) {
-            let stream = heads::masked(&stream, secrets).unwrap_or(stream);
-            let (bytes, status) = (stream.len(), Some(error.status()));
+        if let Some(units) = stream.and_then(|in_band| in_band.stream(&error, head.as_ref())) {
+            let masked = |unit: Vec<u8>| heads::masked(&unit, secrets).unwrap_or(unit);
+            let units: Vec<Bytes> = units.into_iter().map(masked).map(Bytes::from).collect();
+            let (bytes, status) = (units.iter().map(Bytes::len).sum(), Some(error.status()));
             let mut head =
                 head.map_or_else(|| heads::early(id), |head| heads::stream(head, &SSE, id, secrets));
             head.status = StatusCode::OK;
             head.headers.extend(error.into_headers());
-            let response = Response::from_parts(head, Body::events(Bytes::from(stream)));
+            let response = Response::from_parts(head, Body::events(units));
             return Told { response, bytes, status };
         }
         let response = error.into_response(self.dialect, secrets);
@@ -160,8 +162,8 @@ impl InBand {
         self.ask.can_be_told_in_events(self.chosen.stream(), says)
     }
 
-    /// `None` where the dialect tells no errors in streams.
-    fn stream(&self, error: &ProxyError, head: Option<&response::Parts>) -> Option<Vec<u8>> {
+    /// Unit by unit; `None` where the dialect tells no errors in streams.
+    fn stream(&self, error: &ProxyError, head: Option<&response::Parts>) -> Option<Vec<Vec<u8>>> {
         let failure = error.failure().clone().in_place_of(error.status());
         let shapes = self.chosen.stream().shapes.as_deref();
         stream::refusal(&failure, self.ask.dialect, shapes, self.retry(head), Instant::now().into_std())

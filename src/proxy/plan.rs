@@ -26,6 +26,9 @@ pub(super) struct Ask {
     accept: Accept,
     /// `Accept` names `application/json`, so that an answer in JSON is understood.
     accepts_json: bool,
+    /// `Accept` says that these are not.
+    refuses_events: bool,
+    refuses_lines: bool,
     /// What the query asks to be written.
     bridge: Option<&'static Bridge>,
     /// The dialect that the route sets or the path hints at.
@@ -64,13 +67,28 @@ impl Ask {
     /// `path` is the path that the upstream sees.
     pub(super) fn new(settings: &StreamSettings, method: &Method, path: &str, headers: &HeaderMap) -> Self {
         let (mut accept, mut accepts_json) = (Accept::Other, false);
-        for range in headers::accepted(headers) {
-            accept = accept.max(Accept::of(range));
-            accepts_json |= request::is_json(range);
+        let (mut refuses_events, mut refuses_lines) = (false, false);
+        for (range, is_accepted) in headers::media_ranges(headers) {
+            let named = Accept::of(range);
+            if is_accepted {
+                accept = accept.max(named);
+                accepts_json |= request::is_json(range);
+            } else {
+                refuses_events |= named == Accept::Events;
+                refuses_lines |= named == Accept::Lines;
+            }
         }
         let dialect = settings.dialect.or_else(|| hinted(path, headers));
-        let is_googles = headers.contains_key(X_GOOG_API_CLIENT);
-        Ask { head_only: method == Method::HEAD, accept, accepts_json, bridge: None, dialect, is_googles }
+        Ask {
+            head_only: method == Method::HEAD,
+            accept,
+            accepts_json,
+            refuses_events,
+            refuses_lines,
+            bridge: None,
+            dialect,
+            is_googles: headers.contains_key(X_GOOG_API_CLIENT),
+        }
     }
 
     /// With the fields that were put in: they may hint at a dialect.
@@ -103,6 +121,7 @@ impl Ask {
         let gets_events = match self.chosen(settings, body) {
             Some(bridge) => *bridge == SSE,
             None if self.accept == Accept::Events => true,
+            None if self.refuses_events => false,
             None if matches!(self.accept, Accept::Lines | Accept::Format) => false,
             None => settings.intent == Some(true) || usual,
         };
@@ -221,6 +240,7 @@ fn bridge(
         (None, Accept::Other) if settings.intent == Some(true) => (&SSE, Wanted::Events),
         // Ollama's own clients say nothing, and read lines.
         (None, Accept::Other) if dialect == Some(&OLLAMA) => match label {
+            Label::Format(_) if ask.refuses_lines && !ask.refuses_events => (&SSE, Wanted::Events),
             Label::Format(format) if *format == format::NDJSON => (&NDJSON, Wanted::Events),
             Label::Json if settings.fake_stream => (&NDJSON, Wanted::AsSent),
             _ => (&SSE, Wanted::AsSent),
@@ -387,6 +407,23 @@ mod tests {
         assert_eq!(decided("text/event-stream;q=0, */*").mode, Mode::Sniff(Label::Other, Wanted::AsSent));
         assert_eq!(*decided("text/event-stream;q=0, application/x-ndjson").bridge, bridge::NDJSON);
         assert_eq!(*decided("application/x-ndjson; q=0, text/event-stream").bridge, bridge::SSE);
+        let native = |accept| written(&settings(), ("/api/chat", accept, None), Some(true), LINES);
+        assert_eq!(native("application/x-ndjson;q=0, */*"), (promised(&NDJSON), "sse"));
+        assert_eq!(native("application/x-ndjson;q=0, text/event-stream;q=0, */*").1, "ndjson");
+    }
+
+    #[test]
+    fn who_refuses_events_is_told_nothing_in_them_but_where_the_query_or_the_route_chose_them() {
+        let told = |accept: &str, query| {
+            let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
+            let ask = Ask::new(&settings(), &Method::POST, CHAT, &headers).through(query);
+            let (told, promised) = (Ask::can_be_told_in_events, Ask::can_be_promised_events);
+            (told(&ask, &settings(), Some(true)), promised(&ask, &settings(), Some(true)))
+        };
+        assert_eq!(told("application/json", None), (true, true));
+        assert_eq!(told("text/event-stream;q=0, application/json", None), (false, false));
+        assert_eq!(told("*/*;q=0.5, text/event-stream;q=0.000", None), (false, false));
+        assert_eq!(told("text/event-stream;q=0", Some(&bridge::SSE)), (true, true));
     }
 
     #[test]

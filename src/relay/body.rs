@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::vec;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -18,8 +19,8 @@ pub struct Body(Kind);
 #[derive(Debug)]
 enum Kind {
     Full(Bytes),
-    /// A whole stream: it says nothing of its length, since clients may wait for chunks (WeChat does).
-    Events(Bytes),
+    /// A whole stream, unit by unit: it says nothing of its length, since clients may wait for chunks (WeChat does).
+    Events(vec::IntoIter<Bytes>),
     /// Nothing; what comes after the head is not HTTP.
     Tunnel(Option<Box<Tunnel>>),
     Stream(Stream),
@@ -45,9 +46,9 @@ impl Body {
         Body(Kind::Full(bytes))
     }
 
-    /// An event stream that is all there; not empty.
-    pub fn events(bytes: Bytes) -> Self {
-        Body(Kind::Events(bytes))
+    /// An event stream that is all there; not empty, and no unit of it is.
+    pub fn events(units: Vec<Bytes>) -> Self {
+        Body(Kind::Events(units.into_iter()))
     }
 
     /// No body, and a tunnel for whoever drives the connection.
@@ -90,11 +91,10 @@ impl http_body::Body for Body {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         match &mut self.get_mut().0 {
-            Kind::Full(bytes) | Kind::Events(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Tunnel(_) => Poll::Ready(None),
-            Kind::Full(bytes) | Kind::Events(bytes) => {
-                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
-            }
+            Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Events(units) => Poll::Ready(units.next().map(Frame::data).map(Ok)),
             Kind::Stream(stream) => stream.poll_frame(cx),
             Kind::Offered(offered) => offered.poll_frame(cx),
         }
@@ -102,7 +102,8 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Full(bytes) | Kind::Events(bytes) => bytes.is_empty(),
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Events(units) => units.len() == 0,
             Kind::Tunnel(_) => true,
             Kind::Stream(stream) => stream.is_over(),
             Kind::Offered(offered) => offered.is_over(),

@@ -61,7 +61,7 @@ pub struct Session {
 enum State {
     Waiting(early::Waiting),
     /// A response that can only be told of, in a stream.
-    Telling(early::Telling),
+    Telling(Box<early::Telling>),
     Sniffing {
         gate: Box<Gate>,
         label: Label,
@@ -97,7 +97,7 @@ impl Session {
         let state = match plan.mode {
             Mode::Await => State::Waiting(early::Waiting::default()),
             Mode::PassThrough => State::Passing,
-            Mode::Tell(status) => State::Telling(early::Telling::new(status)),
+            Mode::Tell(status) => State::Telling(Box::new(early::Telling::new(status, now))),
             Mode::Reframe(format) => reframing(format, options, plan.charset),
             Mode::Sniff(label, wanted) => {
                 let gate = Box::new(Gate::new(label, wanted, writer.watch.dialect()));
@@ -260,6 +260,11 @@ impl Session {
             }
         }
         self.keep_shapes(now, out);
+        if self.tells_at().is_some_and(|at| now >= at)
+            && let Some(failure) = self.answered_badly()
+        {
+            self.fail(failure, now, out);
+        }
         if self.outcome.is_some() {
             return None;
         }
@@ -272,7 +277,7 @@ impl Session {
         }
         let last_write = self.beats().then_some(self.writer.last_write);
         let held_until = self.held.as_ref().and_then(|held| held.deadline).filter(|deadline| *deadline > now);
-        let own = [held_until, self.writer.wakes_at()].into_iter().flatten().min();
+        let own = [held_until, self.writer.wakes_at(), self.tells_at()].into_iter().flatten().min();
         self.times.next(self.awaited(), last_write, own)
     }
 

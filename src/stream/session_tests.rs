@@ -13,7 +13,7 @@ use crate::codec::charset::Charset;
 use crate::codec::coding::Codings;
 use crate::codec::mask::Secrets;
 use crate::codec::repair::Repairs;
-use crate::dialect::{ANTHROPIC, GEMINI, GENERIC, OLLAMA, OPENAI_CHAT};
+use crate::dialect::{ANTHROPIC, GEMINI, GENERIC, MCP, OLLAMA, OPENAI_CHAT};
 use crate::format::{AWS_EVENTSTREAM, JSON_ARRAY, NDJSON, SSE, TEXT};
 use crate::shape::{Ending, Marker, Markers, Pick, Settings};
 
@@ -75,6 +75,15 @@ impl Rig {
     fn new(plan: Plan) -> Self {
         let now = Instant::now();
         Rig { session: Session::new(plan, now), now, sent: Vec::new(), units: Vec::new(), end: None }
+    }
+
+    /// All that a client reads of a stream that ends behind this, which the end of its body shows to be whole.
+    fn told(plan: Plan, before: &str) -> String {
+        let mut rig = Rig::new(plan);
+        rig.input(before);
+        rig.ended();
+        assert_eq!(rig.end, Some(End::Clean));
+        String::from_utf8(rig.sent).unwrap()
     }
 
     fn call(&mut self, call: impl FnOnce(&mut Session, Instant, &mut Out)) -> String {
@@ -564,8 +573,36 @@ fn response_that_is_to_be_told_promises_nothing_until_it_was_read() {
     let cut = (429, "the upstream answered 429 Too Many Requests, and its words broke off".to_owned());
     assert_eq!(told(&[&body[..20]], true), cut, "half an object is no word of it");
     assert_eq!(told(&[b"slow do"], true), cut);
+    let event: &[u8] =
+        b"id:1\nevent:error\n:HTTP_STATUS/429\ndata:{\"code\":\"Throttling\",\"message\":\"slow down\"}\n\n";
+    for (text, broken, want) in [
+        (event, false, (429, "slow down".to_owned())),
+        (event, true, (429, "slow down".to_owned())),
+        (&event[..event.len() - 1], false, (429, "slow down".to_owned())),
+        (&event[..event.len() - 9], true, cut.clone()),
+        (b"data: slow\n\ndata: [DONE]\n\n", false, (429, "slow".to_owned())),
+        (b": nothing\n\n", false, (429, ": nothing".to_owned())),
+        (b"too fast: data: x", false, (429, "too fast: data: x".to_owned())),
+    ] {
+        assert_eq!(told(&[text], broken), want);
+    }
     let unsaid = (429, "the upstream answered 429 Too Many Requests".to_owned());
     assert_eq!(told(&[], false), unsaid);
+    for early in [false, true] {
+        let slow = Plan { is_error: true, ..plan(Mode::Tell(StatusCode::TOO_MANY_REQUESTS)) };
+        let mut rig = if early { Rig::new(plan(Mode::Await)) } else { Rig::new(slow) };
+        if early {
+            rig.call(|session, now, out| {
+                session.answered(plan(Mode::PassThrough), StatusCode::TOO_MANY_REQUESTS, now, out);
+            });
+        }
+        rig.input(&body[..20]);
+        rig.pass(0);
+        assert_eq!(rig.end, None);
+        rig.pass(1);
+        assert!(rig.end.is_some(), "a client that has no head waits no longer for the words");
+        assert_eq!(rig.session.failure().unwrap().message(), cut.1);
+    }
     assert_eq!(told(&[&[b'x'; 40 << 10], &[b'y'; 40 << 10]], false), unsaid);
 }
 
@@ -575,13 +612,8 @@ fn error_that_is_all_of_a_stream_is_told_as_a_refusal_is() {
         markers: Markers { ending: Ending::Auto, ..Markers::default() },
         ..Settings::default()
     };
-    let told = |plan: Plan, before: &str| {
-        let mut rig = Rig::new(Plan { shapes: Some(Arc::new(shapes())), ..plan });
-        rig.input(before);
-        rig.ended();
-        assert_eq!(rig.end, Some(End::Clean));
-        String::from_utf8(rig.sent).unwrap()
-    };
+    let told =
+        |plan: Plan, before: &str| Rig::told(Plan { shapes: Some(Arc::new(shapes())), ..plan }, before);
     let in_band = |retry| Plan { in_band: Some(InBand { retry }), ..openai() };
     let empty = told(in_band(None), ": hi\n\n");
     assert!(empty.starts_with(":") && empty.contains("event: error\ndata: {"), "{empty}");
@@ -595,8 +627,38 @@ fn error_that_is_all_of_a_stream_is_told_as_a_refusal_is() {
         !begun.contains("[DONE]") && !begun.contains("retry"),
         "what was cut must not look whole: {begun}"
     );
+    let unshown = Settings { pick: Some(Pick { pointer: "/x".to_owned(), plain: true }), ..shapes() };
+    let plain = Rig::told(Plan { shapes: Some(Arc::new(unshown)), ..in_band(day) }, CONTENT);
+    assert!(plain.contains("upstream_truncated") && !plain.contains("status"), "{plain}");
+    assert!(!plain.contains("[DONE]"), "the answer had begun, though nothing of it was sent: {plain}");
     let usual = told(openai(), "");
     assert!(usual.contains("upstream_empty") && !usual.contains("status") && !usual.contains("[DONE]"));
+}
+
+#[test]
+fn break_before_any_event_is_told_in_band_whatever_the_api_and_the_log_says_so_only_then() {
+    let broken = |in_band, heard: &str| {
+        let mut rig = Rig::new(Plan { in_band, ..plan(Mode::Reframe(&SSE)) });
+        rig.input(heard);
+        rig.call(|session, now, out| {
+            session.upstream_failed(Failure::new(Cause::UpstreamTruncated, "it broke"), now, out);
+        });
+        let status = rig.session.failure().and_then(Failure::told_status).map(|status| status.as_u16());
+        (String::from_utf8(rig.sent).unwrap(), rig.end, status)
+    };
+    let in_band = Some(InBand { retry: None });
+    for heard in ["", ": hi\n\n", "data: hel"] {
+        let (sent, end, status) = broken(in_band, heard);
+        assert!(sent.contains("event: error\ndata: {") && sent.contains("\"status\":502"), "{sent}");
+        assert_eq!((end, status), (Some(End::Clean), Some(502)));
+        assert_eq!(broken(None, heard).1, Some(End::Abort));
+    }
+    assert_eq!(broken(in_band, "data: x\n\n"), ("data: x\n\n".to_owned(), Some(End::Abort), None));
+    let mcp = Plan { dialect: Some(&MCP), is_set: true, in_band, ..plan(Mode::Reframe(&SSE)) };
+    let mut rig = Rig::new(mcp);
+    rig.call(|session, now, out| session.drain(now, out));
+    assert_eq!((rig.sent.len(), rig.end), (0, Some(End::Abort)));
+    assert_eq!(rig.session.failure().and_then(Failure::told_status), None, "nothing was told");
 }
 
 #[test]

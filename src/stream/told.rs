@@ -12,7 +12,7 @@ use crate::bridge::sse as bridge;
 use crate::dialect::{Dialect, GENERIC, Told};
 use crate::shape::{Own, Settings, Shapes};
 
-/// A stream that consists of an error: the event, and the end marker where the shapes ensure one. `retry` is after what time
+/// A stream that consists of an error, unit by unit: the event, and the end marker where the shapes ensure one. `retry` is after what time
 /// an `EventSource` is to ask again, which it does after any end of a stream (HTML 9.2.3). `None` where the dialect tells no
 /// errors in streams.
 pub fn refusal(
@@ -21,15 +21,19 @@ pub fn refusal(
     shapes: Option<&Settings>,
     retry: Option<Duration>,
     now: Instant,
-) -> Option<Vec<u8>> {
+) -> Option<Vec<Vec<u8>>> {
     let dialect = dialect.unwrap_or(&GENERIC);
     let told = dialect.told.map(alone)?;
     let own = shapes.map(Own::of).unwrap_or_default();
-    let mut bytes = event(dialect, told, failure, &own, retry);
+    let mut units = vec![event(dialect, told, failure, &own, retry)];
     if let Some(mut shapes) = shapes.and_then(Shapes::new) {
-        shapes.finish(Some(dialect), now, &mut |event, _| bridge::event(event, &mut bytes));
+        shapes.finish(Some(dialect), now, &mut |event, _| {
+            let mut unit = Vec::new();
+            bridge::event(event, &mut unit);
+            units.push(unit);
+        });
     }
-    Some(bytes)
+    Some(units)
 }
 
 /// The form of an error in a stream that consists of it. What is no event (Gemini's bare JSON) is only found by those who look
@@ -88,8 +92,9 @@ mod tests {
     }
 
     fn text(dialect: &'static Dialect, shapes: &Settings, retry: Option<Duration>) -> String {
-        let bytes = refusal(&failure("zu spät"), Some(dialect), Some(shapes), retry, Instant::now());
-        String::from_utf8(bytes.unwrap()).unwrap()
+        let units = refusal(&failure("zu spät"), Some(dialect), Some(shapes), retry, Instant::now()).unwrap();
+        assert!(units.iter().all(|unit| unit.ends_with(b"\n\n") && unit.len() > 2), "one event each");
+        String::from_utf8(units.concat()).unwrap()
     }
 
     fn with_marker(ending: Ending) -> Settings {
@@ -99,11 +104,11 @@ mod tests {
     #[test]
     fn refusal_is_one_event_that_names_the_status() {
         for dialect in DIALECTS {
-            let Some(bytes) = refusal(&failure("x"), Some(dialect), None, None, Instant::now()) else {
+            let Some(units) = refusal(&failure("x"), Some(dialect), None, None, Instant::now()) else {
                 assert_eq!(**dialect, MCP, "{}", dialect.name);
                 continue;
             };
-            let text = String::from_utf8(bytes).unwrap();
+            let text = String::from_utf8(units.concat()).unwrap();
             let lines: Vec<&str> = text.lines().collect();
             assert!(
                 text.ends_with("\n\n") && lines.iter().filter(|line| line.is_empty()).count() == 1,
@@ -128,7 +133,7 @@ mod tests {
         let shapes = Settings { ascii: true, data_only: true, split: Some(300), ..Settings::default() };
         let long = failure(&"词\u{1f30d}\u{1}".repeat(500));
         for dialect in DIALECTS.iter().filter(|dialect| dialect.told.is_some()) {
-            let bytes = refusal(&long, Some(dialect), Some(&shapes), None, Instant::now()).unwrap();
+            let bytes = refusal(&long, Some(dialect), Some(&shapes), None, Instant::now()).unwrap().concat();
             assert!(bytes.is_ascii() && bytes.starts_with(b"data: {"), "{}", dialect.name);
             assert!(bytes.len() <= 300 || *dialect == &GEMINI, "{}: {}", dialect.name, bytes.len());
         }

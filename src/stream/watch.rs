@@ -172,6 +172,11 @@ impl Watch {
         self.finishes && (!self.finish || !self.last && self.choices.are_open())
     }
 
+    /// Some event said something, whether or not a client has got it.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun || self.error
+    }
+
     /// A clean end now would be an answer without a single event that says anything.
     pub(super) fn lacks_everything(&self) -> bool {
         self.known_ai && !self.begun

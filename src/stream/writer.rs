@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::bridge::{Bridge, Encoder, ndjson, sse};
 use crate::codec::repair::{Repair, Repairs, Tally};
 use crate::codec::{DONE, Data, Event, Item, json};
-use crate::dialect::{Dialect, Sign, is_blank, pointer};
+use crate::dialect::{Dialect, GENERIC, Sign, is_blank, pointer};
 use crate::shape::Shapes;
 
 use super::hold::First;
@@ -196,7 +196,9 @@ impl Writer {
         now: Instant,
         out: &mut Out,
     ) -> bool {
-        let Some(dialect) = self.watch.dialect() else { return false };
+        // Who reads no status is told whatever the API is, as by a refusal.
+        let dialect = self.watch.dialect().or(in_band.is_some().then_some(&GENERIC));
+        let Some(dialect) = dialect else { return false };
         let Some(told) = dialect.told else { return false };
         let own = self.shapes.as_ref().map(|shapes| shapes.own()).unwrap_or_default();
         let told = match self.encoder {

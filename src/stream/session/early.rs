@@ -4,7 +4,7 @@
 //! cannot do any more: give another status, or let a body pass. A response that is no stream is told as an error event,
 //! in the upstream's words; one complete answer in JSON becomes one event.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
@@ -12,7 +12,8 @@ use super::super::quote::Quote;
 use super::super::{Cause, Failure, Mode, Out, Phase, Plan, Wanted};
 use super::{Session, State};
 use crate::bridge::SSE;
-use crate::codec::json;
+use crate::codec::{Item, Options, json};
+use crate::format;
 
 /// No answer yet.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Telling {
     text: Vec<u8>,
     /// Nothing of it is missing, but what is too much to be quoted.
     is_whole: bool,
+    /// When it is told with the words that are there by then.
+    until: Instant,
 }
 
 impl Default for Waiting {
@@ -36,8 +39,8 @@ impl Default for Waiting {
 }
 
 impl Telling {
-    pub(super) fn new(status: StatusCode) -> Self {
-        Telling { status, text: Vec::new(), is_whole: false }
+    pub(super) fn new(status: StatusCode, now: Instant) -> Self {
+        Telling { status, text: Vec::new(), is_whole: false, until: now + MAX_WAIT }
     }
 
     /// Takes more of the body. `true`: it is too much, and need not be read on.
@@ -77,7 +80,7 @@ impl Session {
         (self.early, self.held) = (true, None);
         (self.writer.stats, self.writer.last_write) = (stats, last_write);
         if !status.is_success() {
-            self.state = State::Telling(Telling::new(status));
+            self.state = State::Telling(Box::new(Telling::new(status, now)));
         } else if mode == Mode::PassThrough {
             let message = "the upstream answered a stream request with what is no stream";
             self.fail(Failure::new(Cause::UpstreamMalformed, message), now, out);
@@ -99,18 +102,60 @@ impl Session {
         }
     }
 
+    /// Until when the rest of an error's words is waited for.
+    pub(super) fn tells_at(&self) -> Option<Instant> {
+        match &self.state {
+            State::Telling(telling) => Some(telling.until),
+            _ => None,
+        }
+    }
+
     /// The status that the client cannot be given any more, and the words that came with it, if they are whole: half an
     /// object is none.
     pub(super) fn answered_badly(&self) -> Option<Failure> {
-        let State::Telling(Telling { status, text, is_whole }) = &self.state else { return None };
-        let is_cut = !is_whole && !json::is_whole(text.trim_ascii());
-        let (words, end) =
-            if is_cut { (&[][..], ", and its words broke off") } else { (text.as_slice(), "") };
-        let quote = Quote::of(b"", &self.secrets.hidden(words), None).or_status(Some(*status));
+        let State::Telling(telling) = &self.state else { return None };
+        let Telling { status, text, is_whole, .. } = &**telling;
+        let text = self.secrets.hidden(text);
+        let told = first_data(&text, *is_whole, self.options);
+        let is_cut = told.is_none() && !is_whole && !json::is_whole(text.trim_ascii());
+        let (words, end) = match &told {
+            Some(data) => (data.as_slice(), ""),
+            None if is_cut => (&[][..], ", and its words broke off"),
+            None => (&*text, ""),
+        };
+        let quote = Quote::of(b"", words, None).or_status(Some(*status));
         let message = format!("the upstream answered {status}{end}");
         Some(Failure::quoting(Cause::UpstreamStatus, message, quote))
     }
 }
 
+/// The data of the first event that has some, if the body of an error is a stream of such; DashScope's are.
+fn first_data(text: &[u8], is_whole: bool, options: Options) -> Option<Vec<u8>> {
+    let is_stream = |line: &[u8]| FIELDS.iter().any(|field| line.starts_with(field));
+    if !is_stream(text.trim_ascii_start()) {
+        return None;
+    }
+    let mut first = None;
+    let mut note = |item: Item<'_>| {
+        let Item::Event(event) = item else { return };
+        let data = event.data.text();
+        if first.is_none() && !data.is_empty() && (event.closed || is_whole) {
+            first = Some(data.into_owned());
+        }
+    };
+    let mut decoder = (format::SSE.decoder)(options);
+    // What cannot be decoded any more comes behind what is asked for.
+    if decoder.decode(text, &mut note).is_ok() {
+        decoder.finish(&mut note).ok();
+    }
+    first
+}
+
+/// What a line of an event stream begins with.
+const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
+
 /// Longest body of an error whose words are told; of a longer one, the status alone.
 const MAX_TEXT: usize = 64 << 10;
+
+/// How long the words of an error are waited for: the client has nothing in its hands meanwhile, no head and no heartbeat.
+const MAX_WAIT: Duration = Duration::from_secs(1);

@@ -95,14 +95,7 @@ impl Session {
         {
             return self.refuse(failure, out);
         }
-        // A stream that consists of it is what the client gets in place of a status.
-        let is_alone = self.writer.stats.events == 0 && (self.early || self.in_band.is_some());
-        let failure = if is_alone {
-            let status = failure.status();
-            failure.in_place_of(status)
-        } else {
-            failure
-        };
+        let mut failure = failure;
         let mut outcome = failure.outcome(self.phase());
         let end = match &self.state {
             State::Passing if !self.early => End::Abort,
@@ -118,16 +111,27 @@ impl Session {
                 outcome = Outcome::DONE;
                 End::Clean
             }
-            _ if self.writer.tell(&failure, self.in_band.filter(|_| is_alone), now, out) => {
-                if is_alone {
-                    self.writer.told_alone(now, out);
-                }
-                End::Clean
-            }
-            _ => End::Abort,
+            _ => self.tell_of(&mut failure, now, out),
         };
         self.failure = Some(Box::new(failure));
         self.end(outcome, end, out);
+    }
+
+    /// Ends a stream with the event that tells of a failure, or cuts it where there is none. A stream that consists of that event
+    /// is what the client gets in place of a status; one whose answer has begun is not, whatever of it was left out.
+    fn tell_of(&mut self, failure: &mut Failure, now: Instant, out: &mut Out) -> End {
+        let has_begun = self.writer.stats.events > 0 || self.writer.watch.has_begun();
+        let is_alone = !has_begun && (self.early || self.in_band.is_some());
+        if !is_alone {
+            return if self.writer.tell(failure, None, now, out) { End::Clean } else { End::Abort };
+        }
+        let told = failure.clone().in_place_of(failure.status());
+        if !self.writer.tell(&told, self.in_band, now, out) {
+            return End::Abort;
+        }
+        *failure = told;
+        self.writer.told_alone(now, out);
+        End::Clean
     }
 
     /// Ends it before anything was promised: nothing of what was held back leaves.

@@ -326,7 +326,8 @@ impl Rig {
         assert!(self.units.is_empty() && !self.is_success(), "nothing was sent");
         let shapes = self.choice.shapes();
         let told = refusal(failure, self.session.dialect(), shapes.as_deref(), None, self.now);
-        let Some(told) = told else { return };
+        let Some(units) = told else { return };
+        let told = units.concat();
         assert!(told.ends_with(b"\n\n") && contains(&told, &failure.code()), "what is wrong is told");
         assert!(!self.choice.shape(6) || self.choice.shape(0) || told.is_ascii());
     }
