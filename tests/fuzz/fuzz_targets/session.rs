@@ -15,8 +15,8 @@ use tidegate::dialect::{DIALECTS, Dialect, GEMINI, Sign};
 use tidegate::format::{AWS_EVENTSTREAM, FORMATS, Format, SSE, TEXT, TEXT_JSON};
 use tidegate::shape::{Encoding, Ending, Marker, Markers, Pick, Settings};
 use tidegate::stream::{
-    Budget, Cause, Commit, End, Failure, HeartbeatForm, Hold, Label, Mode, Out, Outcome, Plan, Session,
-    Until, Wanted, refusal,
+    Budget, Cause, Commit, End, Failure, HeartbeatForm, Hold, InBand, Label, Mode, Out, Outcome, Plan,
+    Session, Until, Wanted, refusal,
 };
 use tidegate_fuzz::{Owned, aws_message, cuts, events};
 
@@ -165,7 +165,7 @@ impl Choice {
             fake_stream: self.wire & 4 != 0,
             secrets: Default::default(),
             injects: false,
-            in_band: None,
+            in_band: self.in_band(),
             hold: (self.policy & 16 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),
             heartbeat: (beats && self.form() != HeartbeatForm::Off).then_some(Duration::from_secs(15)),
             heartbeat_form: self.form(),
@@ -183,6 +183,12 @@ impl Choice {
         let says_nothing = self.dialect() != Some(&GEMINI) && self.form() != HeartbeatForm::Delta;
         let is_silent_in_events = self.policy & 128 != 0 || says_nothing;
         !self.mends() && !self.shape(2) && is_silent_in_events
+    }
+
+    /// Only who is written to in events is told of errors in them.
+    fn in_band(self) -> Option<InBand> {
+        let retry = (self.wire & 128 != 0).then_some(Duration::from_secs(86_400));
+        (self.wire & 64 != 0 && *self.bridge() == bridge::SSE).then_some(InBand { retry })
     }
 
     fn is_text(self) -> bool {
@@ -283,6 +289,7 @@ impl Rig {
             Some(Commit::PassThrough) | None => {}
         }
         self.check_failure();
+        self.check_told();
         self.check_done(body);
     }
 
@@ -337,9 +344,23 @@ impl Rig {
         // The upstream has told those itself.
         let is_told = matches!(outcome.cause, Cause::UpstreamError | Cause::UpstreamAuth);
         if self.is_reframed() && self.end == Some(End::Clean) && !is_told {
-            let last = self.units.last().expect("it is told");
-            assert!(contains(last, &outcome.cause.code()), "a failure that is not told: {last:?}");
+            let is_there = self.last_says(&outcome.cause.code());
+            assert!(is_there, "a failure that is not told: {:?}", self.units.last());
         }
+    }
+
+    /// The log names a status that the client reads in the stream only where it can read it.
+    fn check_told(&self) {
+        let Some(status) = self.session.failure().and_then(Failure::told_status) else { return };
+        assert!(
+            self.end == Some(End::Clean) && self.last_says(status.as_str()),
+            "a status that nobody reads"
+        );
+    }
+
+    /// Whether the last event says this; an end marker may follow.
+    fn last_says(&self, word: &str) -> bool {
+        self.units.iter().rev().take(2).any(|unit| contains(unit, word))
     }
 
     fn is_success(&self) -> bool {
