@@ -317,7 +317,8 @@ impl Rig {
             // Google's clients look for the bare JSON of an error.
             let is_bare = unit[0] == b'{' && index + 1 == self.units.len() && !self.is_done();
             if unit[0] == b':' || is_bare && !lines.ends_with(b"\n") {
-                let is_block = self.choice.form() == HeartbeatForm::Block && unit[0] == b':';
+                let is_form = matches!(self.choice.form(), HeartbeatForm::Block | HeartbeatForm::Delta);
+                let is_block = is_form && unit[0] == b':';
                 let line = if is_block { lines.strip_suffix(b"\n").expect("a block") } else { lines };
                 assert!(!line.contains(&b'\n'), "a comment is one line");
             } else {
