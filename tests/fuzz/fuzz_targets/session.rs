@@ -15,8 +15,8 @@ use tidegate::dialect::{DIALECTS, Dialect, GEMINI, Sign};
 use tidegate::format::{AWS_EVENTSTREAM, FORMATS, Format, SSE, TEXT, TEXT_JSON};
 use tidegate::shape::{Encoding, Ending, Marker, Markers, Pick, Settings};
 use tidegate::stream::{
-    Budget, Cause, Commit, End, Failure, HeartbeatForm, Hold, Label, Mode, Out, Outcome, Plan, Session,
-    Until, Wanted, refusal,
+    Budget, Cause, Commit, End, Failure, HeartbeatForm, Hold, InBand, Label, Mode, Out, Outcome, Plan,
+    Session, Until, Wanted, refusal,
 };
 use tidegate_fuzz::{Owned, aws_message, cuts, events};
 
@@ -165,8 +165,8 @@ impl Choice {
             fake_stream: self.wire & 4 != 0,
             secrets: Default::default(),
             injects: false,
-            in_band: None,
-            finds_bare: false,
+            in_band: self.in_band(),
+            finds_bare: self.wire & 32 != 0,
             hold: (self.policy & 16 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),
             heartbeat: (beats && self.form() != HeartbeatForm::Off).then_some(Duration::from_secs(15)),
             heartbeat_form: self.form(),
@@ -184,6 +184,12 @@ impl Choice {
         let says_nothing = self.dialect() != Some(&GEMINI) && self.form() != HeartbeatForm::Delta;
         let is_silent_in_events = self.policy & 128 != 0 || says_nothing;
         !self.mends() && !self.shape(2) && is_silent_in_events
+    }
+
+    /// Only who is written to in events is told of errors in them.
+    fn in_band(self) -> Option<InBand> {
+        let retry = (self.wire & 128 != 0).then_some(Duration::from_secs(86_400));
+        (self.wire & 64 != 0 && *self.bridge() == bridge::SSE).then_some(InBand { retry })
     }
 
     fn is_text(self) -> bool {
@@ -284,6 +290,7 @@ impl Rig {
             Some(Commit::PassThrough) | None => {}
         }
         self.check_failure();
+        self.check_told();
         self.check_done(body);
     }
 
@@ -311,7 +318,8 @@ impl Rig {
             // Google's clients look for the bare JSON of an error.
             let is_bare = unit[0] == b'{' && index + 1 == self.units.len() && !self.is_done();
             if unit[0] == b':' || is_bare && !lines.ends_with(b"\n") {
-                let is_block = self.choice.form() == HeartbeatForm::Block && unit[0] == b':';
+                let is_form = matches!(self.choice.form(), HeartbeatForm::Block | HeartbeatForm::Delta);
+                let is_block = is_form && unit[0] == b':';
                 let line = if is_block { lines.strip_suffix(b"\n").expect("a block") } else { lines };
                 assert!(!line.contains(&b'\n'), "a comment is one line");
             } else {
@@ -338,9 +346,23 @@ impl Rig {
         // The upstream has told those itself.
         let is_told = matches!(outcome.cause, Cause::UpstreamError | Cause::UpstreamAuth);
         if self.is_reframed() && self.end == Some(End::Clean) && !is_told {
-            let last = self.units.last().expect("it is told");
-            assert!(contains(last, &outcome.cause.code()), "a failure that is not told: {last:?}");
+            let is_there = self.last_says(&outcome.cause.code());
+            assert!(is_there, "a failure that is not told: {:?}", self.units.last());
         }
+    }
+
+    /// The log names a status that the client reads in the stream only where it can read it.
+    fn check_told(&self) {
+        let Some(status) = self.session.failure().and_then(Failure::told_status) else { return };
+        assert!(
+            self.end == Some(End::Clean) && self.last_says(status.as_str()),
+            "a status that nobody reads"
+        );
+    }
+
+    /// Whether the last event says this; an end marker may follow.
+    fn last_says(&self, word: &str) -> bool {
+        self.units.iter().rev().take(2).any(|unit| contains(unit, word))
     }
 
     fn is_success(&self) -> bool {
