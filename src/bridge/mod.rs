@@ -12,6 +12,7 @@ pub mod ndjson;
 pub mod sse;
 
 use crate::dialect::Dialect;
+pub(crate) use answer::read;
 
 pub use json::JSON;
 pub use ndjson::NDJSON;

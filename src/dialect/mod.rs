@@ -222,6 +222,12 @@ impl Dialect {
         [&OPENAI_CHAT, &VERCEL_UI].contains(&self)
     }
 
+    /// Whether a text may stand in each event whole, with all that was said before, and no event shows whether it does:
+    /// DashScope's, unless the request sets `incremental_output` (its API reference, seen 2026-11).
+    pub fn may_repeat_its_text(&self) -> bool {
+        *self == DASHSCOPE
+    }
+
     /// What is written where its clients cannot bear a comment line.
     pub fn in_place_of_a_comment(&self) -> Option<&'static str> {
         self.heartbeat?.instead

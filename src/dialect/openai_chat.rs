@@ -62,6 +62,9 @@ pub static OPENAI_CHAT: Dialect = Dialect {
             Place::any("/choices/*/delta/reasoning_details"),
             Place::any("/choices/*/delta/extra_content"),
             Place::any("/choices/*/delta/tool_calls/*/extra_content"),
+            // OpenRouter's pictures, and what Zhipu found: clients append such lists.
+            Place::any("/choices/*/delta/images"),
+            Place::any("/web_search"),
             Place::any("/citations"),
             Place::any("/search_results"),
         ],

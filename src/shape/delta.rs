@@ -35,7 +35,8 @@ impl Texts {
         if let Some(at) = &self.0 {
             pointer::each(json, at, &mut |at, value| found.text(at, value));
         } else {
-            let dialect = seen.dialect?;
+            // Nothing is joined to, or a part of, what may be said whole once more.
+            let dialect = seen.dialect.filter(|dialect| !dialect.may_repeat_its_text())?;
             let (kind, places) = ((dialect.kind)(event), &dialect.places);
             for place in of_kind(places.text, kind).chain(of_kind(places.growing, kind)) {
                 pointer::each(json, place.at, &mut |at, value| found.text(at, value));
@@ -85,42 +86,29 @@ fn beside(
 
 /// What stands in an event.
 #[derive(Default)]
-struct Found<'e> {
+struct Found {
     texts: Vec<Range<usize>>,
-    /// Values in the place of a text, and where they begin.
-    parts: Vec<(usize, &'e [u8])>,
     /// Content that is no text.
     others: bool,
 }
 
-impl<'e> Found<'e> {
-    fn text(&mut self, at: usize, value: &'e [u8]) {
+impl Found {
+    fn text(&mut self, at: usize, value: &[u8]) {
         match pointer::inside(value) {
             Some(text) => self.texts.push(at + 1..at + 1 + text.len()),
-            None if pointer::is_something(value) => self.parts.push((at, value)),
-            None => {}
+            None => self.other(at, value),
         }
     }
 
-    fn other(&mut self, _at: usize, value: &'e [u8]) {
+    fn other(&mut self, _at: usize, value: &[u8]) {
         self.others |= pointer::is_something(value);
     }
 
     /// The texts, if they are all of the content.
     fn texts(mut self) -> Option<Vec<Range<usize>>> {
         self.texts.sort_unstable_by_key(|text| text.start);
-        let are_texts = self.parts.iter().all(|(at, value)| self.is_list_of_texts(*at, value));
         let says = self.texts.iter().any(|text| !text.is_empty());
-        (says && are_texts && !self.others).then_some(self.texts)
-    }
-
-    /// Whether this is a list, and each of its elements has its text among those that were found.
-    fn is_list_of_texts(&self, at: usize, value: &[u8]) -> bool {
-        let end = at + value.len();
-        let texts = self.texts.iter().filter(|text| at < text.start && text.end < end).count();
-        let mut elements = 0;
-        pointer::each(value, "/*", &mut |_, _| elements += 1);
-        elements > 0 && elements == texts
+        (says && !self.others).then_some(self.texts)
     }
 }
 

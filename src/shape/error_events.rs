@@ -5,7 +5,7 @@
 
 use super::{Reshape, Seen, Settings, Shape, Sink};
 use crate::codec::Event;
-use crate::dialect::{GENERIC, Sign};
+use crate::dialect::{Dialect, GENERIC, Sign, pointer};
 use crate::stream::is_error_line;
 
 /// Name errors.
@@ -14,15 +14,23 @@ pub static ERROR_EVENTS: Shape = Shape {
     keys: &["error_events"],
     doc: "an upstream's error event that has no name gets the name `error`; its data stays",
     harm: "readers that know only `data:` at the beginning of an event do not see it any more",
-    make: |Settings { names_errors, .. }| names_errors.then(|| Box::new(ErrorEvents) as _),
+    make: |Settings { names_errors, .. }| {
+        names_errors.then(|| Box::new(ErrorEvents { confirmed: false }) as _)
+    },
 };
 
 #[derive(Debug)]
-struct ErrorEvents;
+struct ErrorEvents {
+    /// An event of the known dialect was seen.
+    confirmed: bool,
+}
 
 impl Reshape for ErrorEvents {
     fn event(&mut self, event: &Event<'_>, seen: Seen, sink: &mut Sink<'_>) {
-        if event.name.is_none() && is_error(event, seen) {
+        let confirms = |dialect: &Dialect| *dialect != GENERIC && (dialect.confirms)(event);
+        let is_known = seen.dialect.is_some_and(confirms);
+        self.confirmed |= is_known;
+        if event.name.is_none() && is_error(event, seen, is_known, self.confirmed) {
             let named = Event { name: Some(b"error"), canonical: None, ..*event };
             return sink(&named, Seen { sign: Sign::Error, ..seen });
         }
@@ -30,15 +38,16 @@ impl Reshape for ErrorEvents {
     }
 }
 
-/// By its dialect; an event of none, or of another than was hinted at, by its data. Where a dialect tells no errors in
-/// streams (an answer of JSON-RPC may be one), nothing is.
-fn is_error(event: &Event<'_>, seen: Seen) -> bool {
+/// By its dialect; an event of none, or of another than was hinted at, by its data. Once the dialect is confirmed, others
+/// put in such events of their own, with a `code` and a `message` that are no error: there only an `error` is one. Where a
+/// dialect tells no errors in streams (an answer of JSON-RPC may be one), nothing is.
+fn is_error(event: &Event<'_>, seen: Seen, is_known: bool, confirmed: bool) -> bool {
     if seen.dialect.is_some_and(|dialect| dialect.told.is_none()) {
         return false;
     }
-    let is_known = || seen.dialect.is_some_and(|dialect| *dialect != GENERIC && (dialect.confirms)(event));
-    let by_data = || event.data.line().is_some_and(|line| is_error_line(line, seen.dialect));
-    event.error || seen.sign == Sign::Error || !is_known() && by_data()
+    let says_so = |line| pointer::find(line, "/error", pointer::is_something).is_some();
+    let by_data = |line| (!confirmed || says_so(line)) && is_error_line(line, seen.dialect);
+    event.error || seen.sign == Sign::Error || !is_known && event.data.line().is_some_and(by_data)
 }
 
 #[cfg(test)]
@@ -49,7 +58,7 @@ mod tests {
     use super::super::testing::{Rig, chat};
     use super::*;
     use crate::codec::Data;
-    use crate::dialect::{DIFY, Dialect, MCP};
+    use crate::dialect::{DIFY, MCP};
 
     #[test]
     fn error_without_a_name_gets_one_and_nothing_else_does() {
@@ -73,6 +82,21 @@ mod tests {
         ] {
             assert_eq!(rig.wire(&other), other);
         }
+    }
+
+    #[test]
+    fn only_an_error_gets_the_name_once_the_dialect_is_confirmed() {
+        let mut rig = Rig::new(Settings { names_errors: true, ..Settings::default() });
+        rig.data(&chat("hi"));
+        for other in [
+            r#"{"code":1000,"message":"searching the web"}"#,
+            r#"{"code":"SEARCHING","message":"searching the web"}"#,
+            r#"{"type":"status","code":20001,"message":"searching"}"#,
+        ] {
+            assert_eq!(rig.wire(&format!("data: {other}\n\n")), format!("data: {other}\n\n"));
+        }
+        let error = "data: {\"error\":{\"message\":\"x\"}}\n\n";
+        assert_eq!(rig.wire(error), format!("event: error\n{error}"));
     }
 
     #[test]

@@ -200,6 +200,24 @@ mod tests {
     }
 
     #[test]
+    fn text_that_may_be_repeated_whole_passes_merge_and_split() {
+        let event =
+            |text: &str| format!(r#"{{"output":{{"choices":[{{"message":{{"content":"{text}"}}}}]}}}}"#);
+        let both =
+            || Settings { merge: Some(Duration::from_millis(40)), split: Some(256), ..Settings::default() };
+        let mut rig = Rig::new(both());
+        rig.dialect = &crate::dialect::DASHSCOPE;
+        for text in ["你", "你好", "你好，", "你好，我", &"你好，我".repeat(100)] {
+            assert_eq!(rig.data(&event(text)), [event(text)]);
+        }
+        let at = "/output/choices/*/message/content";
+        let mut rig = Rig::new(Settings { to_delta: Some(at.to_owned()), ..both() });
+        rig.dialect = &crate::dialect::DASHSCOPE;
+        assert_eq!(rig.data(&event("a")), [event("a")]);
+        assert_eq!(rig.data(&event("ab")), [""; 0], "it waits");
+    }
+
+    #[test]
     fn first_text_leaves_at_once_and_what_follows_in_one_event() {
         let mut rig = rig();
         assert_eq!(rig.data(&chat("a")), [chat("a")]);

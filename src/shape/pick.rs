@@ -3,7 +3,10 @@
 //! For front ends that show `event.data` as it comes. Events that have no text there are left out: they have nothing to
 //! show. As `json` the text keeps its quotes and escapes; as `text` it is what it says, a data line per line of it.
 
+use serde_json::Value;
+
 use super::{Reshape, Seen, Settings, Shape, Sink};
+use crate::bridge::read;
 use crate::codec::{Data, Event};
 use crate::dialect::{Sign, pointer};
 
@@ -52,8 +55,8 @@ impl Reshape for Picker {
         }
         data.insert(0, b'"');
         data.push(b'"');
-        let plain: Option<String> = if pick.plain { serde_json::from_slice(data).ok() } else { None };
-        let data = match &plain {
+        let plain = if pick.plain { read(data) } else { None };
+        let data = match plain.as_ref().and_then(Value::as_str) {
             Some(text) => Data::Text(text.as_bytes()),
             None => Data::Line(data),
         };
@@ -88,6 +91,6 @@ mod tests {
         let mut plain = rig(true);
         let wire = plain.wire(&format!("id: 1\ndata: {}\n\n", chat("a\\n\\\"你\\u597d")));
         assert_eq!(wire, "id: 1\ndata: a\ndata: \"你好\n\n");
-        assert_eq!(plain.data(&chat("\\ud83c")), ["\"\\ud83c\""], "half a pair is no text");
+        assert_eq!(plain.data(&chat("\\ud83c")), ["\u{fffd}"], "half a pair is no character");
     }
 }

@@ -434,13 +434,12 @@ mod tests {
     fn list_of_texts_is_divided_and_a_list_with_anything_else_is_not() {
         let parts = |content: &str| {
             let mut rig = rig(300, false);
-            rig.dialect = &crate::dialect::DASHSCOPE;
-            rig.data(&format!(r#"{{"output":{{"choices":[{{"message":{{"content":[{content}]}}}}]}}}}"#))
-                .len()
+            rig.dialect = &crate::dialect::GEMINI;
+            rig.data(&format!(r#"{{"candidates":[{{"content":{{"parts":[{content}]}}}}]}}"#)).len()
         };
         let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(500));
         assert!(parts(&long) > 1 && parts(&format!("{long},{{\"text\":\"\"}}")) > 1);
-        assert_eq!(parts(&format!("{long},{{\"image\":\"u\"}}")), 1);
+        assert_eq!(parts(&format!("{long},{{\"inlineData\":{{\"data\":\"u\"}}}}")), 1);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::dialect::Dialect;
 
-pub(super) use read::read;
+pub(crate) use read::read;
 
 /// The whole answers of one dialect.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 /// The value; `None`: this is no JSON.
-pub(in crate::bridge) fn read(json: &[u8]) -> Option<Value> {
+pub(crate) fn read(json: &[u8]) -> Option<Value> {
     serde_json::from_slice(json).or_else(|_| serde_json::from_slice(&whole(json))).ok()
 }
 
