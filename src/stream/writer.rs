@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::bridge::{Bridge, Encoder, ndjson, sse};
 use crate::codec::repair::{Repair, Repairs, Tally};
 use crate::codec::{DONE, Data, Event, Item, json};
-use crate::dialect::{Dialect, GENERIC, Sign, is_blank, pointer};
+use crate::dialect::{Dialect, GENERIC, Sign, Told, is_blank, pointer};
 use crate::shape::Shapes;
 
 use super::hold::First;
@@ -196,27 +196,36 @@ impl Writer {
         now: Instant,
         out: &mut Out,
     ) -> bool {
-        // Who reads no status is told whatever the API is, as by a refusal.
-        let dialect = self.watch.dialect().or(in_band.is_some().then_some(&GENERIC));
-        let Some(dialect) = dialect else { return false };
-        let Some(told) = dialect.told else { return false };
+        let Some((dialect, told)) = self.told(in_band) else { return false };
         let own = self.shapes.as_ref().map(|shapes| shapes.own()).unwrap_or_default();
-        let told = match self.encoder {
-            Encoder::Sse if in_band.is_some() || own.names_errors => told::alone(told),
-            Encoder::Sse if self.finds_bare && !own.data_only => told,
-            Encoder::Sse => told.as_event(),
-            Encoder::Ndjson => ndjson::TOLD,
-            Encoder::Json(_) => return false,
-        };
         let retry = in_band.and_then(|in_band| in_band.retry).filter(|_| told.is_event());
         out.bytes.extend_from_slice(&told::event(dialect, told, failure, &own, retry));
         self.wrote(now, out);
         true
     }
 
+    /// In which dialect and form the client is told of a failure, if it is in a stream.
+    fn told(&self, in_band: Option<InBand>) -> Option<(&'static Dialect, Told)> {
+        // Who reads no status is told whatever the API is, as by a refusal.
+        let dialect = self.watch.dialect().or(in_band.is_some().then_some(&GENERIC))?;
+        let told = dialect.told?;
+        let own = self.shapes.as_ref().map(|shapes| shapes.own()).unwrap_or_default();
+        let told = match self.encoder {
+            Encoder::Sse if in_band.is_some() || own.names_errors => told::alone(told),
+            Encoder::Sse if self.finds_bare && !own.data_only => told,
+            Encoder::Sse => told.as_event(),
+            Encoder::Ndjson => ndjson::TOLD,
+            Encoder::Json(_) => return None,
+        };
+        Some((dialect, told))
+    }
+
     /// Writes the end marker behind a failure that is all of the stream, where shapes ensure one, as behind a
-    /// [refusal](told::refusal).
-    pub(super) fn told_alone(&mut self, now: Instant, out: &mut Out) {
+    /// [refusal](told::refusal). What is no event is the last that is said: who looks for it looks there.
+    pub(super) fn told_alone(&mut self, in_band: Option<InBand>, now: Instant, out: &mut Out) {
+        if !self.told(in_band).is_some_and(|(_, told)| told.is_event()) {
+            return;
+        }
         let (dialect, Stats { events, first_event, .. }) = (self.watch.dialect(), self.stats);
         self.reshape(now, out, |shapes, write| shapes.finish(dialect, now, write));
         (self.stats.events, self.stats.first_event) = (events, first_event);

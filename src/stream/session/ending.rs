@@ -130,7 +130,7 @@ impl Session {
             return End::Abort;
         }
         *failure = told;
-        self.writer.told_alone(now, out);
+        self.writer.told_alone(self.in_band, now, out);
         End::Clean
     }
 

@@ -315,8 +315,8 @@ impl Rig {
         for (index, unit) in self.units.iter().enumerate() {
             assert!(!unit.contains(&b'\r'), "LF only");
             let lines = unit.strip_suffix(b"\n").expect("a unit ends with a line");
-            // Google's clients look for the bare JSON of an error; behind one that is all of a stream, an end marker may stand.
-            let is_bare = unit[0] == b'{' && index + 2 >= self.units.len() && !self.is_done();
+            // Google's clients look for the bare JSON of an error.
+            let is_bare = unit[0] == b'{' && index + 1 == self.units.len() && !self.is_done();
             if unit[0] == b':' || is_bare && !lines.ends_with(b"\n") {
                 let is_form = matches!(self.choice.form(), HeartbeatForm::Block | HeartbeatForm::Delta);
                 let is_block = is_form && unit[0] == b':';
