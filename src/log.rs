@@ -1,14 +1,16 @@
 //! The log: set up once, one access line per request.
 //!
-//! Lines go to standard error, each in one write. Access lines have the target `access`, and are written by hand, in
-//! `line`; everything else of tidegate has its module, and goes through `tracing`. Nothing of what a stream carries is
+//! Lines go to standard error. Access lines have the target `access`, are written by hand, in `line`, and leave when a
+//! worker has time for them ([`held`]); everything else of tidegate has its module, goes through `tracing`, and is written
+//! at once. Nothing of what a stream carries is
 //! logged above trace, and secrets never are.
 
+pub(crate) mod held;
 mod line;
 mod logfmt;
 
 use std::cell::Cell;
-use std::io::{self, Write as _};
+use std::io;
 use std::rc::Rc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -252,8 +254,7 @@ fn write_line(fields: &[(&'static str, Option<Value<'_>>)]) {
         return;
     }
     let Some(format) = ACCESS.get() else { return };
-    // Nobody can be told that nobody can be told anything.
-    let _ = io::stderr().write_all(&line::access(*format, SystemTime::now(), fields));
+    held::line(|line| line::access(line, *format, SystemTime::now(), fields));
 }
 
 fn status(status: StatusCode) -> Value<'static> {
@@ -341,6 +342,7 @@ static ACCESS: OnceLock<LogFormat> = OnceLock::new();
 #[cfg(test)]
 pub(crate) mod testing {
     use std::cell::RefCell;
+    use std::io::Write as _;
     use std::sync::{Arc, Mutex, PoisonError};
 
     use super::*;
@@ -354,7 +356,9 @@ pub(crate) mod testing {
     pub(super) fn write_line(fields: &[(&'static str, Option<Value<'_>>)]) -> bool {
         CAPTURED.with_borrow_mut(|captured| {
             captured.as_mut().is_some_and(|(format, lines)| {
-                lines.write_all(&line::access(*format, SystemTime::now(), fields)).is_ok()
+                let mut line = Vec::new();
+                line::access(&mut line, *format, SystemTime::now(), fields);
+                lines.write_all(&line).is_ok()
             })
         })
     }

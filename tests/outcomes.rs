@@ -486,3 +486,24 @@ async fn heartbeats_fill_silence_even_inside_an_event() {
     };
     assert_eq!(event.data, DELTA.as_bytes());
 }
+
+/// A log collector that hangs holds up what is logged, not what is answered: lines leave behind the answer.
+#[tokio::test]
+async fn answer_is_complete_before_its_line_is_logged() {
+    for (path, fields, body) in [
+        ("/json", ("content-type", "application/json"), "{}"),
+        ("/stream", ("content-type", "text/event-stream"), "data: 1\n\n"),
+    ] {
+        let mut upstream = Upstream::start().await;
+        let mut proxy = Tidegate::before(&upstream, "").await;
+        let mut call = Call::start(&proxy.http(), &Request::get(path)).await;
+        let exchange = upstream.request().await;
+        let stalled = proxy.stall_log().await;
+        exchange.answer(200, &[fields], body.as_bytes()).await;
+        assert_eq!(call.status().await, 200);
+        assert_eq!(call.body().await, body.as_bytes());
+        assert!(proxy.access_lines().is_empty(), "it cannot be written");
+        proxy.read_log(stalled);
+        assert_eq!(proxy.access(path).await.get("outcome"), Some(outcome::DONE));
+    }
+}

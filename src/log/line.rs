@@ -21,35 +21,34 @@ pub(super) enum Value<'a> {
     Time(Duration),
 }
 
-/// The line of a request that has ended at `now`, with its line end. A field without a value is left out.
+/// Appends the line of a request that has ended at `now`, with its line end. A field without a value is left out.
 pub(super) fn access(
+    line: &mut Vec<u8>,
     format: LogFormat,
     now: SystemTime,
     fields: &[(&'static str, Option<Value<'_>>)],
-) -> Vec<u8> {
-    let mut line = Vec::with_capacity(USUAL_LINE_BYTES);
+) {
     let fields = fields.iter().filter_map(|(name, value)| value.map(|value| (*name, value)));
     match format {
         LogFormat::Logfmt => {
             line.extend_from_slice(b"ts=");
-            timestamp(&mut line, now);
+            timestamp(line, now);
             line.extend_from_slice(b" level=info target=access message=request");
             for (name, value) in fields {
-                logfmt(&mut line, name, value);
+                logfmt(line, name, value);
             }
         }
         LogFormat::Json => {
             line.extend_from_slice(b"{\"timestamp\":\"");
-            timestamp(&mut line, now);
+            timestamp(line, now);
             line.extend_from_slice(b"\",\"level\":\"INFO\",\"message\":\"request\"");
             for (name, value) in fields {
-                json(&mut line, name, value);
+                json(line, name, value);
             }
             line.extend_from_slice(b",\"target\":\"access\"}");
         }
     }
     line.push(b'\n');
-    line
 }
 
 /// Writes ` name=value`.
@@ -165,9 +164,6 @@ static QUOTED: [bool; 256] = {
     quoted
 };
 
-/// Most lines are shorter.
-const USUAL_LINE_BYTES: usize = 512;
-
 /// From 0000-03-01.
 const DAYS_TO_1970: u64 = 719_468;
 
@@ -235,7 +231,11 @@ mod tests {
             ("word", Some(Value::Word("done"))),
             ("ms", Some(Value::Time(Duration::from_millis(7)))),
         ];
-        let line = |format| String::from_utf8(access(format, UNIX_EPOCH, &fields)).unwrap();
+        let line = |format| {
+            let mut line = Vec::new();
+            access(&mut line, format, UNIX_EPOCH, &fields);
+            String::from_utf8(line).unwrap()
+        };
         assert_eq!(
             line(LogFormat::Logfmt),
             "ts=1970-01-01T00:00:00.000000Z level=info target=access message=request \

@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
+use crate::log::held;
 use crate::metrics::Metrics;
 use crate::stream::Budget;
 use crate::upstream::Upstreams;
@@ -80,14 +81,19 @@ impl Worker {
 /// # Errors
 /// The kernel has no epoll instance or event fd left for it.
 pub(super) fn runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+    Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(held::write)
+        .build_local(LocalOptions::default())
 }
 
 /// Runs `main` on a worker's thread. What `main` leaves behind is dropped, and a blocking call (a name lookup that
 /// hangs) is not waited for.
 pub(super) fn run<F: Future>(runtime: LocalRuntime, main: F) -> F::Output {
+    held::hold();
     let output = runtime.block_on(main);
     runtime.shutdown_background();
+    held::release();
     output
 }
 

@@ -1,6 +1,7 @@
 //! The program itself, as a child process: started with a config or with flags on port 0, read through its
 //! ready line, its log and `/proc`.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -91,8 +92,8 @@ impl Launch {
     pub async fn start(self) -> Tidegate {
         let dir = Dir::new();
         let mut child = self.command(&dir).spawn().expect("the binary can be run");
-        let stdout = Lines::collect(child.stdout.take().expect("stdout is piped"));
-        let stderr = Lines::collect(child.stderr.take().expect("stderr is piped"));
+        let stdout = Lines::collect(BufReader::new(child.stdout.take().expect("stdout is piped")));
+        let stderr = Lines::collect(BufReader::new(child.stderr.take().expect("stderr is piped")));
         let ready = stdout.find("the ready line", |line| line.contains(" ready on ")).await;
         let Some(ready) = ready else {
             let status = within("the exit of a child that never was ready", child.wait()).await;
@@ -148,10 +149,14 @@ pub struct Tidegate {
     child: Child,
     /// The addresses of the ready line, in order.
     pub addresses: Vec<String>,
-    stdout: Lines,
-    stderr: Lines,
+    stdout: Lines<ChildStdout>,
+    stderr: Lines<ChildStderr>,
     _dir: Dir,
 }
+
+/// Standard error that nobody reads.
+#[derive(Debug)]
+pub struct Stalled(BufReader<ChildStderr>);
 
 impl Tidegate {
     /// In front of `upstream`, everything else by default; `more` follows `upstream = "up"` in the route, so it
@@ -218,7 +223,27 @@ impl Tidegate {
 
     /// Closes the reading end of standard error, as a log collector does that dies.
     pub async fn close_log(&mut self) {
-        self.stderr.close().await;
+        drop(self.stderr.stop().await);
+    }
+
+    /// Fills standard error and leaves it unread, as a log collector does that hangs; until [`Tidegate::read_log`].
+    pub async fn stall_log(&mut self) -> Stalled {
+        let pipe = self.stderr.stop().await;
+        let again = std::fs::File::options().write(true).open(self.proc("fd/2"));
+        let mut end = again.expect("a pipe can be opened again");
+        rustix::io::ioctl_fionbio(&end, true).expect("it need not block");
+        loop {
+            match end.write(&[b'\n'; 4096]) {
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Stalled(pipe),
+                Err(error) => panic!("the log's pipe cannot be filled: {error}"),
+            }
+        }
+    }
+
+    /// Reads the log again.
+    pub fn read_log(&mut self, Stalled(pipe): Stalled) {
+        self.stderr = Lines::collect(pipe);
     }
 
     /// Sends a signal.
@@ -279,21 +304,29 @@ pub fn config(upstream: &Upstream, more: &str) -> String {
 
 /// The lines of a pipe, collected while the test goes on.
 #[derive(Debug)]
-struct Lines {
+struct Lines<P> {
     lines: Arc<Mutex<Vec<String>>>,
     count: watch::Receiver<usize>,
-    reader: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    reader: JoinHandle<BufReader<P>>,
 }
 
-impl Lines {
-    fn collect(pipe: impl AsyncRead + Send + Unpin + 'static) -> Self {
+impl<P: AsyncRead + Send + Unpin + 'static> Lines<P> {
+    fn collect(mut pipe: BufReader<P>) -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (news, count) = watch::channel(0);
+        let (stop, mut stopped) = watch::channel(false);
         let collected = Arc::clone(&lines);
         let reader = tokio::spawn(async move {
-            let mut pipe = BufReader::new(pipe);
             let mut line = Vec::new();
-            while matches!(pipe.read_until(b'\n', &mut line).await, Ok(1..)) {
+            loop {
+                tokio::select! {
+                    biased;
+                    read = pipe.read_until(b'\n', &mut line) => if !matches!(read, Ok(1..)) {
+                        return pipe;
+                    },
+                    _ = stopped.wait_for(|is_stopped| *is_stopped) => return pipe,
+                }
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
                 line.clear();
                 let mut lines = collected.lock().expect("nobody panics with the lock");
@@ -301,14 +334,14 @@ impl Lines {
                 news.send_replace(lines.len());
             }
         });
-        Lines { lines, count, reader }
+        Lines { lines, count, stop, reader }
     }
 
-    /// Closes the pipe.
-    async fn close(&mut self) {
-        self.reader.abort();
-        let ended = (&mut self.reader).await;
-        assert!(ended.is_err(), "it was open until now");
+    /// Stops reading once there is nothing to read, and hands out the pipe.
+    async fn stop(&mut self) -> BufReader<P> {
+        assert!(!self.reader.is_finished(), "it was open until now");
+        self.stop.send_replace(true);
+        (&mut self.reader).await.expect("it reads until it is stopped")
     }
 
     fn all(&self) -> Vec<String> {
