@@ -105,7 +105,7 @@ impl Wish {
         let bridge = request::bridge(stream, &mut head.uri);
         let ask = Ask::new(stream, &head.method, head.uri.path(), &head.headers)
             .through(bridge.as_ref().ok().copied().flatten());
-        let scanner = watches_body(stream, head).then(|| Rc::new(RefCell::new(Scanner::new())));
+        let scanner = watches_body(stream, &ask).then(|| Rc::new(RefCell::new(Scanner::new())));
         let manner = match &upgrade {
             Some(_) => Manner::by_status(ask.dialect),
             None => Manner::new(&chosen, head, ask, scanner.clone()),
@@ -116,10 +116,8 @@ impl Wish {
 }
 
 /// Whether the request body may say that a stream is wanted, and whether that matters.
-fn watches_body(stream: &StreamSettings, head: &Parts) -> bool {
-    !matches!(stream.format, FormatSetting::Off)
-        && stream.intent.is_none()
-        && request::has_json_body(&head.headers)
+fn watches_body(stream: &StreamSettings, ask: &Ask) -> bool {
+    !matches!(stream.format, FormatSetting::Off) && stream.intent.is_none() && ask.sends_json
 }
 
 /// The profile that the request names, if it may, else the one that it shows or the route has; `None`: there is none of

@@ -143,7 +143,7 @@ pub(super) fn forward(headers: &mut HeaderMap, client: &Client, host: Option<&Ho
 pub(super) fn remove_lookalikes(headers: &mut HeaderMap) {
     let meant = |name: &str| HeaderName::try_from(name.replace('_', "-")).ok();
     let unwanted = |name: &&HeaderName| {
-        name.as_str().bytes().any(|byte| byte == b'_')
+        memchr::memchr(b'_', name.as_str().as_bytes()).is_some()
             && meant(name.as_str()).is_some_and(|meant| headers.contains_key(&meant) || is_ours(&meant))
     };
     let names: Vec<HeaderName> = headers.keys().filter(unwanted).cloned().collect();
@@ -252,11 +252,6 @@ pub(super) fn media_ranges(headers: &HeaderMap) -> impl Iterator<Item = (&str, b
         None => (range, true),
         Some((essence, parameters)) => (essence.trim_end(), !refuses(parameters)),
     })
-}
-
-/// Those that it accepts.
-pub(super) fn accepted(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    media_ranges(headers).filter_map(|(range, is_accepted)| is_accepted.then_some(range))
 }
 
 /// Whether the parameters of a media range have a weight of 0.

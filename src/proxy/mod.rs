@@ -142,7 +142,8 @@ fn admit(
     chosen.check(&head.headers)?;
 
     let upgrade = possible(upgrade, &config.upstreams[route.upstream])?;
-    let context = request::Context { config, route, stream, client, trusted, host: host.as_ref(), id };
+    let may_stream = ask.may_stream(stream, &head.method);
+    let context = request::Context { config, route, may_stream, client, trusted, host: host.as_ref(), id };
     let mut head = request::build(context, head)?;
     if let Some(upgrade) = &upgrade {
         upgrade.ask(&mut head.headers);

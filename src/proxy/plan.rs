@@ -26,6 +26,8 @@ pub(super) struct Ask {
     accept: Accept,
     /// `Accept` names `application/json`, so that an answer in JSON is understood.
     accepts_json: bool,
+    /// The request body says to be JSON.
+    pub(super) sends_json: bool,
     /// `Accept` says that these are not.
     refuses_events: bool,
     refuses_lines: bool,
@@ -83,6 +85,7 @@ impl Ask {
             head_only: method == Method::HEAD,
             accept,
             accepts_json,
+            sends_json: request::is_json(essence(content_type(headers))),
             refuses_events,
             refuses_lines,
             bridge: None,
@@ -100,6 +103,12 @@ impl Ask {
     /// With what the query asks to be written.
     pub(super) fn through(self, bridge: Option<&'static Bridge>) -> Self {
         Ask { bridge, ..self }
+    }
+
+    /// Whether the response may be a stream that tidegate reads, as far as the head tells.
+    pub(super) fn may_stream(&self, settings: &StreamSettings, method: &Method) -> bool {
+        let by_head = || (*method == Method::POST && self.sends_json) || self.accept == Accept::Events;
+        !matches!(settings.format, FormatSetting::Off) && settings.intent.unwrap_or_else(by_head)
     }
 
     /// Whether the client wants a stream and can be promised events before there is a response: it accepts them, the route
@@ -155,6 +164,11 @@ impl Accept {
     }
 }
 
+/// What the body of a message says to be; empty: nothing.
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
 /// What Google's client libraries send of themselves, in all languages.
 const X_GOOG_API_CLIENT: HeaderName = HeaderName::from_static("x-goog-api-client");
 
@@ -176,8 +190,7 @@ pub(super) fn decide(
         Some(dialect) => dialect.told.is_some(),
         None => settings.intent == Some(true) || body == Some(true),
     };
-    let content_type =
-        head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = content_type(&head.headers);
     let label = label(content_type);
     let (bridge, wanted) = bridge(settings, ask, body, dialect, label);
     let pass = Decision { mode: Mode::PassThrough, coding: None, charset: None, bridge, dialect, known_ai };
@@ -617,5 +630,35 @@ mod tests {
                 known_ai: true
             }
         );
+    }
+
+    #[test]
+    fn request_may_be_answered_by_a_stream_where_its_head_says_so() {
+        let stream = ("accept", "text/html, Text/Event-Stream;q=0.5");
+        let json = ("content-type", "Application/JSON; charset=utf-8");
+        let cases: &[(Method, &[(&str, &str)], bool)] = &[
+            (Method::GET, &[stream], true),
+            (Method::POST, &[json], true),
+            (Method::POST, &[("content-type", "application/vnd.api+json")], true),
+            (Method::PUT, &[json], false),
+            (Method::POST, &[("content-type", "application/x-ndjson")], false),
+            (Method::POST, &[("content-type", "multipart/form-data; a=application/json")], false),
+            (Method::GET, &[("accept", "*/*")], false),
+            (Method::GET, &[("accept", "text/*, text/event-streams")], false),
+            (Method::POST, &[], false),
+        ];
+        for (method, fields, expected) in cases {
+            let headers = crate::auth::fixture::head("/", fields).headers;
+            let may_stream =
+                |set: &StreamSettings| Ask::new(set, method, CHAT, &headers).may_stream(set, method);
+            assert_eq!(may_stream(&settings()), *expected, "{method} {fields:?}");
+            for (intent, expected) in [(true, true), (false, false)] {
+                let mut stream = settings();
+                stream.intent = Some(intent);
+                assert_eq!(may_stream(&stream), expected);
+                stream.format = FormatSetting::Off;
+                assert!(!may_stream(&stream));
+            }
+        }
     }
 }

@@ -17,8 +17,7 @@ use super::headers::{self, RequestId};
 use super::host::Host;
 use crate::auth;
 use crate::bridge::{BRIDGES, Bridge};
-use crate::config::{Config, FormatSetting, Route, StreamSettings};
-use crate::format::essence;
+use crate::config::{Config, Route, StreamSettings};
 use crate::route;
 use crate::server::client::Client;
 use crate::stream::Cause;
@@ -98,8 +97,8 @@ pub(super) struct Context<'a> {
     pub(super) config: &'a Config,
     /// The route that the request takes.
     pub(super) route: &'a Route,
-    /// How its response is turned into a stream.
-    pub(super) stream: &'a StreamSettings,
+    /// Whether the response may be a stream that tidegate reads: then the upstream must not compress it.
+    pub(super) may_stream: bool,
     /// Who sent it.
     pub(super) client: &'a Client,
     /// Whether that is a trusted proxy ([`headers::is_trusted`]).
@@ -178,7 +177,7 @@ pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refu
     if route.strip_client_credentials {
         auth::client::strip(&mut head);
     }
-    let identity = may_stream(context.stream, &head.method, &head.headers) || !route.injectors.is_empty();
+    let identity = context.may_stream || !route.injectors.is_empty();
     let version = head.version;
     let mut fields = head.headers;
     fields.reserve(ADDED_FIELDS);
@@ -204,27 +203,6 @@ pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refu
     }
     headers::remove_lookalikes(&mut upstream.headers);
     Ok(upstream)
-}
-
-/// Whether the response to this request may be a stream that tidegate reads, as far as the head tells: then the
-/// upstream must not compress it.
-pub(super) fn may_stream(stream: &StreamSettings, method: &Method, headers: &HeaderMap) -> bool {
-    if matches!(stream.format, FormatSetting::Off) {
-        return false;
-    }
-    let by_head = || (*method == Method::POST && has_json_body(headers)) || accepts_event_stream(headers);
-    stream.intent.unwrap_or_else(by_head)
-}
-
-/// Whether the client accepts `text/event-stream` by that name; a wildcard is no sign of a stream.
-pub(super) fn accepts_event_stream(headers: &HeaderMap) -> bool {
-    headers::accepted(headers).any(|range| range.eq_ignore_ascii_case("text/event-stream"))
-}
-
-/// Whether the body says to be JSON.
-pub(super) fn has_json_body(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    content_type.is_some_and(|value| is_json(essence(value)))
 }
 
 /// Whether that is `application/json`, or a media type with the suffix `+json` (RFC 6839 3.1).
@@ -300,7 +278,7 @@ mod tests {
         let context = Context {
             config: &config,
             route,
-            stream: route.stream(0),
+            may_stream: true,
             client: &client,
             trusted: false,
             host: host.as_ref(),
@@ -462,34 +440,6 @@ mod tests {
         assert_eq!(error.cause(), Cause::TidegateCredentialUnavailable);
         assert!(!error.to_string().contains("TIDEGATE_TEST"));
         assert!(std::error::Error::source(&error).unwrap().to_string().contains("TIDEGATE_TEST"));
-    }
-
-    #[test]
-    fn identity_is_asked_for_where_a_stream_may_come() {
-        let stream = ("accept", "text/html, Text/Event-Stream;q=0.5");
-        let json = ("content-type", "Application/JSON; charset=utf-8");
-        let cases: &[(Method, Fields<'_>, bool)] = &[
-            (Method::GET, &[stream], true),
-            (Method::POST, &[json], true),
-            (Method::POST, &[("content-type", "application/vnd.api+json")], true),
-            (Method::PUT, &[json], false),
-            (Method::POST, &[("content-type", "application/x-ndjson")], false),
-            (Method::POST, &[("content-type", "multipart/form-data; a=application/json")], false),
-            (Method::GET, &[("accept", "*/*")], false),
-            (Method::GET, &[("accept", "text/*, text/event-streams")], false),
-            (Method::POST, &[], false),
-        ];
-        for (method, fields, expected) in cases {
-            let headers = head("/", fields).headers;
-            assert_eq!(may_stream(&fixture::stream(), method, &headers), *expected, "{method} {fields:?}");
-            for (intent, expected) in [(true, true), (false, false)] {
-                let mut stream = fixture::stream();
-                stream.intent = Some(intent);
-                assert_eq!(may_stream(&stream, method, &headers), expected);
-                stream.format = FormatSetting::Off;
-                assert!(!may_stream(&stream, method, &headers));
-            }
-        }
     }
 
     #[test]
