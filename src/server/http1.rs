@@ -15,12 +15,13 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::time::timeout;
 
+use super::ahead::is_blank;
 use super::answer::{Answer, Stage};
 use super::bounds;
 use super::connection::{Connection, Handler, LINGER, answer};
 use super::driver::{Driver, End};
 use super::handover::{Heads, Streaming};
-use super::io::{ClientIo, Wire, is_blank};
+use super::io::{ClientIo, Wire};
 use super::refusal::{self, TIMED_OUT};
 use super::tunnel::{Http1End, Upgrades};
 use crate::log;
