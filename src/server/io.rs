@@ -66,6 +66,8 @@ pub(super) struct Wire {
     pub(super) socket: RefCell<TokioIo<Tap>>,
     /// Read from the socket, not yet by hyper. See [`super::ahead`].
     pub(super) ahead: RefCell<BytesMut>,
+    /// HTTP/1.1: how much of what the client sent is not ahead of the answer to its last request; `None` before the first.
+    pub(super) behind: Cell<Option<u64>>,
     /// Tells of the client's end while the stash is full; at rest again once hyper has emptied it.
     pub(super) hangup: RefCell<Hangup>,
     /// Tells that the connection broke while a tunnel does not read.
@@ -82,7 +84,7 @@ pub(super) struct Wire {
     pub(super) offer: RefCell<Option<Rc<Offer>>>,
     /// What hyper wrote while that was open, and goes before what it writes next.
     pub(super) owed: RefCell<Unsent>,
-    client: Rc<Client>,
+    pub(super) client: Rc<Client>,
 }
 
 /// The end of a [`Wire`] that hyper holds.
@@ -105,6 +107,7 @@ impl Wire {
         Rc::new(Wire {
             socket: RefCell::new(TokioIo::new(Tap::new(socket))),
             ahead: RefCell::default(),
+            behind: Cell::new(None),
             hangup: RefCell::default(),
             breakage: RefCell::default(),
             parked: Cell::new(false),
@@ -250,10 +253,12 @@ impl hyper::rt::Read for ClientIo {
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         if self.0.take_ahead(&mut buffer) {
+            self.0.read_for_request();
             return Poll::Ready(Ok(()));
         }
         let poll = Pin::new(&mut *self.0.socket.borrow_mut()).poll_read(cx, buffer);
         self.0.parked.set(poll.is_pending());
+        self.0.read_for_request();
         poll
     }
 }
