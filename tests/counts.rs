@@ -26,7 +26,7 @@ use tidegate::codec::repair::Repairs;
 use tidegate::config::{self, Config};
 use tidegate::format::{Format, NDJSON, SSE};
 use tidegate::server::{Server, Stopper};
-use tidegate::stream::{Budget, HeartbeatForm, Mode, Out, Plan, Session};
+use tidegate::stream::{Mode, Out, Plan, Session};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -59,31 +59,11 @@ fn event() -> Vec<u8> {
 fn session_allocations(format: &'static Format, inputs: &[&[u8]]) -> usize {
     let now = Instant::now();
     let plan = Plan {
-        mode: Mode::Reframe(format),
-        is_error: false,
         dialect: tidegate::dialect::Dialect::named("openai-chat"),
-        is_set: false,
         known_ai: true,
-        coding: None,
-        charset: None,
         repairs: Repairs::auto(true),
-        literal: false,
-        shapes: None,
-        bridge: &tidegate::bridge::SSE,
-        fake_stream: false,
-        secrets: Default::default(),
-        injects: false,
-        in_band: None,
-        finds_bare: false,
-        hold: None,
         heartbeat: Some(Duration::from_secs(15)),
-        heartbeat_form: HeartbeatForm::Comment,
-        first_event: None,
-        first_content: None,
-        event_gap: None,
-        total: None,
-        max_event_bytes: 1 << 20,
-        share: Arc::new(Budget::new(1 << 30)).share(),
+        ..Plan::plain(Mode::Reframe(format))
     };
     let mut session = Session::new(plan, now);
     let mut out = Out::default();

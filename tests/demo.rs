@@ -68,10 +68,12 @@ fn cuts(rest: &Rest, end: &[u8]) -> (usize, usize) {
 /// Takes the port for this test. The other demos of this file let go of it soon; what holds it for longer is a
 /// program of this machine, and keeps it.
 async fn taken(port: u16) -> Option<TcpListener> {
-    for _ in 0..300 {
-        match TcpListener::bind(("127.0.0.1", port)) {
-            Ok(listener) => return Some(listener),
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut look = tokio::time::interval(Duration::from_millis(5));
+    while Instant::now() < deadline {
+        look.tick().await;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return Some(listener);
         }
     }
     None

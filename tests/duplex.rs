@@ -124,7 +124,8 @@ async fn early_answer_is_read_by_a_client_that_sends_everything_first() {
     proxy.access("/big").await.assert_ended(outcome::STATUS, "end");
 }
 
-/// The same where it takes longer than a moment: as long as bytes come, they are read.
+/// The same where it takes longer than the two seconds after which a client that is silent is left: as long as bytes come, they
+/// are read. The pace is what this is about, and not a wait for something else.
 #[tokio::test]
 async fn early_answer_is_read_by_a_client_that_sends_everything_first_and_slowly() {
     let _alone = alone().await;
@@ -133,8 +134,9 @@ async fn early_answer_is_read_by_a_client_that_sends_everything_first_and_slowly
     let mut wire = Wire::connect(&proxy.http()).await;
     wire.write(b"POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 4000000\r\n\r\n").await;
     upstream.request().await.answer(413, &[("connection", "close")], b"too much").await;
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
     for sent in 0..40 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        pace.tick().await;
         let written = within("a write", wire.try_write(&[0; 100_000])).await;
         assert!(written.is_ok(), "reset after {sent} blocks: {written:?}");
     }
@@ -161,7 +163,7 @@ async fn early_answer_reaches_http2_clients_whole_and_stops_the_upload() {
 }
 
 /// RFC 9113 8.1: RST_STREAM with NO_ERROR, after the whole response. Some clients lose a response that they read
-/// together with the reset, so there is time between them.
+/// together with the reset, so there is time between them: a silence, which can only be waited out.
 async fn assert_is_stopped_later(call: &mut Call) {
     let at_once = tokio::time::timeout(Duration::from_millis(500), call.stopped()).await;
     assert!(at_once.is_err(), "the reset came right behind the response");

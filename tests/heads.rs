@@ -350,7 +350,7 @@ async fn credential_that_is_refused_late_is_not_the_clients() {
 #[tokio::test]
 async fn nothing_is_opened_for_requests_that_are_not_known_to_get_events() {
     let mut upstream = Upstream::start().await;
-    let proxy = Tidegate::before(&upstream, "stream = { early_head = \"1ms\" }").await;
+    let proxy = Tidegate::before(&upstream, "stream = { early_head = \"1ms\" }\n[server]\nworkers = 1").await;
     let json = Request::post;
     for request in [
         Request::get("/v1/models"),
@@ -363,7 +363,10 @@ async fn nothing_is_opened_for_requests_that_are_not_known_to_get_events() {
         let mut call = Call::start(&proxy.http(), &request).await;
         let mut exchange = upstream.request().await;
         exchange.body().await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Another that came later to the same worker is open: there was time to open this one.
+        let mut other = Call::start(&proxy.http(), &Request::stream(CHAT)).await;
+        let _unanswered = upstream.request().await;
+        assert_eq!(other.status().await, 200);
         exchange.answer(503, &[], b"later").await;
         assert_eq!((call.status().await, call.body().await), (503, b"later".to_vec()), "{request:?}");
     }
@@ -371,12 +374,24 @@ async fn nothing_is_opened_for_requests_that_are_not_known_to_get_events() {
     assert_eq!(call.status().await, 200, "an API that streams nothing but events");
 }
 
+/// Waits until a head and several heartbeats have gone to a stream of the same worker that is to have them.
+async fn several_heartbeats(proxy: &Tidegate, upstream: &mut Upstream) {
+    let mut call = Call::start(&proxy.http(), &Request::stream(&format!("/open{CHAT}"))).await;
+    let mut exchange = upstream.request().await;
+    exchange.body().await;
+    assert_open(&mut call).await;
+    for _ in 0..3 {
+        assert!(sse::is_heartbeat(&call.piece().await.data));
+    }
+}
+
 /// `format = "off"` is for those who want nothing touched: no label, no byte, no end.
 #[tokio::test]
 async fn format_off_passes_everything_through_untouched() {
     let mut upstream = Upstream::start().await;
     let stream = "stream = { format = \"off\", commit = \"first-content\", early_head = \"1ms\", heartbeat = \"50ms\" }";
-    let proxy = Tidegate::before(&upstream, stream).await;
+    let other = "[[route]]\npath = \"/open\"\nupstream = \"up\"\nstream = { early_head = \"1ms\", heartbeat = \"50ms\" }";
+    let proxy = Tidegate::before(&upstream, &format!("{stream}\n{other}\n[server]\nworkers = 1")).await;
     let odd = b"data:{\"error\":{}}\r\n\r\n\r\ndata: data: x\rid:1\n\n: c\n\n<html>\xff\x00 data: [DONE] ";
     for version in VERSIONS {
         let request = Request::stream(CHAT).field("accept-encoding", "gzip");
@@ -384,7 +399,7 @@ async fn format_off_passes_everything_through_untouched() {
         let mut exchange = upstream.request().await;
         exchange.body().await;
         assert_eq!(exchange.head.one("accept-encoding"), Some("gzip"), "the client's own affair");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        several_heartbeats(&proxy, &mut upstream).await;
         let fields = [
             ("content-type", "text/event-stream; charset=gbk"),
             ("etag", "\"a\""),
@@ -400,7 +415,7 @@ async fn format_off_passes_everything_through_untouched() {
             exchange.chunk(piece).await;
             assert_eq!(call.piece().await.data, piece, "as it comes");
         }
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        several_heartbeats(&proxy, &mut upstream).await;
         exchange.end().await;
         assert!(call.rest().await.bytes().is_empty(), "no heartbeat, no error");
     }

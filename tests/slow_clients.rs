@@ -21,7 +21,7 @@ async fn impatient(upstream: &Upstream) -> Tidegate {
     Tidegate::before(upstream, "\n[timeouts]\nrequest_head = \"400ms\"").await
 }
 
-/// Writes the bytes one after the other, each some time after the one before, until nobody takes them any more.
+/// Writes the bytes one after the other, at a pace that is no silence, each some time after the one before, until nobody takes them any more.
 async fn trickle(wire: &mut Wire, bytes: impl Iterator<Item = u8>) {
     let mut pace = tokio::time::interval(Duration::from_millis(20));
     for byte in bytes {
@@ -167,8 +167,13 @@ async fn body_that_the_upstream_takes_slowly_is_not_too_slow() {
         wire.write(&vec![b'x'; size]).await;
         Call::written(wire, "POST")
     });
-    // Longer than the client may be silent.
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    // Longer than a client may be silent: two that are, one after the other, are refused meanwhile.
+    for _ in 0..2 {
+        let mut silent = Wire::connect(&proxy.http()).await;
+        silent.write(b"POST /silent HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n").await;
+        let _unanswered = upstream.request().await;
+        assert_eq!(Call::written(silent, "POST").status().await, 408);
+    }
     assert_eq!(exchange.body().await.len(), size);
     exchange.answer(200, &[], b"ok").await;
     let mut call = within("the upload", upload).await.expect("no panic");

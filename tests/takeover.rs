@@ -9,6 +9,7 @@ use crate::support::client::{Call, Request};
 use crate::support::tidegate::{Launch, Tidegate, config};
 use crate::support::upstream::{Exchange, Upstream};
 use crate::support::wire::Wire;
+use crate::support::within;
 
 const PATH: &str = "/v1/chat/completions";
 /// What is logged at `debug` when hyper lets go.
@@ -86,6 +87,41 @@ async fn pipelined_request_is_answered_after_the_stream() {
         }
     }
     assert_eq!(taken(&proxy), 1);
+}
+
+/// What of it came in one read with the request is not counted: nobody knows where in that the request ended.
+#[tokio::test]
+async fn client_may_send_64_kib_ahead_of_a_stream_and_not_a_byte_more() {
+    let padded = |padding: usize| Request::get("/next").field("x-padding", &"x".repeat(padding)).to_bytes();
+    let next = padded((8 << 10) - padded(0).len());
+    assert_eq!(next.len(), 8 << 10);
+    let cases = ["on", "off"]
+        .into_iter()
+        .flat_map(|position| [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(with, over)| (position, with, over)));
+    for (position, with, over) in cases {
+        let case = format!("{position}, {with} with the request, {over} too much");
+        let mut upstream = Upstream::start().await;
+        let proxy = launch(&upstream, position, "").await;
+        let short = Request::get("/next").to_bytes().repeat(with);
+        let mut wire = Wire::connect(&proxy.http()).await;
+        wire.write(&[Request::stream(PATH).to_bytes(), short].concat()).await;
+        let mut call = Call::written(wire, "POST");
+        let mut exchange = begun(&mut call, &mut upstream).await;
+        assert_eq!(taken(&proxy), usize::from(position == "on"), "{case}");
+        call.wire().write(&[next.repeat(8), b"G".repeat(over)].concat()).await;
+        if over > 0 {
+            within(&case, exchange.closed()).await;
+            proxy.access(PATH).await.assert_ended(outcome::CLIENT_FLOODED, "body");
+            continue;
+        }
+        within(&case, call.wire().until_read()).await;
+        ended(&mut call, exchange).await;
+        for _ in 0..with + 8 {
+            upstream.request().await.answer(200, &[("content-length", "2")], b"ok").await;
+            call = Call::written(call.into_wire(), "GET");
+            assert_eq!(call.body().await, b"ok", "{case}");
+        }
+    }
 }
 
 #[tokio::test]

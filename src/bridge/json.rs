@@ -34,13 +34,15 @@ pub struct Gathered {
     gather: Box<dyn Gather>,
     /// Some event could not be read.
     lost: bool,
+    /// Some text was cut inside a character.
+    halves: bool,
 }
 
 impl Gathered {
     /// Nothing yet; `None` in a dialect without whole answers.
     fn new(dialect: Option<&'static Dialect>) -> Option<Self> {
         let Answers { dialect, gather, .. } = answer::of(dialect?)?;
-        Some(Gathered { dialect, gather: gather(), lost: false })
+        Some(Gathered { dialect, gather: gather(), lost: false, halves: false })
     }
 
     /// Takes an event. `false`: it says nothing.
@@ -49,8 +51,11 @@ impl Gathered {
             return false;
         }
         let data = event.data.text();
-        match answer::read(&data) {
-            Some(Value::Object(data)) => self.gather.event(data),
+        match answer::read_piece(&data) {
+            Some((Value::Object(data), halves)) => {
+                self.halves |= halves;
+                self.gather.event(data);
+            }
             // Half a chunk is a piece of the answer that is missing; text under a name is the business of some gateway.
             _ => {
                 self.lost |=
@@ -81,7 +86,12 @@ impl Gathered {
             return Err(malformed("has an event that is no JSON, so its answer cannot be put together"));
         }
         match self.gather.finish(is_over) {
-            Ok(answer) => out.extend_from_slice(answer.to_string().as_bytes()),
+            Ok(mut answer) => {
+                if self.halves {
+                    answer::join(&mut answer);
+                }
+                out.extend_from_slice(answer.to_string().as_bytes());
+            }
             Err(Lack::Answer) => return Err(malformed("has no answer in it that can be put together")),
             Err(Lack::End) => {
                 let message = "the upstream's stream ended before its answer was finished";
@@ -124,6 +134,31 @@ mod tests {
         for none in [(None, "{\"t\":1}"), (None, "{\"choices\":[]}"), (None, "[DONE]")] {
             assert_eq!(gathered(&[none]), Err(Cause::UpstreamMalformed), "{none:?}");
         }
+    }
+
+    /// A server that cuts by UTF-16 had each emoji that it cut put together as two replacement characters.
+    #[test]
+    fn character_that_is_cut_over_two_events_is_whole_in_the_answer() {
+        let of =
+            |delta: &str| format!(r#"{{"choices":[{{"index":0,"delta":{delta},"finish_reason":null}}]}}"#);
+        let calls = |arguments: &str| {
+            of(&format!(
+                r#"{{"tool_calls":[{{"index":0,"id":"c","function":{{"arguments":"{arguments}"}}}}]}}"#
+            ))
+        };
+        let events = [
+            of(r#"{"content":"a\ud83d"}"#),
+            calls(r"\ud83c"),
+            of(r#"{"content":"\ude00\uffff\ud83d"}"#),
+            calls(r"\udf0d"),
+            of(r#"{"content":"b\ude00"}"#),
+            END.to_owned(),
+        ];
+        let events: Vec<_> = events.iter().map(|data| (None, data.as_str())).collect();
+        let answer = gathered(&events).unwrap();
+        let message = &answer["choices"][0]["message"];
+        assert_eq!(message["content"], "a😀\u{ffff}\u{fffd}b\u{fffd}");
+        assert_eq!(message["tool_calls"][0]["function"]["arguments"], "🌍");
     }
 
     #[test]

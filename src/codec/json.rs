@@ -163,6 +163,40 @@ pub fn string_end(string: &[u8]) -> Option<usize> {
     }
 }
 
+/// Half of a surrogate pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// The first.
+    High,
+    /// The second.
+    Low,
+}
+
+/// Which half of a pair is escaped at the beginning of this text, if one is (RFC 8259 7). It is six bytes long.
+pub fn half(text: &[u8]) -> Option<Half> {
+    let [b'\\', b'u', b'd' | b'D', half, a, b, ..] = text else { return None };
+    if !a.is_ascii_hexdigit() || !b.is_ascii_hexdigit() {
+        return None;
+    }
+    match half {
+        b'8' | b'9' | b'a' | b'b' | b'A' | b'B' => Some(Half::High),
+        b'c'..=b'f' | b'C'..=b'F' => Some(Half::Low),
+        _ => None,
+    }
+}
+
+/// The text of a string without the high half that it ends with, and that half; mostly there is none.
+pub fn cut_high(text: &[u8]) -> (&[u8], &[u8]) {
+    let at = text.len().saturating_sub(6);
+    let (before, last) = text.split_at(at);
+    // An escaped backslash is none that escapes.
+    let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
+    match half(last) {
+        Some(Half::High) if backslashes % 2 == 0 => (before, last),
+        _ => (text, &[]),
+    }
+}
+
 /// Deepest nesting that is followed; serde_json's limit too.
 const MAX_DEPTH: u8 = 128;
 
@@ -241,6 +275,25 @@ mod tests {
         let mut cut = Vec::new();
         compact(b"{ \"a\\", &mut cut);
         assert_eq!(cut, b"{\"a\\", "what is not whole does not panic");
+    }
+
+    #[test]
+    fn high_half_is_cut_from_the_end_of_a_text_and_nothing_else() {
+        for (text, half) in [
+            ("a\\ud83d", "\\ud83d"),
+            ("\\uDBFF", "\\uDBFF"),
+            ("\\\\\\ud83d", "\\ud83d"),
+            ("\\\\ud83d", ""),
+            ("\\ud83d\\ude00", ""),
+            ("\\ud83dx", ""),
+            ("\\u4f60", ""),
+            ("ud83d", ""),
+            ("", ""),
+        ] {
+            let cut = cut_high(text.as_bytes());
+            assert_eq!(cut.1, half.as_bytes(), "{text}");
+            assert_eq!([cut.0, cut.1].concat(), text.as_bytes());
+        }
     }
 
     fn document() -> impl Strategy<Value = serde_json::Value> {

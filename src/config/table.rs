@@ -830,10 +830,10 @@ pub static KEYS: &[Key] = &[
         Profile(r#""off""#),
         "The least time between two events with text: what comes meanwhile is joined to one. The first leaves at once.",
         "Events that differ in more than their text are not joined, and nothing else is late. Where the text stands is known \
-         by the dialect, or by `to_delta` or `to_full`.",
+         by the dialect, or by `to_delta` or `to_full`; in DashScope's own API, whose texts may be repeated whole, by these alone.",
     )
     .example(r#""40ms""#)
-    .see(&["stream.dialect"]),
+    .see(&["stream.dialect", "stream.to_delta"]),
     key(
         "stream.split",
         Kind::Text("size from 256B to 1MiB, or \"off\"", |text| forms::largest(text).map(drop)),
@@ -841,10 +841,10 @@ pub static KEYS: &[Key] = &[
         "The largest event with text in it, as it is written: a larger one is sent as several, each whole.",
         "Roles and the names of tool calls stand in the first, why the answer ended, its usage and the id in the last. Events \
          without text, and those that say a text whole at its end, are not divided. Where the text stands is known by the \
-         dialect, or by `to_delta` or `to_full`.",
+         dialect, or by `to_delta` or `to_full`; in DashScope's own API, whose texts may be repeated whole, by these alone.",
     )
     .example(r#""3900B""#)
-    .see(&["stream.dialect", "stream.max_event_bytes"]),
+    .see(&["stream.dialect", "stream.max_event_bytes", "stream.to_delta"]),
     key(
         "stream.to_full",
         POINTER,

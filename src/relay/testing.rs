@@ -10,43 +10,23 @@ use tokio::time::Instant;
 
 use super::{Relay, Source};
 use crate::codec::mask::Secrets;
-use crate::codec::repair::Repairs;
 use crate::config::Config;
 use crate::log::Access;
 use crate::proxy::Trailers;
 use crate::route::fixture;
 use crate::server::client::Client;
 use crate::server::worker::Worker;
-use crate::stream::{HeartbeatForm, Mode, Plan, Session};
+use crate::stream::{Mode, Plan, Session};
 use crate::upstream::Upload;
 
 fn plan(mode: Mode, worker: &Worker) -> Plan {
     Plan {
-        mode,
-        is_error: false,
-        dialect: None,
-        is_set: false,
         known_ai: true,
-        coding: None,
-        charset: None,
-        repairs: Repairs::NONE,
-        literal: false,
-        shapes: None,
-        bridge: &crate::bridge::SSE,
-        fake_stream: false,
-        secrets: Secrets::default(),
-        injects: false,
-        in_band: None,
-        finds_bare: false,
-        hold: None,
         heartbeat: Some(Duration::from_secs(15)),
-        heartbeat_form: HeartbeatForm::Comment,
         first_event: Some(Duration::from_secs(600)),
-        first_content: None,
         event_gap: Some(Duration::from_secs(300)),
-        total: None,
-        max_event_bytes: 1 << 20,
         share: worker.budget.share(),
+        ..Plan::plain(mode)
     }
 }
 

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::ahead::Ahead;
 use super::client::Client;
-use super::io::{Ahead, Wire};
+use super::io::Wire;
 use super::registry::Member;
 use super::stall::{Streams, Timer};
 use super::worker::{Phase, Worker};

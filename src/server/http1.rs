@@ -15,12 +15,13 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::time::timeout;
 
-use super::answer::{Answer, Stage};
+use super::ahead::is_blank;
+use super::answer::Answer;
 use super::bounds;
 use super::connection::{Connection, Handler, LINGER, answer};
 use super::driver::{Driver, End};
 use super::handover::{Heads, Streaming};
-use super::io::{ClientIo, Wire, is_blank};
+use super::io::{ClientIo, Wire};
 use super::refusal::{self, TIMED_OUT};
 use super::tunnel::{Http1End, Upgrades};
 use crate::log;
@@ -61,7 +62,7 @@ impl<H: Handler> Connection<H> {
         let (aside, answered) = (Rc::clone(&upgrades), Rc::clone(wire));
         let service = service_fn(move |request: Request<Incoming>| {
             client.uploading.set(!request.body().is_end_stream());
-            answered.stage().set(Stage::Running);
+            answered.answer_begins();
             if request.headers().contains_key(UPGRADE) {
                 aside.asked.set(true);
             }

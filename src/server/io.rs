@@ -1,26 +1,23 @@
 //! Between hyper and the client's socket.
 //!
 //! [`Wire`] sits above TLS, between hyper ([`ClientIo`]) and the connection that drives hyper. It adds no copy and no
-//! system call to what hyper does, with one exception: hyper stops reading while it holds bytes that
-//! it cannot use yet (a pipelined request, a stray line end, a request body that nobody takes), and is then
-//! blind to a client that goes away. [`Wire::poll_ahead`] goes on reading in its place, into a bounded stash
-//! that hyper is served from later. Once the stash is full, [`Wire::poll_hangup`] asks the kernel instead.
+//! system call to what hyper does, with one exception: what the client sends while hyper does not read goes into a
+//! stash ([`super::ahead`]).
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use hyper::rt::ReadBufCursor;
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
@@ -67,14 +64,16 @@ impl Socket for tokio::io::DuplexStream {
 /// A client's byte stream, shared by hyper and the connection that drives hyper.
 pub(super) struct Wire {
     pub(super) socket: RefCell<TokioIo<Tap>>,
-    /// Read from the socket, not yet by hyper. Not much more than [`AHEAD_LIMIT`].
+    /// Read from the socket, not yet by hyper. See [`super::ahead`].
     pub(super) ahead: RefCell<BytesMut>,
+    /// HTTP/1.1: how much of what the client sent is not ahead of the answer to its last request; `None` before the first.
+    pub(super) behind: Cell<Option<u64>>,
     /// Tells of the client's end while the stash is full; at rest again once hyper has emptied it.
-    hangup: RefCell<Hangup>,
+    pub(super) hangup: RefCell<Hangup>,
     /// Tells that the connection broke while a tunnel does not read.
     breakage: RefCell<Breakage>,
     /// Whether hyper's last read found nothing, so that the socket will wake the connection.
-    parked: Cell<bool>,
+    pub(super) parked: Cell<bool>,
     /// The status of the last response head that began a write.
     status: Cell<Option<u16>>,
     /// HTTP/1.1: where the answer of the handler is.
@@ -85,20 +84,11 @@ pub(super) struct Wire {
     pub(super) offer: RefCell<Option<Rc<Offer>>>,
     /// What hyper wrote while that was open, and goes before what it writes next.
     pub(super) owed: RefCell<Unsent>,
-    client: Rc<Client>,
+    pub(super) client: Rc<Client>,
 }
 
 /// The end of a [`Wire`] that hyper holds.
 pub(super) struct ClientIo(pub(super) Rc<Wire>);
-
-/// What was read while hyper did not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ahead {
-    /// The client closed the connection, or it broke.
-    Gone,
-    /// The stash is full.
-    Full,
-}
 
 /// How a connection begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +107,7 @@ impl Wire {
         Rc::new(Wire {
             socket: RefCell::new(TokioIo::new(Tap::new(socket))),
             ahead: RefCell::default(),
+            behind: Cell::new(None),
             hangup: RefCell::default(),
             breakage: RefCell::default(),
             parked: Cell::new(false),
@@ -154,19 +145,6 @@ impl Wire {
         self.parked.set(false);
     }
 
-    /// To be called after each poll of hyper that was pending: reads in its place if it did not read itself.
-    pub(super) fn poll_ahead(&self, cx: &mut Context<'_>) -> Poll<Ahead> {
-        if self.parked.get() {
-            return Poll::Pending;
-        }
-        while self.ahead.borrow().len() < AHEAD_LIMIT {
-            if !matches!(ready!(self.poll_read_ahead(cx)), Ok(1..)) {
-                return Poll::Ready(Ahead::Gone);
-            }
-        }
-        Poll::Ready(Ahead::Full)
-    }
-
     /// To be called when the stash is full: ready once the client closed the connection (or its half of it,
     /// which counts as much when it is read), or it broke.
     pub(super) fn poll_hangup(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -197,11 +175,6 @@ impl Wire {
     pub(super) async fn shutdown(&self) {
         // It is gone if that fails.
         let _ = poll_fn(|cx| Pin::new(self.socket.borrow_mut().inner_mut()).poll_shutdown(cx)).await;
-    }
-
-    /// Whether anything but line ends (RFC 9112 2.2) was read that hyper did not take.
-    pub(super) fn holds_bytes(&self) -> bool {
-        !is_blank(&self.ahead.borrow())
     }
 
     /// To be called before hyper serves HTTP/2: from now on frames are counted, what was read before included.
@@ -238,15 +211,6 @@ impl Wire {
         self.socket.borrow().inner().frames().is_some_and(Frames::is_flooded)
     }
 
-    /// Whether the client has sent something that nobody read.
-    pub(super) async fn has_unread(&self) -> bool {
-        poll_fn(|cx| match self.holds_bytes() {
-            true => Poll::Ready(true),
-            false => Poll::Ready(matches!(self.poll_read_ahead(cx), Poll::Ready(Ok(1..)))),
-        })
-        .await
-    }
-
     /// Writes a short response of our own where hyper has none: in one piece that the socket takes at once, or not at
     /// all. Whether it did.
     pub(super) async fn reply(&self, response: &[u8]) -> bool {
@@ -272,39 +236,6 @@ impl Wire {
         self.status.get()
     }
 
-    /// Drops what the client sent, or sends next. Whether it may send more.
-    pub(super) async fn discard(&self) -> bool {
-        self.ahead.take();
-        let read = poll_fn(|cx| self.poll_read_ahead(cx)).await;
-        self.ahead.take();
-        matches!(read, Ok(1..))
-    }
-
-    /// One read of the socket into the stash.
-    fn poll_read_ahead(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut space = [MaybeUninit::uninit(); AHEAD_STEP];
-        let mut buffer = ReadBuf::uninit(&mut space);
-        ready!(Pin::new(self.socket.borrow_mut().inner_mut()).poll_read(cx, &mut buffer))?;
-        self.ahead.borrow_mut().extend_from_slice(buffer.filled());
-        Poll::Ready(Ok(buffer.filled().len()))
-    }
-
-    /// Serves `buffer` from the stash. `false` if there is none.
-    fn take_ahead(&self, buffer: &mut ReadBufCursor<'_>) -> bool {
-        let mut ahead = self.ahead.borrow_mut();
-        if ahead.is_empty() {
-            return false;
-        }
-        let length = ahead.len().min(buffer.remaining());
-        buffer.put_slice(&ahead[..length]);
-        ahead.advance(length);
-        if ahead.is_empty() {
-            *ahead = BytesMut::new();
-            self.hangup.borrow_mut().rest();
-        }
-        true
-    }
-
     fn note_status(&self, bytes: &[u8]) {
         if bytes.starts_with(b"HTTP/1.") {
             let digits = bytes.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
@@ -322,10 +253,12 @@ impl hyper::rt::Read for ClientIo {
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         if self.0.take_ahead(&mut buffer) {
+            self.0.read_for_request();
             return Poll::Ready(Ok(()));
         }
         let poll = Pin::new(&mut *self.0.socket.borrow_mut()).poll_read(cx, buffer);
         self.0.parked.set(poll.is_pending());
+        self.0.read_for_request();
         poll
     }
 }
@@ -388,19 +321,8 @@ fn is_preface(bytes: &[u8]) -> Option<bool> {
     }
 }
 
-/// Whether there is nothing in `bytes` but the line ends that may come before a request (RFC 9112 2.2).
-pub(super) fn is_blank(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
-}
-
 /// RFC 9113 3.4.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How far a client may send ahead of what hyper can use; the last read may go [`AHEAD_STEP`] beyond.
-const AHEAD_LIMIT: usize = 64 << 10;
-
-/// Bytes of one read into the stash; on the stack.
-const AHEAD_STEP: usize = 4 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 //! [`Stopper`] and the `drain` timeout advance it, and everything else follows it.
 
 mod acceptor;
+mod ahead;
 mod answer;
 mod bounds;
 pub mod client;

@@ -16,13 +16,15 @@ use super::io::Socket;
 /// A socket, and what passes on it if it speaks HTTP/2.
 pub(super) struct Tap {
     socket: Box<dyn Socket>,
+    /// Bytes that were read, ever.
+    read: u64,
     frames: Option<Box<Frames>>,
 }
 
 impl Tap {
     /// A socket on which anything may pass.
     pub(super) fn new(socket: Box<dyn Socket>) -> Self {
-        Tap { socket, frames: None }
+        Tap { socket, read: 0, frames: None }
     }
 
     /// From now on, HTTP/2 passes; `begun` was read already.
@@ -30,6 +32,11 @@ impl Tap {
         let mut frames = Frames::new();
         frames.read(begun);
         self.frames = Some(Box::new(frames));
+    }
+
+    /// How many bytes were read, ever.
+    pub(super) fn read(&self) -> u64 {
+        self.read
     }
 
     /// What passed; `None` where that is not HTTP/2.
@@ -57,6 +64,7 @@ impl AsyncRead for Tap {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
         let read = buffer.filled().get(before..).unwrap_or_default();
+        self.read += read.len() as u64;
         let within = self.frames.as_mut().is_none_or(|frames| frames.read(read));
         Poll::Ready(if within { Ok(()) } else { Err(io::Error::other("flooded")) })
     }

@@ -215,6 +215,12 @@ mod tests {
         rig.dialect = &crate::dialect::DASHSCOPE;
         assert_eq!(rig.data(&event("a")), [event("a")]);
         assert_eq!(rig.data(&event("ab")), [""; 0], "it waits");
+        let place = Some(at.to_owned());
+        let mut rig = Rig::new(Settings { to_delta: place.clone(), to_full: place, ..both() });
+        rig.dialect = &crate::dialect::DASHSCOPE;
+        assert_eq!(rig.data(&event("a")), [event("a")]);
+        assert_eq!([rig.data(&event("ab")), rig.data(&event("abc"))].concat(), [""; 0]);
+        assert_eq!(rig.flush(), format!("data: {}\n\n", event("abc")), "whole, and once");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::ops::Range;
 use super::delta::Texts;
 use super::renumber::Renumber;
 use super::{Reshape, Seen, Shape, Sink, ascii};
+use crate::codec::json::{Half, half};
 use crate::codec::{Data, Event};
 use crate::dialect::{Sign, pointer};
 
@@ -237,17 +238,12 @@ fn empty(value: &[u8]) -> &[u8] {
 
 /// How long the character or escape is that the text of a string begins with; the two escapes of a surrogate pair are one.
 fn unit(text: &[u8]) -> usize {
-    let escape = |text: &[u8]| match text {
-        [b'\\', b'u', ..] => 6,
-        [b'\\', ..] => 2,
-        _ => 0,
-    };
     let length = match text {
-        [b'\\', b'u', b'd' | b'D', b'8'..=b'9' | b'a'..=b'b' | b'A'..=b'B', _, _, rest @ ..] => {
-            let is_low = matches!(rest, [b'\\', b'u', b'd' | b'D', b'c'..=b'f' | b'C'..=b'F', ..]);
-            if is_low { 12 } else { 6 }
-        }
-        [b'\\', ..] => escape(text),
+        [b'\\', b'u', ..] => match (half(text), text.get(6..).and_then(half)) {
+            (Some(Half::High), Some(Half::Low)) => 12,
+            _ => 6,
+        },
+        [b'\\', ..] => 2,
         [first, ..] if *first < 0xc0 => 1,
         [first, rest @ ..] => {
             let most = (first.leading_ones() as usize).min(4) - 1;

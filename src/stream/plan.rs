@@ -14,7 +14,7 @@ use crate::dialect::Dialect;
 use crate::format::Format;
 use crate::shape;
 
-use super::{Failure, Label, Share};
+use super::{Budget, Failure, Label, Share};
 
 /// What is to happen to one response; decided before its first body byte.
 #[derive(Debug)]
@@ -200,6 +200,41 @@ pub struct Stats {
     pub rewrites: u64,
     /// The label, if the stream was in another format.
     pub lying_label: Option<Label>,
+}
+
+impl Plan {
+    /// The plainest plan, for who has no route (tests, benches, fuzzing): what is decoded is written as Server-Sent Events, and
+    /// nothing else is done. No dialect, repairs, shapes, heartbeats and time bounds; events of at most 1 MiB, and a share of a
+    /// [`Budget`] of its own, of 1 GiB.
+    pub fn plain(mode: Mode) -> Self {
+        Plan {
+            mode,
+            is_error: false,
+            dialect: None,
+            is_set: false,
+            known_ai: false,
+            coding: None,
+            charset: None,
+            repairs: Repairs::NONE,
+            literal: false,
+            shapes: None,
+            bridge: &crate::bridge::SSE,
+            fake_stream: false,
+            secrets: Secrets::default(),
+            injects: false,
+            in_band: None,
+            finds_bare: false,
+            hold: None,
+            heartbeat: None,
+            heartbeat_form: HeartbeatForm::Comment,
+            first_event: None,
+            first_content: None,
+            event_gap: None,
+            total: None,
+            max_event_bytes: 1 << 20,
+            share: Arc::new(Budget::new(1 << 30)).share(),
+        }
+    }
 }
 
 impl Out {

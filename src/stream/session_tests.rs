@@ -11,7 +11,6 @@ use super::body::{PIECE_BYTES, TURN_BYTES};
 use super::*;
 use crate::codec::charset::Charset;
 use crate::codec::coding::Codings;
-use crate::codec::mask::Secrets;
 use crate::codec::repair::Repairs;
 use crate::dialect::{ANTHROPIC, GEMINI, GENERIC, MCP, OLLAMA, OPENAI_CHAT};
 use crate::format::{AWS_EVENTSTREAM, JSON_ARRAY, NDJSON, SSE, TEXT};
@@ -34,31 +33,11 @@ struct Rig {
 
 fn plan(mode: Mode) -> Plan {
     Plan {
-        mode,
-        is_error: false,
-        dialect: None,
-        is_set: false,
-        known_ai: false,
-        coding: None,
-        charset: None,
         repairs: Repairs::auto(false),
-        literal: false,
-        shapes: None,
-        bridge: &crate::bridge::SSE,
-        fake_stream: false,
-        secrets: Secrets::default(),
-        injects: false,
-        in_band: None,
-        finds_bare: false,
-        hold: None,
         heartbeat: Some(Duration::from_secs(15)),
-        heartbeat_form: HeartbeatForm::Comment,
         first_event: Some(Duration::from_secs(600)),
-        first_content: None,
         event_gap: Some(Duration::from_secs(300)),
-        total: None,
-        max_event_bytes: 1 << 20,
-        share: Arc::new(Budget::new(1 << 30)).share(),
+        ..Plan::plain(mode)
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 pub mod outcome {
     pub const DONE: &str = "done";
     pub const CLIENT_GONE: &str = "client:gone";
+    pub const CLIENT_FLOODED: &str = "client:flooded";
     pub const CLIENT_STALLED: &str = "client:stalled";
     pub const UPLOAD_IDLE: &str = "client:timeout_request_body_idle";
     pub const UPLOAD_TOO_LARGE: &str = "client:request_body_too_large";

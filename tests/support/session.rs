@@ -1,13 +1,12 @@
 //! A session without a socket: bytes in, in any pieces, and everything that comes out.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::sample::Index;
 use tidegate::codec::repair::{Repairs, Tally};
 use tidegate::dialect::Dialect;
 use tidegate::format::Format;
-use tidegate::stream::{Budget, Cause, End, Failure, HeartbeatForm, Mode, Out, Plan, Session};
+use tidegate::stream::{Cause, End, Failure, Mode, Out, Plan, Session};
 
 /// What came out, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,31 +41,12 @@ impl Said {
 pub fn plan(format: &'static Format, path: &str) -> Plan {
     let dialect = Dialect::hinted(path);
     Plan {
-        mode: Mode::Reframe(format),
-        is_error: false,
         dialect,
-        is_set: false,
         known_ai: true,
-        coding: None,
-        charset: None,
         repairs: Repairs::auto(dialect.is_some()),
-        literal: false,
-        shapes: None,
-        bridge: &tidegate::bridge::SSE,
-        fake_stream: false,
-        secrets: Default::default(),
-        injects: false,
-        in_band: None,
-        finds_bare: false,
-        hold: None,
         heartbeat: Some(Duration::from_secs(15)),
-        heartbeat_form: HeartbeatForm::Comment,
-        first_event: None,
-        first_content: None,
-        event_gap: None,
-        total: None,
         max_event_bytes: 64 << 20,
-        share: Arc::new(Budget::new(1 << 30)).share(),
+        ..Plan::plain(Mode::Reframe(format))
     }
 }
 

@@ -523,9 +523,10 @@ impl Exchange {
         assert!(took <= limit, "the upstream was left alone only after {took:?}, not within {limit:?}");
     }
 
-    /// Writes zeros in chunks until nothing is taken for `patience`, or `most` bytes are out; returns how many.
+    /// Writes whole events of 16 KiB until nothing is taken for `patience`; returns how many bytes were. Half an event would be held
+    /// by the proxy, whatever the client reads.
     pub async fn flood(&mut self, most: usize, patience: Duration) -> usize {
-        let piece = chunk(&vec![b'0'; 16 << 10]);
+        let piece = chunk(format!("data: {}\n\n", "0".repeat(16 << 10)).as_bytes());
         let mut written = 0;
         while written < most {
             let write = self.wire().try_write(&piece);
@@ -535,7 +536,7 @@ impl Exchange {
             }
             written += piece.len();
         }
-        written
+        panic!("the proxy took {written} bytes for a client that reads nothing");
     }
 }
 

@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use crate::dialect::Dialect;
 
 pub(crate) use read::read;
+pub(super) use read::{join, read_piece};
 
 /// The whole answers of one dialect.
 #[derive(Debug)]

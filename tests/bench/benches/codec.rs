@@ -8,7 +8,6 @@
 #![forbid(unsafe_code)]
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use divan::Bencher;
@@ -18,7 +17,7 @@ use tidegate::codec::sse::Sse;
 use tidegate::codec::{Decode, Item, Options};
 use tidegate::dialect::Dialect;
 use tidegate::format::SSE;
-use tidegate::stream::{Budget, HeartbeatForm, Mode, Out, Plan, Session};
+use tidegate::stream::{Mode, Out, Plan, Session};
 use tidegate::upstream::http1::framing::{Decoder, Framing};
 
 fn main() {
@@ -99,31 +98,12 @@ fn play(bencher: Bencher, input: Input, dialect: Option<&'static Dialect>) {
     let (bytes, events) = input.events();
     let now = Instant::now();
     let plan = Plan {
-        mode: Mode::Reframe(&SSE),
-        is_error: false,
         dialect,
-        is_set: false,
         known_ai: dialect.is_some(),
-        coding: None,
-        charset: None,
         repairs: Repairs::auto(true),
-        literal: false,
-        shapes: None,
-        bridge: &tidegate::bridge::SSE,
-        fake_stream: false,
-        secrets: Default::default(),
-        injects: false,
-        in_band: None,
-        finds_bare: false,
-        hold: None,
         heartbeat: Some(Duration::from_secs(15)),
-        heartbeat_form: HeartbeatForm::Comment,
-        first_event: None,
-        first_content: None,
         event_gap: Some(Duration::from_secs(300)),
-        total: None,
-        max_event_bytes: 1 << 20,
-        share: Arc::new(Budget::new(1 << 30)).share(),
+        ..Plan::plain(Mode::Reframe(&SSE))
     };
     let mut session = Session::new(plan, now);
     let mut out = Out::default();

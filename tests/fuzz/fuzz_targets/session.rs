@@ -151,20 +151,15 @@ impl Choice {
         let until = if self.policy & 32 == 0 { Until::Event } else { Until::Content };
         let beats = self.policy & 128 == 0;
         Plan {
-            mode: self.mode(),
-            is_error: false,
             dialect: self.dialect(),
             is_set: self.dialect & 16 != 0,
             known_ai: self.dialect & 32 != 0,
             coding: Codings::from_fields([self.coding()].into_iter()).unwrap_or_default(),
-            charset: None,
             repairs: if self.mends() { Repairs::all() } else { Repairs::NONE },
             literal: self.policy & 64 != 0,
             shapes: self.shapes(),
             bridge: self.bridge(),
             fake_stream: self.wire & 4 != 0,
-            secrets: Default::default(),
-            injects: false,
             in_band: self.in_band(),
             finds_bare: self.wire & 32 != 0,
             hold: (self.policy & 16 != 0).then_some(Hold { until, within: Duration::from_secs(5) }),
@@ -176,6 +171,7 @@ impl Choice {
             total: (self.mode & 128 != 0).then(|| (now + Duration::from_secs(900), Duration::from_secs(900))),
             max_event_bytes: EVENT_BYTES,
             share: budget.share(),
+            ..Plan::plain(self.mode())
         }
     }
 
