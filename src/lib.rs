@@ -20,9 +20,9 @@
 //!    watches for the first content and for the end, [shapes](shape::SHAPES) change what a route wants changed, a
 //!    [bridge](bridge::Bridge) writes.
 //!    An upstream that switches protocols ends HTTP there: `relay::Tunnel` moves the bytes of both sides.
-//! 6. **Flush.** One event is one chunk or DATA frame; all that is ready leaves in one write. hyper makes DATA frames, and
-//!    the chunks of what is there at once; from the first silence on, an HTTP/1.1 stream has the socket to itself
-//!    (`relay::takeover`), and hyper has it back after the last chunk.
+//! 6. **Flush.** One event is one chunk; a DATA frame is one event, or all those of one read. What is ready leaves in one
+//!    write. hyper makes DATA frames, and the chunks of what is there at once; from the first silence on, an HTTP/1.1
+//!    stream has the socket to itself (`relay::takeover`), and hyper has it back after the last chunk.
 //! 7. **Outcome.** However it ends, there is exactly one [`stream::Outcome`], and one [access line](log::Access).
 //!
 //! Beside the path stand [`profile`], what kinds of clients there are and what each needs, [`config`], [`cli`],

@@ -170,6 +170,30 @@ async fn events_of_one_read_arrive_in_chunks_of_their_own() {
     }
 }
 
+/// Where DATA frames end means nothing to a client; each costs the proxy more than the event in it.
+#[tokio::test]
+async fn events_of_one_read_share_data_frames_that_cut_none() {
+    let mut upstream = Upstream::start().await;
+    let proxy = Tidegate::before(&upstream, "").await;
+    let request = Request::stream("/v1/chat/completions");
+    let mut call = Call::start_as(Version::Http2, &proxy.http(), &request).await;
+    let mut exchange = upstream.request().await;
+    exchange.respond_sse().await;
+    assert_eq!(call.status().await, 200);
+    let text = "好".repeat(100);
+    let burst: String = (0..150).map(|number| format!("data: {number} {text}\n\n")).collect();
+    exchange.chunk(burst.as_bytes()).await;
+    exchange.end().await;
+    let frames = call.rest().await.pieces;
+    // There may be more reads than one.
+    assert!(frames.len() < 30, "{} frames for 150 events", frames.len());
+    for frame in &frames {
+        assert!(frame.data.ends_with(b"\n\n") && frame.data.len() <= 16 << 10, "{frame:?}");
+    }
+    let all: Vec<u8> = frames.into_iter().flat_map(|frame| frame.data).collect();
+    assert_eq!(String::from_utf8_lossy(&all), burst);
+}
+
 /// The request body may still be on its way up while events come down.
 #[tokio::test]
 async fn response_streams_while_the_request_is_still_being_sent() {

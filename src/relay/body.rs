@@ -1,5 +1,6 @@
-//! The sink for hyper: a response body. One unit is one frame, and hyper makes one chunk (HTTP/1.1) or one DATA
-//! frame (HTTP/2) of a frame; frames that are ready together leave in one write.
+//! The sink for hyper: a response body, in frames of which hyper makes one chunk (HTTP/1.1) or one DATA frame (HTTP/2)
+//! each; frames that are ready together leave in one write. A chunk is one unit; a DATA frame is as many whole ones as one
+//! read brought, within its bound.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -131,7 +132,7 @@ impl Stream {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         self.relay.asked_for_more();
         let frame = match ready!(self.relay.poll_next(cx)) {
-            Next::Unit(bytes) => Some(Ok(Frame::data(bytes))),
+            Next::Part(bytes) => Some(Ok(Frame::data(bytes))),
             Next::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
             Next::End => None,
             Next::Abort => {

@@ -8,6 +8,7 @@
 mod body;
 mod flow;
 mod raw;
+mod ready;
 mod source;
 mod takeover;
 mod tunnel;
@@ -30,6 +31,8 @@ use crate::server::registry::Member;
 use crate::server::worker::{Phase, Worker};
 use crate::stream::{self, Cause, Commit, End, Failure, Label, Out, Outcome, Session};
 use crate::upstream::Read;
+
+use ready::{Framing, Ready};
 
 pub(crate) use source::{Arrival, Coming, Source};
 
@@ -65,14 +68,6 @@ pub struct Relay {
     access: Access,
 }
 
-/// Units that the sink has not taken yet.
-#[derive(Debug, Default)]
-struct Ready {
-    bytes: Bytes,
-    /// Lengths of the units in `bytes`, last first; empty if all of it is one unit.
-    lengths: Vec<usize>,
-}
-
 /// Sleeps until the session's next deadline. Deadlines only move later, but when the head is committed, the upstream
 /// answers, or the session says so, so the timer is left as it is until it fires, and set anew only then: a usual event costs no timer work.
 #[derive(Debug)]
@@ -103,9 +98,6 @@ thread_local! {
 
 /// One read of an upstream socket.
 const READ_BYTES: usize = 64 << 10;
-
-/// Unit lengths that an idle stream may keep room for.
-const KEEP_LENGTHS: usize = 64;
 
 impl Relay {
     /// Joins a source to its session, in the task that answers the request. Of its trailers the client gets what is
@@ -167,11 +159,11 @@ impl Relay {
         &mut self.access
     }
 
-    /// The next unit for the client, or how it ends. Trailers come before a clean end.
+    /// The next part for the client, or how it ends. Trailers come before a clean end.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         loop {
-            if let Some(unit) = self.ready.pop() {
-                return Poll::Ready(Next::Unit(unit));
+            if let Some(part) = self.ready.pop() {
+                return Poll::Ready(Next::Part(part));
             }
             match self.end {
                 Some(End::Clean) => {
@@ -188,13 +180,18 @@ impl Relay {
 
     /// Everything was said and taken.
     fn is_over(&self) -> bool {
-        self.end == Some(End::Clean) && self.ready.bytes.is_empty() && self.trailers.is_none()
+        self.end == Some(End::Clean) && self.ready.is_empty() && self.trailers.is_none()
     }
 
     /// Whether all that was handed to hyper has left for the kernel. hyper polls an HTTP/1.1 body again after each
     /// complete flush; nobody can tell for an HTTP/2 stream.
     fn is_flushed(&self) -> bool {
         self.access.watch().is_some() || self.handed_at != Some(self.client.flushes.get())
+    }
+
+    /// What hyper makes of what it is given.
+    fn framing(&self) -> Framing {
+        if self.access.watch().is_some() { Framing::Data } else { Framing::Chunks }
     }
 
     /// hyper was given something now.
@@ -218,7 +215,7 @@ impl Relay {
         SCRATCH.with_borrow_mut(|scratch| {
             ready!(self.step(cx, scratch));
             if !scratch.out.bytes.is_empty() {
-                self.ready.put(&scratch.out.bytes, &scratch.out.ends);
+                self.ready.put(&scratch.out.bytes, &scratch.out.ends, self.framing());
             }
             Poll::Ready(())
         })
@@ -348,7 +345,7 @@ impl Drop for Relay {
         self.access.told = self.access.told.or(self.session.failure().and_then(Failure::told_status));
         self.access.error = self.session.failure().map(|failure| failure.for_the_log().to_owned());
         if let Some(outcome) = self.session.outcome() {
-            let untaken = outcome.cause == Cause::Done && (self.is_untaken || !self.ready.bytes.is_empty());
+            let untaken = outcome.cause == Cause::Done && (self.is_untaken || !self.ready.is_empty());
             self.access.finish(if untaken { Outcome::new(left, stream::Phase::Body) } else { outcome });
         }
     }
@@ -357,39 +354,14 @@ impl Drop for Relay {
 /// What a sink is to do next.
 #[derive(Debug)]
 enum Next {
-    /// Write this: one chunk, one DATA frame.
-    Unit(Bytes),
+    /// Write this: one chunk, or one DATA frame.
+    Part(Bytes),
     /// Write the trailer section.
     Trailers(HeaderMap),
     /// End the body properly.
     End,
     /// Cut it.
     Abort,
-}
-
-impl Ready {
-    /// Only called when empty.
-    fn put(&mut self, bytes: &[u8], ends: &[usize]) {
-        self.bytes = Bytes::copy_from_slice(bytes);
-        if ends.len() > 1 {
-            let starts = std::iter::once(&0).chain(ends);
-            self.lengths.extend(ends.iter().zip(starts).map(|(end, start)| end - start));
-            self.lengths.reverse();
-        }
-    }
-
-    fn pop(&mut self) -> Option<Bytes> {
-        match self.lengths.pop() {
-            Some(length) => {
-                if self.lengths.is_empty() && self.lengths.capacity() > KEEP_LENGTHS {
-                    self.lengths = Vec::new();
-                }
-                Some(self.bytes.split_to(length))
-            }
-            None if self.bytes.is_empty() => None,
-            None => Some(std::mem::take(&mut self.bytes)),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -423,7 +395,7 @@ mod tests {
         assert_eq!(relay.commit().await, Commit::Reframe(&SSE));
         tokio::time::pause();
         let next = poll_fn(|cx| relay.poll_next(cx)).await;
-        assert!(matches!(&next, Next::Unit(unit) if unit == ":\n"), "{next:?}");
+        assert!(matches!(&next, Next::Part(part) if part == ":\n"), "{next:?}");
     }
 
     /// The upstream was done, so the line said that the request was, though the client had left before it took
@@ -436,24 +408,12 @@ mod tests {
             peer.write_all(b"12\r\ndata: a\n\ndata: b\n\n\r\n0\r\n\r\n").await.unwrap();
             for _ in 0..taken {
                 let next = poll_fn(|cx| relay.poll_next(cx)).await;
-                assert!(matches!(next, Next::Unit(_)), "{next:?}");
+                assert!(matches!(next, Next::Part(_)), "{next:?}");
             }
             drop(relay);
             let line = lines.access().pop().unwrap();
             assert!(line.contains(outcome), "{line}");
         }
-    }
-
-    #[test]
-    fn units_come_out_one_by_one_in_order() {
-        let mut ready = Ready::default();
-        assert_eq!(ready.pop(), None);
-        ready.put(b"abcdef", &[1, 3, 6]);
-        let units: Vec<Bytes> = std::iter::from_fn(|| ready.pop()).collect();
-        assert_eq!(units, [&b"a"[..], b"bc", b"def"]);
-        ready.put(b"whole", &[5]);
-        assert_eq!(ready.pop().as_deref(), Some(&b"whole"[..]));
-        assert_eq!(ready.pop(), None);
     }
 
     #[tokio::test(flavor = "local")]
@@ -463,7 +423,7 @@ mod tests {
         let trailers =
             "x-sum: 1\r\nx-echo: sk-canary\r\nconnection: x-hop\r\nx-hop: 1\r\ncontent-length: 3\r\n";
         peer.write_all(format!("1\r\na\r\n0\r\n{trailers}\r\n").as_bytes()).await.unwrap();
-        assert!(matches!(poll_fn(|cx| relay.poll_next(cx)).await, Next::Unit(_)));
+        assert!(matches!(poll_fn(|cx| relay.poll_next(cx)).await, Next::Part(_)));
         let Next::Trailers(trailers) = poll_fn(|cx| relay.poll_next(cx)).await else { panic!("no trailers") };
         assert_eq!(
             (trailers.len(), &trailers["x-sum"], &trailers["x-echo"]),

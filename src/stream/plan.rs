@@ -174,8 +174,8 @@ pub enum End {
 pub struct Out {
     /// Bytes for the client.
     pub bytes: Vec<u8>,
-    /// Where each unit ends in `bytes`: an event, a comment line, a heartbeat, a run of passed bytes. Units are
-    /// not to be split or merged when they are framed.
+    /// Where each unit ends in `bytes`: an event, a comment line, a heartbeat, a run of passed bytes. A chunk
+    /// is one of them, a DATA frame one or several.
     pub ends: Vec<usize>,
     /// Set when nothing follows.
     pub end: Option<End>,

@@ -1,8 +1,14 @@
 // The page of `tidegate demo` in headless Chromium: what it says must be true, in both languages and themes, on a
 // phone and on a desk. Usage: node demo.mjs BINARY [--screenshots DIRECTORY]
+//
+// With TIDEGATE_TEST_TAKEOVER=off in the environment, a second tidegate with that position of `server.takeover` stands in
+// front of the messy server, and the page is seen through it, in one of its looks.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
@@ -29,24 +35,54 @@ const EXPECTED = {
   },
 };
 
+// The position of `server.takeover` that is asked for, as of the other tests; the demo's own without.
+const TAKEOVER = process.env.TIDEGATE_TEST_TAKEOVER;
+
 // The end of tidegate's log.
 let log = "";
 
-// Starts the demo on free ports; resolves to its addresses.
-async function start(binary) {
-  const demo = spawn(binary, ["demo", "--listen", "127.0.0.1:0"], { stdio: ["ignore", "pipe", "pipe"] });
-  demo.stderr.setEncoding("utf8").on("data", (text) => { log = (log + text).slice(-8000); });
+// Starts tidegate; resolves to its address, what it said before, and how to end it.
+async function run(binary, args, env = {}) {
+  const child = spawn(binary, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } });
+  process.once("exit", () => child.kill("SIGKILL"));
+  child.stderr.setEncoding("utf8").on("data", (text) => { log = (log + text).slice(-8000); });
   const lines = [];
-  for await (const line of createInterface({ input: demo.stdout })) {
+  for await (const line of createInterface({ input: child.stdout })) {
     lines.push(line);
     const front = line.match(/ ready on (http:\S+)$/)?.[1];
-    if (front) {
-      const raw = lines.join("\n").match(/--upstream (http:\S+)/)[1];
-      return { demo, front, raw };
-    }
+    if (front) return { front, said: lines.join("\n"), stop: () => child.kill("SIGINT") };
   }
-  throw new Error(`the demo ended before it was ready:\n${lines.join("\n")}\n${log}`);
+  throw new Error(`tidegate ${args[0]} ended before it was ready:\n${lines.join("\n")}\n${log}`);
 }
+
+// Starts the demo on free ports, and what is to stand in its place; resolves to the addresses.
+async function start(binary) {
+  const demo = await run(binary, ["demo", "--listen", "127.0.0.1:0"]);
+  const [, key, raw] = demo.said.match(/DEMO_KEY=(\S+) tidegate --upstream (http:\S+)/);
+  if (!TAKEOVER) return { front: demo.front, raw, stop: demo.stop };
+  const dir = mkdtempSync(path.join(tmpdir(), "tidegate-browser-"));
+  const file = path.join(dir, "config.toml");
+  writeFileSync(file, config(raw));
+  const { front, stop } = await run(binary, ["serve", "--config", file], { DEMO_KEY: key });
+  rmSync(dir, { recursive: true });
+  return { front, raw, stop: () => [stop, demo.stop].forEach((stop) => stop()) };
+}
+
+// As the demo has it.
+const config = (raw) => `
+[server]
+takeover = "${TAKEOVER}"
+[[listener]]
+address = "127.0.0.1:0"
+[upstream.messy]
+url = "${raw}"
+[[route]]
+upstream = "messy"
+inject = [{ bearer = "env:DEMO_KEY" }]
+stream = { heartbeat = "1s" }
+[timeouts]
+drain = "0s"
+`;
 
 // A page that fails the test on anything that a careful user would see in the developer tools.
 async function open(browser, { front, raw }, { language, theme, viewport, path = "/" }) {
@@ -240,13 +276,15 @@ try {
   if (flag) {
     await screenshots(browser, addresses, directory);
   } else {
-    for (const look of LOOKS) await everyScenario(browser, addresses, look);
-    await switches(browser, addresses);
+    // How the page looks has nothing to do with the switch.
+    for (const look of TAKEOVER ? LOOKS.slice(0, 1) : LOOKS) await everyScenario(browser, addresses, look);
+    if (!TAKEOVER) await switches(browser, addresses);
+    console.log(`server.takeover = "${TAKEOVER ?? "on"}"`);
   }
 } catch (error) {
   console.error(`${error.stack}\n\nthe end of the log of tidegate:\n${log}`);
   process.exitCode = 1;
 } finally {
   await browser.close();
-  addresses.demo.kill("SIGINT");
+  addresses.stop();
 }

@@ -58,9 +58,21 @@ const SDK = {
   "asks again": "whole, 2 requests",
 };
 
+const CURL = {
+  whole: "whole",
+  "ends short": `exit 0 ${TRUNCATED}`,
+  breaks: `exit 0 ${TRUNCATED}`,
+  "error event": "exit 0 overloaded",
+  429: "exit 22 rate_limited",
+  500: "exit 22 internal",
+  "HTML page": "exit 22 upstream_html",
+  leaves: "left",
+};
+
 export const EXPECTED = {
   "openai, Node": SDK,
   "openai, Python": SDK,
+  "openai, Python, TLS": SDK,
   "openai, Node, Responses": { ...SDK, "error event": "object overloaded" },
   "openai, Python, Responses": { ...SDK, "error event": "RuntimeError overloaded" },
   "@anthropic-ai/sdk, Node": { ...SDK, "error event": "APIError overloaded_error" },
@@ -122,16 +134,8 @@ export const EXPECTED = {
     "HTML page": "HTTPStatusError 502",
     leaves: "left",
   },
-  curl: {
-    whole: "whole",
-    "ends short": `exit 0 ${TRUNCATED}`,
-    breaks: `exit 0 ${TRUNCATED}`,
-    "error event": "exit 0 overloaded",
-    429: "exit 22 rate_limited",
-    500: "exit 22 internal",
-    "HTML page": "exit 22 upstream_html",
-    leaves: "left",
-  },
+  curl: CURL,
+  "curl, TLS": CURL,
   "EventSource, Chromium": EVENT_SOURCE,
   "EventSource, Chromium, HTTP/2": EVENT_SOURCE,
   "EventSource, Chromium, unknown stream": {

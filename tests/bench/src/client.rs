@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use serde::{Deserialize, Serialize};
@@ -41,7 +42,7 @@ pub struct Options {
     #[arg(long, default_value_t = 0)]
     pub repeat_ms: u64,
     /// Connections opened a second.
-    #[arg(long, default_value_t = 5_000)]
+    #[arg(long, default_value_t = CONNECTIONS_PER_SECOND)]
     pub rate: u64,
     /// Once all have sent an event, say so, hold still for so many milliseconds, and close.
     #[arg(long, default_value_t = 0)]
@@ -74,6 +75,9 @@ pub struct Seen {
     /// From the request to the first event, likewise.
     pub first_event: Option<[u64; 3]>,
 }
+
+/// How many connections are opened a second, if nothing else is said.
+pub const CONNECTIONS_PER_SECOND: u64 = 5_000;
 
 /// Length of the time slices in which [`Seen`] counts.
 pub const BUCKET_NS: u64 = 10_000_000;
@@ -445,6 +449,8 @@ fn config(path: &str, h2: bool) -> Result<Arc<ClientConfig>> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    // Clients that have never been here before.
+    config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![if h2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
     Ok(Arc::new(config))
 }

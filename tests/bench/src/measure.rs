@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::client::{BUCKET_NS, Seen};
+use crate::client::{BUCKET_NS, CONNECTIONS_PER_SECOND, Seen};
 use crate::machine;
 use crate::peers::{Peer, Place, Running};
 use crate::poll::now;
@@ -119,16 +119,17 @@ pub fn load(peer: Peer, place: &Place, load: &Load) -> Result<Figure> {
 }
 
 /// Opens silent streams, and closes them.
-pub fn memory(peer: Peer, place: &Place, connections: usize) -> Result<Memory> {
+pub fn memory(peer: Peer, place: &Place, connections: usize, tls: bool) -> Result<Memory> {
     let running = peer.start(place)?;
     // One stream first: what is made once is not counted.
-    let once = Load { target: "/stream?n=1".to_owned(), ..Load::default() };
+    let once = Load { target: "/stream?n=1".to_owned(), tls, ..Load::default() };
     client(place, &running, &once, &[])?.finish()?;
     std::thread::sleep(SETTLE);
     let base = running.pss()?;
     let idle =
-        Load { target: "/stream?gap=600000000000&at-once=1".to_owned(), connections, ..Load::default() };
-    let mut client = client(place, &running, &idle, &["--hold-ms", "5000"])?;
+        Load { target: "/stream?gap=600000000000&at-once=1".to_owned(), connections, tls, ..Load::default() };
+    let rate = if tls { HANDSHAKES_PER_SECOND } else { CONNECTIONS_PER_SECOND }.to_string();
+    let mut client = client(place, &running, &idle, &["--hold-ms", "5000", "--rate", &rate])?;
     client.wait_for_line()?;
     std::thread::sleep(SETTLE);
     let full = running.pss()?;
@@ -228,5 +229,7 @@ fn cost(samples: &[Sample], start: u64, counts: &[u64]) -> Cost {
 }
 
 const PART: Duration = Duration::from_millis(200);
+/// How fast idle connections with TLS open: slower than any peer shakes hands, so that none of them runs into a timeout.
+const HANDSHAKES_PER_SECOND: u64 = 1_000;
 /// Memory is read this long after what changes it.
 const SETTLE: Duration = Duration::from_secs(2);

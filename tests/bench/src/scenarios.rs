@@ -79,8 +79,10 @@ pub fn measure(run: &Run, place: &Place) -> Result<Results> {
             results.rows.extend(play(run, place, &scenario)?);
         }
     }
-    if "idle".contains(&run.only) {
-        results.rows.extend(idle(run, place)?);
+    for (name, tls) in [("idle", false), ("idle, TLS 1.3", true)] {
+        if name.contains(&run.only) {
+            results.rows.extend(idle(run, place, name, tls)?);
+        }
     }
     sweeps(run, place, &mut results)?;
     Ok(results)
@@ -135,7 +137,6 @@ fn middle(quantiles: Option<[u64; 3]>) -> f64 {
 }
 
 fn scenarios(ms: u64) -> Vec<Scenario> {
-    const FLOOR: &[Peer] = &[Peer::Relay, Peer::Nginx, Peer::Haproxy, Peer::Tidegate];
     let paced =
         Load { target: format!("/stream?gap=50000000&ms={ms}&cut=1"), connections: 1000, ..Load::default() };
     let flat = Load { target: format!("/stream?ms={ms}&cut=1"), connections: 64, ..Load::default() };
@@ -179,16 +180,17 @@ fn scenarios(ms: u64) -> Vec<Scenario> {
     ]
 }
 
-fn idle(run: &Run, place: &Place) -> Result<[Row; 2]> {
+fn idle(run: &Run, place: &Place, name: &str, tls: bool) -> Result<[Row; 2]> {
     let streams = machine::most_streams().min(if run.quick { 500 } else { IDLE_STREAMS });
     let mut rows = [
-        Row::new(format!("idle: {streams} streams, PSS bytes/stream"), Reading::Idle),
+        Row::new(format!("{name}: {streams} streams, PSS bytes/stream"), Reading::Idle),
         Row::new("PSS kept 2 s after they closed, MB".to_owned(), Reading::Kept),
     ];
+    let peers = if tls { &Peer::PROXIES[..] } else { FLOOR };
     for _ in 0..run.repeat {
-        for peer in [Peer::Relay, Peer::Nginx, Peer::Haproxy, Peer::Tidegate] {
-            let Memory { idle, kept } = measure::memory(peer, place, streams)
-                .with_context(|| format!("idle through {}", peer.name()))?;
+        for peer in peers.iter().copied() {
+            let Memory { idle, kept } = measure::memory(peer, place, streams, tls)
+                .with_context(|| format!("{name} through {}", peer.name()))?;
             eprintln!("{:<52} {:<9} {idle:>10.0}   {:.1} MB kept", rows[0].name, peer.name(), kept / 1e6);
             rows[0].values.entry(peer.name()).or_default().push(idle);
             rows[1].values.entry(peer.name()).or_default().push(kept / 1e6);
@@ -239,7 +241,7 @@ fn sweep(
     for (at, load) in loads {
         let mut values: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
         for _ in 0..run.repeat {
-            for peer in [Peer::Relay, Peer::Nginx, Peer::Haproxy, Peer::Tidegate] {
+            for peer in FLOOR.iter().copied() {
                 let figure = measure::load(peer, place, &load)
                     .with_context(|| format!("{name} {at} {}", peer.name()))?;
                 tell(&format!("{name} {at}"), peer, figure.cost.proxy, &figure.cost);
@@ -265,6 +267,8 @@ pub fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Whoever can stand between client and backend without TLS.
+const FLOOR: &[Peer] = &[Peer::Relay, Peer::Nginx, Peer::Haproxy, Peer::Tidegate];
 const SCENARIO_MS: u64 = 5_000;
 const SWEEP_MS: u64 = 2_000;
 const IDLE_STREAMS: usize = 9_500;

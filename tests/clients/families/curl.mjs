@@ -1,7 +1,8 @@
 // curl. It knows nothing of events, so this looks at the bytes: they must be what tidegate promises, whatever came.
 
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
 
 import { OPENAI_REQUEST } from "../harness/requests.mjs";
 import { eventOf } from "../snippets/sse.js";
@@ -11,8 +12,14 @@ const SCRIPT = readFileSync(new URL("../snippets/curl.sh", import.meta.url), "ut
 // Heartbeats, then one event: LF only, fields in order, one line of data.
 const CANONICAL = /^(:\n)*(event: [^\n]*\n)?(id: [^\n]*\n)?(retry: \d+\n)?data: [^\n\r]+$/;
 
-async function run(call) {
+// What a user with a certificate of his own has in his settings, and HTTP/1.1, since curl prefers HTTP/2 over TLS.
+function start(options, { dir, certificate }) {
+  writeFileSync(path.join(dir, ".curlrc"), `http1.1\ncacert = ${certificate}\n`);
+}
+
+async function run(call, settings) {
   const env = {
+    ...settings,
     PATH: process.env.PATH,
     BASE: call.base,
     KEY: call.key,
@@ -50,13 +57,23 @@ function look(block, call) {
   return chunk.error;
 }
 
+const curl = {
+  name: "curl",
+  dialect: "openai-chat",
+  run,
+  // Others cannot show their heartbeats; here they must be.
+  check: (call, behaviour) =>
+    behaviour.name === "silent" && call.heartbeats !== 3 ? [`${call.heartbeats} heartbeats instead of 3`] : [],
+};
+
 export const clients = [
+  curl,
   {
-    name: "curl",
-    dialect: "openai-chat",
-    run,
-    // Others cannot show their heartbeats; here they must be.
-    check: (call, behaviour) =>
-      behaviour.name === "silent" && call.heartbeats !== 3 ? [`${call.heartbeats} heartbeats instead of 3`] : [],
+    ...curl,
+    name: "curl, TLS",
+    listener: "tls",
+    isVariant: true,
+    start,
+    run: (call) => run(call, { CURL_HOME: call.origins.dir }),
   },
 ];

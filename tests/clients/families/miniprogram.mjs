@@ -47,4 +47,6 @@ export const clients = [
   },
 ];
 
-export const extras = [randomStreams, naiveRates];
+export const extras = [randomStreams];
+
+export const figures = [naiveRates];

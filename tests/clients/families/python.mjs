@@ -13,8 +13,9 @@ let lastId = 0;
 const calls = new Map();
 
 // Ready once the packages are loaded, which takes its time.
-function start({ python }) {
-  worker = spawn(python, [WORKER], { stdio: ["pipe", "pipe", "inherit"] });
+function start({ python }, { certificate }) {
+  const env = { ...process.env, SSL_CERT_FILE: certificate };
+  worker = spawn(python, [WORKER], { env, stdio: ["pipe", "pipe", "inherit"] });
   process.once("exit", () => worker.kill("SIGKILL"));
   return new Promise((isReady, failed) => {
     worker.once("error", failed);
@@ -66,6 +67,7 @@ const client = (name, snippet, dialect, request, more) => ({
 
 export const clients = [
   client("openai, Python", "openai_chat", "openai-chat", OPENAI_REQUEST),
+  client("openai, Python, TLS", "openai_chat", "openai-chat", OPENAI_REQUEST, { listener: "tls", isVariant: true }),
   client("openai, Python, Responses", "openai_chat.respond", "openai-responses", RESPONSES_REQUEST),
   client("anthropic, Python", "anthropic_messages", "anthropic", ANTHROPIC_REQUEST),
   client("httpx-sse, Python", "httpx_sse_chat", "openai-chat", OPENAI_REQUEST, { speaksAll: true }),

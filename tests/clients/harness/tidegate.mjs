@@ -16,6 +16,9 @@ const GUARDED = `upstream = "scripted"
 inject = [{ bearer = "env:UPSTREAM_KEY" }, { header = "x-api-key", value = "env:UPSTREAM_KEY" }]
 client_key = "env:CLIENT_KEY"`;
 
+// The position of `server.takeover` that a run is to be in, as for the other tests; its default without.
+export const TAKEOVER = process.env.TIDEGATE_TEST_TAKEOVER;
+
 const config = (dir, upstream) => `
 [[listener]]
 address = "127.0.0.1:0"
@@ -69,7 +72,7 @@ heartbeat = "1s"
 
 [log]
 format = "json"
-`;
+${TAKEOVER ? `\n[server]\ntakeover = "${TAKEOVER}"\n` : ""}`;
 
 export class Tidegate {
   // Access lines by the segments of their paths, one of which names the case.
@@ -81,7 +84,7 @@ export class Tidegate {
     const dir = mkdtempSync(path.join(tmpdir(), "tidegate-clients-"));
     const tidegate = new Tidegate();
     tidegate.dir = dir;
-    certificate(dir);
+    tidegate.certificate = certificate(dir);
     writeFileSync(path.join(dir, "config.toml"), config(dir, upstreamPort));
     const child = spawn(binary, ["serve", "--config", path.join(dir, "config.toml")], {
       env: { PATH: process.env.PATH, UPSTREAM_KEY, CLIENT_KEY },
@@ -153,7 +156,7 @@ function ready(child) {
 function certificate(dir) {
   const args =
     "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1";
-  execFileSync("openssl", [...args.split(" "), "-keyout", `${dir}/key.pem`, "-out", `${dir}/cert.pem`], {
-    stdio: "ignore",
-  });
+  const cert = `${dir}/cert.pem`;
+  execFileSync("openssl", [...args.split(" "), "-keyout", `${dir}/key.pem`, "-out", cert], { stdio: "ignore" });
+  return cert;
 }
