@@ -1,7 +1,7 @@
 //! From a source to a sink: moves bytes and keeps time, and knows no format, dialect or timeout.
 //!
-//! [`Relay`] reads the upstream's body, lets the [session](crate::stream) say what to write, and sleeps until
-//! the session's next deadline. There are two sinks: [`Body`] for hyper, which makes HTTP/2 DATA frames and HTTP/1.1
+//! [`Relay`] reads the upstream's body, lets the [session](crate::stream) say what to write, and is woken
+//! at the session's next deadline, up to 10 ms late. There are two sinks: [`Body`] for hyper, which makes HTTP/2 DATA frames and HTTP/1.1
 //! chunks of it, and `Raw` for an HTTP/1.1 socket that hyper has let go of. After an upgrade there is no body and no
 //! session: a `Tunnel` moves the bytes of both sides.
 
@@ -14,14 +14,13 @@ mod tunnel;
 mod unsent;
 
 use std::cell::RefCell;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio::task::coop;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::log::Access;
 use crate::proxy::{self, Trailers};
@@ -73,13 +72,15 @@ struct Ready {
     lengths: Vec<usize>,
 }
 
-/// Sleeps until the session's next deadline. Deadlines only move later, but when the head is committed, the upstream
-/// answers, or the session says so, so the timer is left as it is until it fires, and set anew only then: a usual event costs no timer work.
-#[derive(Debug)]
+/// Waits for the session's next deadline. Deadlines only move later, but when the head is committed, the upstream
+/// answers, or the session says so, so it is left as it is until it has come, and set anew only then: a usual event costs
+/// no timer work.
+#[derive(Debug, Clone, Copy)]
 enum Timer {
     /// Not needed yet: nothing has been waited for.
     Unset,
-    Armed(Pin<Box<Sleep>>),
+    /// The [member](Relay::member) waits for it, or it has come.
+    Set,
     /// The session has no deadline.
     Off,
 }
@@ -237,7 +238,7 @@ impl Relay {
             ready!(coop::poll_proceed(cx)).made_progress();
             self.session.go_on(Instant::now().into_std(), out);
         } else if self.read(cx, input, out).is_pending() {
-            ready!(self.poll_timer(cx, out));
+            ready!(self.poll_timer(out));
         }
         self.note_end(out.end);
         Poll::Ready(())
@@ -294,25 +295,16 @@ impl Relay {
         self.timer = Timer::Unset;
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>, out: &mut Out) -> Poll<()> {
-        loop {
-            match &mut self.timer {
-                Timer::Unset => {}
-                Timer::Armed(sleep) => ready!(sleep.as_mut().poll(cx)),
-                Timer::Off => return Poll::Pending,
-            }
-            let deadline = self.session.tick(Instant::now().into_std(), out);
-            match (deadline, &mut self.timer) {
-                (None, timer) => *timer = Timer::Off,
-                (Some(deadline), Timer::Armed(sleep)) => sleep.as_mut().reset(deadline.into()),
-                (Some(deadline), timer) => {
-                    *timer = Timer::Armed(Box::pin(tokio::time::sleep_until(deadline.into())));
-                }
-            }
-            if !out.bytes.is_empty() || out.end.is_some() {
-                return Poll::Ready(());
-            }
+    fn poll_timer(&mut self, out: &mut Out) -> Poll<()> {
+        match self.timer {
+            Timer::Set if self.member.is_waiting() => return Poll::Pending,
+            Timer::Off => return Poll::Pending,
+            Timer::Unset | Timer::Set => {}
         }
+        let deadline = self.session.tick(Instant::now().into_std(), out);
+        self.member.wake_at(deadline.map(Instant::from_std));
+        self.timer = if deadline.is_some() { Timer::Set } else { Timer::Off };
+        if out.bytes.is_empty() && out.end.is_none() { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// After its end nothing is read.

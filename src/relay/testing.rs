@@ -64,6 +64,7 @@ pub(super) async fn relay_behind(mode: Mode, begun: &str) -> (Box<Relay>, TcpStr
     config.upstreams[0].endpoint =
         crate::config::Endpoint::Tcp { host: address.ip().to_string(), port: address.port() };
     let worker = crate::server::testing::worker(config);
+    tokio::task::spawn_local(worker.streams.clone().keep_time());
     let head = http::Request::get("/").header("host", "up.example").body(()).unwrap().into_parts().0;
     let client = Rc::new(Client::new(None, None, false));
     let access = Access::new(Rc::clone(&worker), Rc::clone(&client), &head, "id".to_owned());

@@ -28,6 +28,7 @@ mod tap;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tunnel;
+mod wheel;
 pub mod worker;
 
 use std::convert::Infallible;
