@@ -17,8 +17,6 @@ use super::headers::RequestId;
 use super::{Answer, Asked, Deadline, Terms, exchange, failed, guard_credential, join, response};
 use crate::log::Access;
 use crate::relay::{Arrival, Body, Coming, Relay, Source};
-use crate::server::client::Client;
-use crate::server::worker::Worker;
 use crate::stream::{Cause, Failure, Phase, Plan, Session};
 use crate::upstream;
 
@@ -90,8 +88,6 @@ impl Opened {
     pub(super) fn respond(
         self,
         id: &RequestId,
-        client: Rc<Client>,
-        worker: Rc<Worker>,
         mut access: Access,
     ) -> Response<Body> {
         let Opened { exchange, phase, plan, trailers } = self;
@@ -99,7 +95,7 @@ impl Opened {
         access.status = Some(head.status);
         let coming = Coming::new(arrival(exchange, Rc::clone(&phase)), phase);
         let session = Session::new(plan, Instant::now().into_std());
-        let relay = Relay::new(Source::Coming(coming), session, trailers, client, worker, access);
+        let relay = Relay::new(Source::Coming(coming), session, trailers, access);
         Response::from_parts(head, Body::relayed(relay))
     }
 }

@@ -14,7 +14,6 @@ mod tunnel;
 mod unsent;
 
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -22,11 +21,10 @@ use http::HeaderMap;
 use tokio::task::coop;
 use tokio::time::Instant;
 
-use crate::log::Access;
+use crate::log::{Access, Facts};
 use crate::proxy::{self, Trailers};
-use crate::server::client::Client;
 use crate::server::registry::Member;
-use crate::server::worker::{Phase, Worker};
+use crate::server::worker::Phase;
 use crate::stream::{self, Cause, Commit, End, Failure, Label, Out, Outcome, Session};
 use crate::upstream::Read;
 
@@ -55,8 +53,6 @@ pub struct Relay {
     has_head: bool,
     timer: Timer,
     member: Member,
-    client: Rc<Client>,
-    worker: Rc<Worker>,
     /// The connection's count of flushes when hyper was last given something.
     handed_at: Option<u32>,
     /// The sink could not get rid of everything that it was given.
@@ -115,8 +111,6 @@ impl Relay {
         source: Source,
         session: Session,
         allowed: Trailers,
-        client: Rc<Client>,
-        worker: Rc<Worker>,
         access: Access,
     ) -> Box<Self> {
         Box::new(Relay {
@@ -128,9 +122,7 @@ impl Relay {
             end: None,
             has_head: false,
             timer: Timer::Unset,
-            member: worker.streams.join(),
-            client,
-            worker,
+            member: access.worker.streams.join(),
             handed_at: None,
             is_untaken: false,
             access,
@@ -195,12 +187,12 @@ impl Relay {
     /// Whether all that was handed to hyper has left for the kernel. hyper polls an HTTP/1.1 body again after each
     /// complete flush; nobody can tell for an HTTP/2 stream.
     fn is_flushed(&self) -> bool {
-        self.access.watch().is_some() || self.handed_at != Some(self.client.flushes.get())
+        self.access.watch().is_some() || self.handed_at != Some(self.access.client.flushes.get())
     }
 
     /// hyper was given something now.
     fn handed_over(&mut self) {
-        self.handed_at = Some(self.client.flushes.get());
+        self.handed_at = Some(self.access.client.flushes.get());
         // hyper does not poll the body of an HTTP/2 stream that has no window.
         if let Some(watch) = self.access.watch() {
             watch.handed_over.set(Some(Instant::now()));
@@ -231,7 +223,7 @@ impl Relay {
         let Scratch { input, out, .. } = scratch;
         out.clear();
         self.member.watch(cx);
-        if self.worker.phase.get() == Phase::Ending {
+        if self.access.worker.phase.get() == Phase::Ending {
             self.session.drain(Instant::now().into_std(), out);
         } else if self.session.is_behind() {
             // What blows up inside one read must not keep the worker from its other streams.
@@ -307,6 +299,34 @@ impl Relay {
         if out.bytes.is_empty() && out.end.is_none() { Poll::Pending } else { Poll::Ready(()) }
     }
 
+    /// Writes the access line, if that was not done before; `told` is what the client was told in place of the response.
+    pub(crate) fn finish(&mut self, told: Facts<'_>) {
+        let left = self.access.left();
+        self.session.client_gone(left, Instant::now().into_std());
+        let Some(outcome) = self.session.outcome() else { return };
+        let untaken = outcome.cause == Cause::Done && (self.is_untaken || !self.ready.bytes.is_empty());
+        let outcome = if untaken { Outcome::new(left, stream::Phase::Body) } else { outcome };
+        let (session, stats, failure) = (&self.session, self.session.stats(), self.session.failure());
+        let since = |at: std::time::Instant| self.access.since_start(at.into());
+        let facts = Facts {
+            told: told.told.or(failure.and_then(Failure::told_status)),
+            format: session.format().map(|format| format.name),
+            label: stats.lying_label.map(Label::name),
+            bridge: session.bridge().map(|bridge| bridge.name),
+            dialect: session.dialect().map(|dialect| dialect.name),
+            first_event: stats.first_event.filter(|_| stats.events > 0).map(since),
+            first_content: stats.first_content.map(since),
+            events: stats.events,
+            bytes: told.bytes + stats.bytes,
+            bytes_up: None,
+            longest_gap: Some(stats.longest_gap),
+            repaired: stats.repaired,
+            rewrites: stats.rewrites,
+            error: failure.map(Failure::for_the_log),
+        };
+        self.access.finish(outcome, &facts);
+    }
+
     /// After its end nothing is read.
     fn note_end(&mut self, end: Option<End>) {
         if end.is_some() {
@@ -321,28 +341,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        let left = self.access.left();
-        self.session.client_gone(left, Instant::now().into_std());
-        let stats = self.session.stats();
-        self.access.events = stats.events;
-        // An error body in place of a stream was counted by who wrote it.
-        self.access.bytes += stats.bytes;
-        let first_event = stats.first_event.filter(|_| stats.events > 0);
-        self.access.first_event = first_event.map(|at| self.access.since_start(at.into()));
-        self.access.first_content = stats.first_content.map(|at| self.access.since_start(at.into()));
-        self.access.longest_gap = Some(stats.longest_gap);
-        self.access.repaired = stats.repaired;
-        self.access.rewrites = stats.rewrites;
-        self.access.label = stats.lying_label.map(Label::name);
-        self.access.format = self.session.format().map(|format| format.name);
-        self.access.bridge = self.session.bridge().map(|bridge| bridge.name);
-        self.access.dialect = self.session.dialect().map(|dialect| dialect.name);
-        self.access.told = self.access.told.or(self.session.failure().and_then(Failure::told_status));
-        self.access.error = self.session.failure().map(|failure| failure.for_the_log().to_owned());
-        if let Some(outcome) = self.session.outcome() {
-            let untaken = outcome.cause == Cause::Done && (self.is_untaken || !self.ready.bytes.is_empty());
-            self.access.finish(if untaken { Outcome::new(left, stream::Phase::Body) } else { outcome });
-        }
+        self.finish(Facts::default());
     }
 }
 
