@@ -30,7 +30,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
-use crate::log::{self, Access};
+use crate::log::{self, Facts};
 use crate::stream::{Budget, Cause, Outcome};
 
 /// The counts of one process.
@@ -104,20 +104,20 @@ impl Metrics {
         }
     }
 
-    /// A request has ended after `duration`: to be called once for each, with what its access line says.
-    pub fn ended(&self, access: &Access, duration: Duration, outcome: Outcome) {
-        let Some(route) = access.route.and_then(|index| self.routes.get(index)) else {
+    /// A request on `route` has ended after `duration`: to be called once for each, with what its access line says.
+    pub fn ended(&self, route: Option<usize>, facts: &Facts<'_>, duration: Duration, outcome: Outcome) {
+        let Some(route) = route.and_then(|index| self.routes.get(index)) else {
             return self.refused(outcome.cause);
         };
         self.count(&route.name, &route.outcomes, outcome.cause);
         route.duration.observe(duration.as_secs_f64());
-        if let Some(first_content) = access.first_content {
+        if let Some(first_content) = facts.first_content {
             route.first_content.observe(first_content.as_secs_f64());
         }
-        route.events.inc_by(access.events);
-        route.bytes.inc_by(access.bytes);
-        route.repaired.inc_by(access.repaired.count);
-        route.mislabelled.inc_by(access.label.is_some().into());
+        route.events.inc_by(facts.events);
+        route.bytes.inc_by(facts.bytes);
+        route.repaired.inc_by(facts.repaired.count);
+        route.mislabelled.inc_by(facts.label.is_some().into());
     }
 
     /// A request found no route, or its head was never complete.

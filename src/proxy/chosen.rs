@@ -64,7 +64,7 @@ impl Chosen {
         let index = route::find(config, host.as_ref().map(Host::as_str), &head.method, head.uri.path())?;
         let route = &config.routes[index];
         let profile = profile(&route.profiles, head).unwrap_or_default();
-        (access.route, access.upstream, access.profile) = (Some(index), Some(route.upstream), Some(profile));
+        access.chosen = Some((index, profile));
         head.uri = request::upstream_uri(config, route, &head.uri)?;
         Ok((Chosen { worker: Rc::clone(worker), route: index, profile }, host))
     }

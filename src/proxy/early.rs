@@ -17,8 +17,6 @@ use super::headers::RequestId;
 use super::{Answer, Asked, Deadline, Terms, exchange, failed, guard_credential, join, response};
 use crate::log::Access;
 use crate::relay::{Arrival, Body, Coming, Relay, Source};
-use crate::server::client::Client;
-use crate::server::worker::Worker;
 use crate::stream::{Cause, Failure, Phase, Plan, Session};
 use crate::upstream;
 
@@ -87,19 +85,13 @@ pub(super) async fn wait(asked: Asked, bound: Instant, total: Deadline, access: 
 
 impl Opened {
     /// The head of the stream, and the rest of the exchange behind it.
-    pub(super) fn respond(
-        self,
-        id: &RequestId,
-        client: Rc<Client>,
-        worker: Rc<Worker>,
-        mut access: Access,
-    ) -> Response<Body> {
+    pub(super) fn respond(self, id: &RequestId, mut access: Access) -> Response<Body> {
         let Opened { exchange, phase, plan, trailers } = self;
         let head = response::early(id);
         access.status = Some(head.status);
         let coming = Coming::new(arrival(exchange, Rc::clone(&phase)), phase);
         let session = Session::new(plan, Instant::now().into_std());
-        let relay = Relay::new(Source::Coming(coming), session, trailers, client, worker, access);
+        let relay = Relay::new(Source::Coming(coming), session, trailers, access);
         Response::from_parts(head, Body::relayed(relay))
     }
 }

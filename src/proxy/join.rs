@@ -1,7 +1,5 @@
 //! Response head → plan → session → relay: what [`super::respond`] does between two waits.
 
-use std::rc::Rc;
-
 use http::response;
 use tokio::time::Instant;
 
@@ -12,8 +10,6 @@ use crate::codec::mask::Secrets;
 use crate::config::Errors;
 use crate::log::Access;
 use crate::relay::{Relay, Source};
-use crate::server::client::Client;
-use crate::server::worker::Worker;
 use crate::stream::{Mode, Plan, Session};
 use crate::upstream;
 
@@ -29,13 +25,7 @@ pub(super) struct Joined {
 
 impl Joined {
     /// Plans. `is_told`: it is an error, and the client is told of it inside a stream.
-    pub(super) fn new(
-        answer: Answer,
-        is_told: bool,
-        client: Rc<Client>,
-        worker: Rc<Worker>,
-        access: Access,
-    ) -> Self {
+    pub(super) fn new(answer: Answer, is_told: bool, access: Access) -> Self {
         let mut plan = plan(&answer);
         if is_told {
             let mode = Mode::Tell(answer.response.head.status);
@@ -45,7 +35,7 @@ impl Joined {
         let Answer { terms, response: upstream::Response { head, body } } = answer;
         let session = Session::new(plan, Instant::now().into_std());
         let Terms { secrets, trailers, .. } = *terms;
-        let relay = Relay::new(Source::Body(body), session, trailers, client, worker, access);
+        let relay = Relay::new(Source::Body(body), session, trailers, access);
         Joined { relay, head, secrets, decoded, bridge }
     }
 }

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use crate::auth;
 use crate::codec::mask::Secrets;
 use crate::config::{self, HttpVersion, Route, StreamSettings};
-use crate::log::Access;
+use crate::log::{Access, Facts};
 use crate::relay::{Body, Tunnel};
 use crate::server::client::Client;
 use crate::server::stall;
@@ -62,14 +62,14 @@ pub async fn handle(request: Request<Incoming>, client: Rc<Client>, worker: Rc<W
     let id = RequestId::of(request.headers(), trusted);
     let (mut head, incoming) = request.into_parts();
     let body = RequestBody::new(incoming, stall::leave_unread());
-    let mut access = Access::new(Rc::clone(&worker), Rc::clone(&client), &head, id.as_str().to_owned());
+    let mut access = Access::new(Rc::clone(&worker), Rc::clone(&client), &head, id.as_str().into());
     let upgrade = Upgrade::asked(&mut head, !body.is_end());
     match Chosen::by(&mut head, &worker, &mut access) {
         Ok((chosen, host)) => {
             let wish = Wish::new(chosen, upgrade, host, &mut head);
             let manner = wish.manner.clone();
             match admit(wish, (head, body), (&id, trusted), &client) {
-                Ok(asked) => forward(asked, &id, client, worker, access).await,
+                Ok(asked) => forward(asked, &id, worker, access).await,
                 Err(error) => Box::pin(refuse(error, &manner, &id, access)).await,
             }
         }
@@ -157,20 +157,14 @@ fn admit(
 }
 
 /// Upstream head → response head → the head that the client gets.
-async fn forward(
-    asked: Asked,
-    id: &RequestId,
-    client: Rc<Client>,
-    worker: Rc<Worker>,
-    mut access: Access,
-) -> Response<Body> {
+async fn forward(asked: Asked, id: &RequestId, worker: Rc<Worker>, mut access: Access) -> Response<Body> {
     let manner = asked.terms.manner.clone();
     let total = Deadline::of(&asked.terms);
     // The future of a request is moved once, with room for its largest part: so these are boxed, and what is rare.
     let answer = match early::bound(&asked.terms) {
         Some(bound) => match Box::pin(early::wait(asked, bound, total, &access)).await {
             Waited::Answer(answer) => answer,
-            Waited::Opened(opened) => return opened.respond(id, client, worker, access),
+            Waited::Opened(opened) => return opened.respond(id, access),
         },
         None => {
             let exchange = Box::pin(exchange(asked, &access.phase));
@@ -184,7 +178,7 @@ async fn forward(
     match answer {
         Ok(answer) => {
             access.ttfb = Some(access.elapsed());
-            Box::pin(respond(answer, id, client, worker, access)).await
+            Box::pin(respond(answer, id, worker, access)).await
         }
         Err(error) => Box::pin(refuse(error, &manner, id, access)).await,
     }
@@ -204,13 +198,7 @@ async fn exchange(asked: Asked, phase: &Cell<Phase>) -> Result<Answer, upstream:
 }
 
 /// Response head → plan → session → the head that the client gets.
-async fn respond(
-    answer: Answer,
-    id: &RequestId,
-    client: Rc<Client>,
-    worker: Rc<Worker>,
-    mut access: Access,
-) -> Response<Body> {
+async fn respond(answer: Answer, id: &RequestId, worker: Rc<Worker>, mut access: Access) -> Response<Body> {
     let manner = answer.terms.manner.clone();
     if let Err(error) = guard_credential(&answer) {
         return Box::pin(refuse(error, &manner, id, access)).await;
@@ -227,8 +215,7 @@ async fn respond(
         };
     }
     let is_told = is_error(&answer) && manner.is_in_band().await;
-    let Joined { mut relay, mut head, secrets, decoded, bridge } =
-        Joined::new(answer, is_told, client, worker, access);
+    let Joined { mut relay, mut head, secrets, decoded, bridge } = Joined::new(answer, is_told, access);
     let head = match relay.commit().await {
         Commit::PassThrough => {
             if decoded {
@@ -241,7 +228,9 @@ async fn respond(
         Commit::Refuse(failure) => {
             let error = ProxyError::new(Phase::FirstEvent, failure);
             let told = Box::pin(manner.tell(error, Some(head), id, &secrets)).await;
-            return noted(told, id, relay.access());
+            let (response, facts) = noted(told, id, relay.access());
+            relay.finish(facts);
+            return response;
         }
     };
     relay.access().status = Some(head.status);
@@ -288,20 +277,20 @@ fn guard_credential(answer: &Answer) -> Result<(), ProxyError> {
 
 /// The answer to a request that has no response.
 async fn refuse(error: ProxyError, manner: &Manner, id: &RequestId, mut access: Access) -> Response<Body> {
-    access.error = Some(error.for_the_log().to_owned());
+    let words = error.for_the_log().to_owned();
     let outcome = error.failure().outcome(error.phase());
     let told = manner.tell(error, None, id, &[]).await;
-    let response = noted(told, id, &mut access);
-    access.finish(outcome);
+    let (response, facts) = noted(told, id, &mut access);
+    access.finish(outcome, &Facts { error: Some(&words), ..facts });
     response
 }
 
-/// What the client is told, under the name of its request; the log is told of it.
-fn noted(told: Told, id: &RequestId, access: &mut Access) -> Response<Body> {
+/// What the client is told, under the name of its request, and what the log is told of it.
+fn noted(told: Told, id: &RequestId, access: &mut Access) -> (Response<Body>, Facts<'static>) {
     let Told { mut response, bytes, status } = told;
-    (access.status, access.told, access.bytes) = (Some(response.status()), status, bytes as u64);
+    access.status = Some(response.status());
     response.headers_mut().insert(headers::X_REQUEST_ID, id.value().clone());
-    response
+    (response, Facts { told: status, bytes: bytes as u64, ..Facts::default() })
 }
 
 /// The upgrade, if there is one that the upstream can take: it goes up over HTTP/1.1 only.

@@ -1,7 +1,7 @@
 //! From a source to a sink: moves bytes and keeps time, and knows no format, dialect or timeout.
 //!
-//! [`Relay`] reads the upstream's body, lets the [session](crate::stream) say what to write, and sleeps until
-//! the session's next deadline. There are two sinks: [`Body`] for hyper, which makes HTTP/2 DATA frames and HTTP/1.1
+//! [`Relay`] reads the upstream's body, lets the [session](crate::stream) say what to write, and is woken at the session's
+//! next deadline, up to 10 ms late. There are two sinks: [`Body`] for hyper, which makes HTTP/2 DATA frames and HTTP/1.1
 //! chunks of it, and `Raw` for an HTTP/1.1 socket that hyper has let go of. After an upgrade there is no body and no
 //! session: a `Tunnel` moves the bytes of both sides.
 
@@ -15,20 +15,17 @@ mod tunnel;
 mod unsent;
 
 use std::cell::RefCell;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio::task::coop;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-use crate::log::Access;
+use crate::log::{Access, Facts};
 use crate::proxy::{self, Trailers};
-use crate::server::client::Client;
 use crate::server::registry::Member;
-use crate::server::worker::{Phase, Worker};
+use crate::server::worker::Phase;
 use crate::stream::{self, Cause, Commit, End, Failure, Label, Out, Outcome, Session};
 use crate::upstream::Read;
 
@@ -59,8 +56,6 @@ pub struct Relay {
     has_head: bool,
     timer: Timer,
     member: Member,
-    client: Rc<Client>,
-    worker: Rc<Worker>,
     /// The connection's count of flushes when hyper was last given something.
     handed_at: Option<u32>,
     /// The sink could not get rid of everything that it was given.
@@ -68,13 +63,15 @@ pub struct Relay {
     access: Access,
 }
 
-/// Sleeps until the session's next deadline. Deadlines only move later, but when the head is committed, the upstream
-/// answers, or the session says so, so the timer is left as it is until it fires, and set anew only then: a usual event costs no timer work.
-#[derive(Debug)]
+/// Waits for the session's next deadline. Deadlines only move later, but when the head is committed, the upstream
+/// answers, or the session says so, so it is left as it is until it has come, and set anew only then: a usual event costs
+/// no timer work.
+#[derive(Debug, Clone, Copy)]
 enum Timer {
     /// Not needed yet: nothing has been waited for.
     Unset,
-    Armed(Pin<Box<Sleep>>),
+    /// The [member](Relay::member) waits for it, or it has come.
+    Set,
     /// The session has no deadline.
     Off,
 }
@@ -102,14 +99,7 @@ const READ_BYTES: usize = 64 << 10;
 impl Relay {
     /// Joins a source to its session, in the task that answers the request. Of its trailers the client gets what is
     /// `allowed`. `access` is finished when the relay is dropped.
-    pub(crate) fn new(
-        source: Source,
-        session: Session,
-        allowed: Trailers,
-        client: Rc<Client>,
-        worker: Rc<Worker>,
-        access: Access,
-    ) -> Box<Self> {
+    pub(crate) fn new(source: Source, session: Session, allowed: Trailers, access: Access) -> Box<Self> {
         Box::new(Relay {
             source: Some(source),
             session,
@@ -119,9 +109,7 @@ impl Relay {
             end: None,
             has_head: false,
             timer: Timer::Unset,
-            member: worker.streams.join(),
-            client,
-            worker,
+            member: access.worker.streams.join(),
             handed_at: None,
             is_untaken: false,
             access,
@@ -186,7 +174,7 @@ impl Relay {
     /// Whether all that was handed to hyper has left for the kernel. hyper polls an HTTP/1.1 body again after each
     /// complete flush; nobody can tell for an HTTP/2 stream.
     fn is_flushed(&self) -> bool {
-        self.access.watch().is_some() || self.handed_at != Some(self.client.flushes.get())
+        self.access.watch().is_some() || self.handed_at != Some(self.access.client.flushes.get())
     }
 
     /// What hyper makes of what it is given.
@@ -196,7 +184,7 @@ impl Relay {
 
     /// hyper was given something now.
     fn handed_over(&mut self) {
-        self.handed_at = Some(self.client.flushes.get());
+        self.handed_at = Some(self.access.client.flushes.get());
         // hyper does not poll the body of an HTTP/2 stream that has no window.
         if let Some(watch) = self.access.watch() {
             watch.handed_over.set(Some(Instant::now()));
@@ -227,14 +215,14 @@ impl Relay {
         let Scratch { input, out, .. } = scratch;
         out.clear();
         self.member.watch(cx);
-        if self.worker.phase.get() == Phase::Ending {
+        if self.access.worker.phase.get() == Phase::Ending {
             self.session.drain(Instant::now().into_std(), out);
         } else if self.session.is_behind() {
             // What blows up inside one read must not keep the worker from its other streams.
             ready!(coop::poll_proceed(cx)).made_progress();
             self.session.go_on(Instant::now().into_std(), out);
         } else if self.read(cx, input, out).is_pending() {
-            ready!(self.poll_timer(cx, out));
+            ready!(self.poll_timer(out));
         }
         self.note_end(out.end);
         Poll::Ready(())
@@ -291,25 +279,44 @@ impl Relay {
         self.timer = Timer::Unset;
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>, out: &mut Out) -> Poll<()> {
-        loop {
-            match &mut self.timer {
-                Timer::Unset => {}
-                Timer::Armed(sleep) => ready!(sleep.as_mut().poll(cx)),
-                Timer::Off => return Poll::Pending,
-            }
-            let deadline = self.session.tick(Instant::now().into_std(), out);
-            match (deadline, &mut self.timer) {
-                (None, timer) => *timer = Timer::Off,
-                (Some(deadline), Timer::Armed(sleep)) => sleep.as_mut().reset(deadline.into()),
-                (Some(deadline), timer) => {
-                    *timer = Timer::Armed(Box::pin(tokio::time::sleep_until(deadline.into())));
-                }
-            }
-            if !out.bytes.is_empty() || out.end.is_some() {
-                return Poll::Ready(());
-            }
+    fn poll_timer(&mut self, out: &mut Out) -> Poll<()> {
+        match self.timer {
+            Timer::Set if self.member.is_waiting() => return Poll::Pending,
+            Timer::Off => return Poll::Pending,
+            Timer::Unset | Timer::Set => {}
         }
+        let deadline = self.session.tick(Instant::now().into_std(), out);
+        self.member.wake_at(deadline.map(Instant::from_std));
+        self.timer = if deadline.is_some() { Timer::Set } else { Timer::Off };
+        if out.bytes.is_empty() && out.end.is_none() { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Writes the access line, if that was not done before; `told` is what the client was told in place of the response.
+    pub(crate) fn finish(&mut self, told: Facts<'_>) {
+        let left = self.access.left();
+        self.session.client_gone(left, Instant::now().into_std());
+        let Some(outcome) = self.session.outcome() else { return };
+        let untaken = outcome.cause == Cause::Done && (self.is_untaken || !self.ready.is_empty());
+        let outcome = if untaken { Outcome::new(left, stream::Phase::Body) } else { outcome };
+        let (session, stats, failure) = (&self.session, self.session.stats(), self.session.failure());
+        let since = |at: std::time::Instant| self.access.since_start(at.into());
+        let facts = Facts {
+            told: told.told.or(failure.and_then(Failure::told_status)),
+            format: session.format().map(|format| format.name),
+            label: stats.lying_label.map(Label::name),
+            bridge: session.bridge().map(|bridge| bridge.name),
+            dialect: session.dialect().map(|dialect| dialect.name),
+            first_event: stats.first_event.filter(|_| stats.events > 0).map(since),
+            first_content: stats.first_content.map(since),
+            events: stats.events,
+            bytes: told.bytes + stats.bytes,
+            bytes_up: None,
+            longest_gap: Some(stats.longest_gap),
+            repaired: stats.repaired,
+            rewrites: stats.rewrites,
+            error: failure.map(Failure::for_the_log),
+        };
+        self.access.finish(outcome, &facts);
     }
 
     /// After its end nothing is read.
@@ -326,28 +333,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        let left = self.access.left();
-        self.session.client_gone(left, Instant::now().into_std());
-        let stats = self.session.stats();
-        self.access.events = stats.events;
-        // An error body in place of a stream was counted by who wrote it.
-        self.access.bytes += stats.bytes;
-        let first_event = stats.first_event.filter(|_| stats.events > 0);
-        self.access.first_event = first_event.map(|at| self.access.since_start(at.into()));
-        self.access.first_content = stats.first_content.map(|at| self.access.since_start(at.into()));
-        self.access.longest_gap = Some(stats.longest_gap);
-        self.access.repaired = stats.repaired;
-        self.access.rewrites = stats.rewrites;
-        self.access.label = stats.lying_label.map(Label::name);
-        self.access.format = self.session.format().map(|format| format.name);
-        self.access.bridge = self.session.bridge().map(|bridge| bridge.name);
-        self.access.dialect = self.session.dialect().map(|dialect| dialect.name);
-        self.access.told = self.access.told.or(self.session.failure().and_then(Failure::told_status));
-        self.access.error = self.session.failure().map(|failure| failure.for_the_log().to_owned());
-        if let Some(outcome) = self.session.outcome() {
-            let untaken = outcome.cause == Cause::Done && (self.is_untaken || !self.ready.is_empty());
-            self.access.finish(if untaken { Outcome::new(left, stream::Phase::Body) } else { outcome });
-        }
+        self.finish(Facts::default());
     }
 }
 

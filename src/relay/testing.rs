@@ -44,9 +44,10 @@ pub(super) async fn relay_behind(mode: Mode, begun: &str) -> (Box<Relay>, TcpStr
     config.upstreams[0].endpoint =
         crate::config::Endpoint::Tcp { host: address.ip().to_string(), port: address.port() };
     let worker = crate::server::testing::worker(config);
+    tokio::task::spawn_local(worker.streams.clone().keep_time());
     let head = http::Request::get("/").header("host", "up.example").body(()).unwrap().into_parts().0;
     let client = Rc::new(Client::new(None, None, false));
-    let access = Access::new(Rc::clone(&worker), Rc::clone(&client), &head, "id".to_owned());
+    let access = Access::new(Rc::clone(&worker), client, &head, "id".into());
     let answer = async {
         let mut peer = listener.accept().await.unwrap().0;
         let mut request = Vec::new();
@@ -62,5 +63,5 @@ pub(super) async fn relay_behind(mode: Mode, begun: &str) -> (Box<Relay>, TcpStr
     let session = Session::new(plan(mode, &worker), Instant::now().into_std());
     let takes = HeaderMap::from_iter([(http::header::TE, "trailers".parse().unwrap())]);
     let allowed = Trailers::new(&takes, Secrets::new(vec![b"sk-canary".to_vec()]));
-    (Relay::new(Source::Body(response.unwrap().body), session, allowed, client, worker, access), peer)
+    (Relay::new(Source::Body(response.unwrap().body), session, allowed, access), peer)
 }

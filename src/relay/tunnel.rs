@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::SCRATCH;
 use super::flow::{Broke, Flow, State};
 use crate::config::RouteTimeouts;
-use crate::log::Access;
+use crate::log::{Access, Facts};
 use crate::server::registry::Member;
 use crate::server::worker::{Phase, Worker};
 use crate::stream::{self, Cause, Outcome, Who};
@@ -187,11 +187,9 @@ impl Tunnel {
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        self.access.bytes = self.down.bytes();
-        self.access.bytes_up = Some(self.up.bytes());
-        if let Some(outcome) = self.outcome {
-            self.access.finish(outcome);
-        }
+        let outcome = self.outcome.unwrap_or_else(|| Outcome::new(self.access.left(), stream::Phase::Body));
+        let (bytes, bytes_up) = (self.down.bytes(), Some(self.up.bytes()));
+        self.access.finish(outcome, &Facts { bytes, bytes_up, ..Facts::default() });
     }
 }
 

@@ -41,20 +41,25 @@ pub(super) struct Driver<'a> {
     wire: &'a Wire,
     worker: &'a Worker,
     member: &'a Member,
-    /// The streams of an HTTP/2 connection.
-    streams: Option<&'a Streams>,
+    /// In a box: most connections that wait have none.
+    http2: Option<Box<Http2<'a>>>,
     /// Whether hyper was told to take no more requests.
     closing: bool,
-    /// Since when there is no stream on an HTTP/2 connection.
-    idle_since: Option<Instant>,
-    /// Since when an HTTP/2 client is in the middle of a head.
-    head_since: Option<Instant>,
     /// Since when streams must end.
     ending_since: Option<Instant>,
     write_timer: Timer,
+    ending_timer: Timer,
+}
+
+/// What an HTTP/2 connection has besides.
+struct Http2<'a> {
+    streams: &'a Streams,
+    /// Since when there is no stream.
+    idle_since: Option<Instant>,
+    /// Since when the client is in the middle of a head.
+    head_since: Option<Instant>,
     idle_timer: Timer,
     head_timer: Timer,
-    ending_timer: Timer,
 }
 
 impl<'a> Driver<'a> {
@@ -71,14 +76,10 @@ impl<'a> Driver<'a> {
             wire,
             worker,
             member,
-            streams,
+            http2: streams.map(Http2::new).map(Box::new),
             closing: false,
-            idle_since: None,
-            head_since: None,
             ending_since: None,
             write_timer: Timer::default(),
-            idle_timer: Timer::default(),
-            head_timer: Timer::default(),
             ending_timer: Timer::default(),
         }
     }
@@ -134,7 +135,7 @@ impl<'a> Driver<'a> {
             Poll::Ready(Ahead::Gone) => return Poll::Ready(Cause::ClientGone),
             // HTTP/2 stops reading only while its own replies cannot be written, and a full stash in the
             // middle of a request body is backpressure.
-            Poll::Ready(Ahead::Full) if self.streams.is_none() && !self.client.uploading.get() => {
+            Poll::Ready(Ahead::Full) if self.http2.is_none() && !self.client.uploading.get() => {
                 return Poll::Ready(Cause::ClientFlooded);
             }
             Poll::Ready(Ahead::Full) if self.wire.poll_hangup(cx).is_ready() => {
@@ -153,12 +154,13 @@ impl<'a> Driver<'a> {
     /// Ready when an HTTP/2 client did not finish the head of a request that it began. Nothing else can come on the
     /// connection meanwhile (RFC 9113 4.3), so it is of no use to anybody.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
-        if self.streams.is_none() || !self.wire.is_inside_head() {
-            self.head_since = None;
+        let Some(http2) = &mut self.http2 else { return Poll::Pending };
+        if !self.wire.is_inside_head() {
+            http2.head_since = None;
             return Poll::Pending;
         }
-        let since = *self.head_since.get_or_insert_with(Instant::now);
-        ready!(self.head_timer.poll_until(cx, since + self.worker.config.timeouts.request_head));
+        let since = *http2.head_since.get_or_insert_with(Instant::now);
+        ready!(http2.head_timer.poll_until(cx, since + self.worker.config.timeouts.request_head));
         log::refused(self.worker, self.client, None, Cause::ClientTimeoutRequestHead);
         Poll::Ready(Cause::ClientTimeoutRequestHead)
     }
@@ -166,16 +168,14 @@ impl<'a> Driver<'a> {
     /// Ready when an HTTP/2 connection had no stream for `request_head`, and every such time again. (hyper
     /// has a timer for that, and for slow heads, in HTTP/1.1 only.)
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &self.streams {
-            Some(streams) if streams.live() == 0 => {}
-            _ => {
-                self.idle_since = None;
-                return Poll::Pending;
-            }
+        let Some(http2) = &mut self.http2 else { return Poll::Pending };
+        if http2.streams.live() > 0 {
+            http2.idle_since = None;
+            return Poll::Pending;
         }
-        let since = *self.idle_since.get_or_insert_with(Instant::now);
-        ready!(self.idle_timer.poll_until(cx, since + self.worker.config.timeouts.request_head));
-        self.idle_since = None;
+        let since = *http2.idle_since.get_or_insert_with(Instant::now);
+        ready!(http2.idle_timer.poll_until(cx, since + self.worker.config.timeouts.request_head));
+        http2.idle_since = None;
         Poll::Ready(())
     }
 
@@ -187,6 +187,13 @@ impl<'a> Driver<'a> {
         let since = *self.ending_since.get_or_insert_with(Instant::now);
         ready!(self.ending_timer.poll_until(cx, since + ENDING_GRACE));
         Poll::Ready(Cause::TidegateDrain)
+    }
+}
+
+impl<'a> Http2<'a> {
+    fn new(streams: &'a Streams) -> Self {
+        let (idle_timer, head_timer) = (Timer::default(), Timer::default());
+        Http2 { streams, idle_since: None, head_since: None, idle_timer, head_timer }
     }
 }
 

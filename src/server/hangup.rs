@@ -3,7 +3,7 @@
 //! Whoever does not read finds no end of file. The kernel knows all the same: epoll reports EPOLLRDHUP or EPOLLHUP
 //! (epoll_ctl(2)) although bytes are unread. tokio keeps that to itself for its own sockets, so a [`Hangup`] has a
 //! second file descriptor for the socket, registered for nothing else; and because that costs, it has it only from
-//! the first [`Hangup::poll`] to [`Hangup::rest`].
+//! the first [`Hangup::poll`] to [`Hangup::rest`], in a box: few connections come to need it.
 //!
 //! A reset is always seen. A FIN is seen once it has arrived: TCP lets it through only behind everything that the
 //! client wrote, so it waits on the client's machine while that is more than the receive window takes.
@@ -20,7 +20,7 @@ use tokio::io::unix::AsyncFd;
 
 /// Watches one socket for the end of what it has to say, or nothing yet.
 #[derive(Debug, Default)]
-pub(super) struct Hangup(Option<AsyncFd<OwnedFd>>);
+pub(super) struct Hangup(Option<Box<AsyncFd<OwnedFd>>>);
 
 impl Hangup {
     /// Ready once the client closed its half of the connection behind `fd`, or the connection broke. Never ready
@@ -48,7 +48,7 @@ impl Hangup {
 
 /// Watches one socket for a reset, or nothing yet.
 #[derive(Debug, Default)]
-pub(super) struct Breakage(Option<AsyncFd<OwnedFd>>);
+pub(super) struct Breakage(Option<Box<AsyncFd<OwnedFd>>>);
 
 impl Breakage {
     /// Ready once the connection behind `fd` was reset. Never ready where the process has no file descriptor left.
@@ -70,8 +70,8 @@ impl Breakage {
 }
 
 /// A second file descriptor, registered for `interest`; `None` if there is none to be had.
-fn register(fd: BorrowedFd<'_>, interest: Interest) -> Option<AsyncFd<OwnedFd>> {
-    fd.try_clone_to_owned().and_then(|fd| watch(fd, interest)).ok()
+fn register(fd: BorrowedFd<'_>, interest: Interest) -> Option<Box<AsyncFd<OwnedFd>>> {
+    fd.try_clone_to_owned().and_then(|fd| watch(fd, interest)).ok().map(Box::new)
 }
 
 #[expect(

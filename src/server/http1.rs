@@ -31,9 +31,11 @@ use crate::stream::Cause;
 impl<H: Handler> Connection<H> {
     /// Serves `wire` until it is closed.
     pub(super) async fn serve_http1(&self, wire: &Rc<Wire>) {
-        // In boxes is what a silent stream has behind it, or will not come to: it would keep the room for it.
+        // In boxes is what a silent stream has behind it, or will not come to: it would keep the room for it; no
+        // `while let`: that would keep room for the stream twice.
         let mut again = false;
-        while let Some(mut streaming) = Box::pin(self.heads(wire, again)).await {
+        loop {
+            let Some(mut streaming) = Box::pin(self.heads(wire, again)).await else { return };
             again = true;
             tracing::debug!(
                 client = self.client.peer.map(tracing::field::display),

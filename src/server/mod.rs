@@ -29,6 +29,7 @@ mod tap;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tunnel;
+mod wheel;
 pub mod worker;
 
 use std::convert::Infallible;

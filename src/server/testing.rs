@@ -183,7 +183,7 @@ impl Handler for Scripted {
         worker: Rc<Worker>,
     ) -> Response<ScriptedBody> {
         let head = request.into_parts().0;
-        let access = Access::new(worker, client, &head, String::new());
+        let access = Access::new(worker, client, &head, "".into());
         let path = head.uri.path().to_owned();
         let events = self.events.clone();
         self.answer(Request { path, events, _access: access }).await

@@ -104,6 +104,8 @@ pub(super) async fn serve<H: Handler>(
     mut incoming: mpsc::Receiver<Accepted<Detached>>,
     mut phase: watch::Receiver<Phase>,
 ) {
+    // It ends with the runtime: streams may outlive this function.
+    tokio::task::spawn_local(worker.streams.clone().keep_time());
     // The drain may have begun before.
     worker.enter(*phase.borrow_and_update());
     let mut open = true;
