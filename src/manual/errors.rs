@@ -145,6 +145,12 @@ fn access_line(out: &mut String) {
          that was refused before its head was complete has only its client, `method=-`, status, outcome and phase. As every \
          line, it has its time (`ts` in logfmt, `timestamp` in JSON), `level`, `target` and `message` too.",
     );
+    paragraph(
+        out,
+        "A line is written behind the answer, so that no answer waits for whoever reads the log. What a worker has to write \
+         it writes at once, in writes of at most 4,096 bytes (or one line, if that is longer), which a pipe takes whole. Who \
+         stops reading the log stops the worker, as soon as the pipe is full.",
+    );
     out.push('\n');
     table(
         out,

@@ -261,6 +261,7 @@ mod tests {
     use crate::auth::fixture::{head, secret};
     use crate::auth::{bearer::Bearer, query::Query};
     use crate::config::{PathMatch, Rewrite};
+    use crate::proxy::plan::Ask;
     use crate::route::fixture;
 
     type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -274,11 +275,12 @@ mod tests {
         let client = Client::new(Some("198.51.100.7:999".parse().unwrap()), None, false);
         let id = RequestId::of(&HeaderMap::new(), false);
         let host = admit(&head, 100)?;
-        let route = &config.routes[0];
+        let (route, stream) = (&config.routes[0], config.routes[0].stream(0));
+        let ask = Ask::new(stream, &head.method, head.uri.path(), &head.headers);
         let context = Context {
             config: &config,
             route,
-            may_stream: true,
+            may_stream: ask.may_stream(stream, &head.method),
             client: &client,
             trusted: false,
             host: host.as_ref(),
