@@ -85,11 +85,7 @@ pub(super) async fn wait(asked: Asked, bound: Instant, total: Deadline, access: 
 
 impl Opened {
     /// The head of the stream, and the rest of the exchange behind it.
-    pub(super) fn respond(
-        self,
-        id: &RequestId,
-        mut access: Access,
-    ) -> Response<Body> {
+    pub(super) fn respond(self, id: &RequestId, mut access: Access) -> Response<Body> {
         let Opened { exchange, phase, plan, trailers } = self;
         let head = response::early(id);
         access.status = Some(head.status);

@@ -1,6 +1,5 @@
 //! Response head → plan → session → relay: what [`super::respond`] does between two waits.
 
-
 use http::response;
 use tokio::time::Instant;
 

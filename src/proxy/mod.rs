@@ -156,12 +156,7 @@ fn admit(
 }
 
 /// Upstream head → response head → the head that the client gets.
-async fn forward(
-    asked: Asked,
-    id: &RequestId,
-    worker: Rc<Worker>,
-    mut access: Access,
-) -> Response<Body> {
+async fn forward(asked: Asked, id: &RequestId, worker: Rc<Worker>, mut access: Access) -> Response<Body> {
     let manner = asked.terms.manner.clone();
     let total = Deadline::of(&asked.terms);
     // The future of a request is moved once, with room for its largest part: so these are boxed, and what is rare.
@@ -202,12 +197,7 @@ async fn exchange(asked: Asked, phase: &Cell<Phase>) -> Result<Answer, upstream:
 }
 
 /// Response head → plan → session → the head that the client gets.
-async fn respond(
-    answer: Answer,
-    id: &RequestId,
-    worker: Rc<Worker>,
-    mut access: Access,
-) -> Response<Body> {
+async fn respond(answer: Answer, id: &RequestId, worker: Rc<Worker>, mut access: Access) -> Response<Body> {
     let manner = answer.terms.manner.clone();
     if let Err(error) = guard_credential(&answer) {
         return Box::pin(refuse(error, &manner, id, access)).await;
@@ -224,8 +214,7 @@ async fn respond(
         };
     }
     let is_told = is_error(&answer) && manner.is_in_band().await;
-    let Joined { mut relay, mut head, secrets, decoded, bridge } =
-        Joined::new(answer, is_told, access);
+    let Joined { mut relay, mut head, secrets, decoded, bridge } = Joined::new(answer, is_told, access);
     let head = match relay.commit().await {
         Commit::PassThrough => {
             if decoded {

@@ -107,12 +107,7 @@ const KEEP_LENGTHS: usize = 64;
 impl Relay {
     /// Joins a source to its session, in the task that answers the request. Of its trailers the client gets what is
     /// `allowed`. `access` is finished when the relay is dropped.
-    pub(crate) fn new(
-        source: Source,
-        session: Session,
-        allowed: Trailers,
-        access: Access,
-    ) -> Box<Self> {
+    pub(crate) fn new(source: Source, session: Session, allowed: Trailers, access: Access) -> Box<Self> {
         Box::new(Relay {
             source: Some(source),
             session,

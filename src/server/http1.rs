@@ -63,7 +63,7 @@ impl<H: Handler> Connection<H> {
         let (aside, answered) = (Rc::clone(&upgrades), Rc::clone(wire));
         let service = service_fn(move |request: Request<Incoming>| {
             client.uploading.set(!request.body().is_end_stream());
-            answered.stage().set(Stage::Running);
+            answered.stage.set(Stage::Running);
             if request.headers().contains_key(UPGRADE) {
                 aside.asked.set(true);
             }
@@ -81,7 +81,7 @@ impl<H: Handler> Connection<H> {
                 {
                     wire.offer(offer);
                 }
-                Ok::<_, Infallible>(response.map(|body| Answer::new(body, wire.stage())))
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, wire)))
             }
         });
         let http = bounds::http1(&self.worker.config).serve_connection(ClientIo(Rc::clone(wire)), service);
