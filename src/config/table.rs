@@ -994,7 +994,14 @@ pub static KEYS: &[Key] = &[
         "A hint, and no authentication: any client can send any User-Agent. At the most 32.",
     )
     .see(&["profile.*.paths", "stream.profile"]),
-    key("timeouts", Kind::Table, Default("{}"), "Timeouts, in the order in which they can run out.", ""),
+    key(
+        "timeouts",
+        Kind::Table,
+        Default("{}"),
+        "Timeouts, in the order in which they can run out. What is timed on a stream, heartbeats too, comes up to 10 ms \
+         after its time, and never before.",
+        "",
+    ),
     key(
         "timeouts.tls_handshake",
         time("1ms", "10m"),

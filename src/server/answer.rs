@@ -4,12 +4,13 @@
 //! look just like one, so that is told by when it is written and never by what it says. Made by
 //! [`super::connection`].
 
-use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use http_body::{Body, Frame, SizeHint};
+
+use super::io::Wire;
 
 /// Where the handler's answer to an HTTP/1.1 request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,19 +27,19 @@ pub(super) enum Stage {
 /// The body of an answer. Dropping it says that hyper has all of it.
 pub(super) struct Answer<B> {
     body: B,
-    stage: Rc<Cell<Stage>>,
+    wire: Rc<Wire>,
 }
 
 impl<B> Answer<B> {
-    /// `body`, at whose end `stage` is [`Stage::Ending`].
-    pub(super) fn new(body: B, stage: Rc<Cell<Stage>>) -> Self {
-        Answer { body, stage }
+    /// `body`, at whose end `wire` is told that it is [`Stage::Ending`].
+    pub(super) fn new(body: B, wire: Rc<Wire>) -> Self {
+        Answer { body, wire }
     }
 }
 
 impl<B> Drop for Answer<B> {
     fn drop(&mut self) {
-        self.stage.set(Stage::Ending);
+        self.wire.stage.set(Stage::Ending);
     }
 }
 

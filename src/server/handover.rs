@@ -113,7 +113,7 @@ impl Wire {
 
     /// `written` is to go before what hyper writes next.
     pub(super) fn owe(&self, written: Vec<u8>) {
-        self.owed.replace(Unsent::new(written));
+        self.owed.replace(Some(Box::new(Unsent::new(written))));
     }
 
     /// hyper read `bytes` and has let go of the connection: they are to be read again, before all others.
@@ -142,7 +142,12 @@ impl Wire {
 
     /// Ready once what was [owed](Wire::owe) has left.
     pub(super) fn poll_owed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.owed.borrow_mut().poll_taken(self.socket.borrow_mut().inner_mut(), cx)
+        let mut owed = self.owed.borrow_mut();
+        if let Some(unsent) = &mut *owed {
+            ready!(unsent.poll_taken(self.socket.borrow_mut().inner_mut(), cx))?;
+            *owed = None;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

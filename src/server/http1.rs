@@ -82,7 +82,7 @@ impl<H: Handler> Connection<H> {
                 {
                     wire.offer(offer);
                 }
-                Ok::<_, Infallible>(response.map(|body| Answer::new(body, wire.stage())))
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, wire)))
             }
         });
         let http = bounds::http1(&self.worker.config).serve_connection(ClientIo(Rc::clone(wire)), service);

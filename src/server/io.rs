@@ -77,13 +77,13 @@ pub(super) struct Wire {
     /// The status of the last response head that began a write.
     status: Cell<Option<u16>>,
     /// HTTP/1.1: where the answer of the handler is.
-    pub(super) stage: Rc<Cell<Stage>>,
+    pub(super) stage: Cell<Stage>,
     /// Whether a refusal of hyper's was kept from the client.
     withheld: Cell<bool>,
     /// HTTP/1.1: the body of the answer, while it is open who writes it.
     pub(super) offer: RefCell<Option<Rc<Offer>>>,
     /// What hyper wrote while that was open, and goes before what it writes next.
-    pub(super) owed: RefCell<Unsent>,
+    pub(super) owed: RefCell<Option<Box<Unsent>>>,
     pub(super) client: Rc<Client>,
 }
 
@@ -112,7 +112,7 @@ impl Wire {
             breakage: RefCell::default(),
             parked: Cell::new(false),
             status: Cell::new(None),
-            stage: Rc::default(),
+            stage: Cell::default(),
             withheld: Cell::new(false),
             offer: RefCell::default(),
             owed: RefCell::default(),
@@ -219,11 +219,6 @@ impl Wire {
             Poll::Ready(matches!(written, Poll::Ready(Ok(length)) if length == response.len()))
         })
         .await
-    }
-
-    /// For whoever gives hyper answers over HTTP/1.1 to say where they are.
-    pub(super) fn stage(&self) -> Rc<Cell<Stage>> {
-        Rc::clone(&self.stage)
     }
 
     /// Whether hyper found a head too large and said 431, which was not written: somebody has to say what was.

@@ -182,7 +182,7 @@ impl Server {
                 };
                 drop(started.send(Ok(())));
                 worker::run(runtime, async {
-                    let worker = Rc::new(Worker::new(config, budget, metrics));
+                    let worker = Worker::start(config, budget, metrics);
                     worker::serve(worker, handler, incoming, phase).await;
                 });
             };
@@ -209,7 +209,7 @@ impl Server {
             let signals = Signals::new().map_err(RunError::Signals)?;
             tokio::task::spawn_local(signals.forward(self.stopper.clone()));
             let (config, budget) = (Arc::clone(&self.config), Arc::clone(&self.budget));
-            let worker = Rc::new(Worker::new(config, budget, Arc::clone(&self.metrics)));
+            let worker = Worker::start(config, budget, Arc::clone(&self.metrics));
             if let Some(listener) = self.metrics_listener {
                 tracing::info!(url = format!("{}{}", listener.address, metrics::PATH), "metrics");
                 let listener = listener.into_tcp().map_err(|source| RunError::Start { worker: 0, source })?;

@@ -53,7 +53,14 @@ pub enum Phase {
 }
 
 impl Worker {
-    /// A worker that serves nobody yet.
+    /// A worker on the runtime of this thread, which wakes its streams in time as long as that runs. It serves nobody yet.
+    pub(super) fn start(config: Arc<Config>, budget: Arc<Budget>, metrics: Arc<Metrics>) -> Rc<Self> {
+        let worker = Rc::new(Worker::new(config, budget, metrics));
+        tokio::task::spawn_local(worker.streams.clone().keep_time());
+        worker
+    }
+
+    /// What a worker has, for nobody yet.
     pub fn new(config: Arc<Config>, budget: Arc<Budget>, metrics: Arc<Metrics>) -> Self {
         Worker {
             upstreams: Upstreams::new(Arc::clone(&config)),
@@ -104,8 +111,6 @@ pub(super) async fn serve<H: Handler>(
     mut incoming: mpsc::Receiver<Accepted<Detached>>,
     mut phase: watch::Receiver<Phase>,
 ) {
-    // It ends with the runtime: streams may outlive this function.
-    tokio::task::spawn_local(worker.streams.clone().keep_time());
     // The drain may have begun before.
     worker.enter(*phase.borrow_and_update());
     let mut open = true;
