@@ -107,7 +107,9 @@ async fn client_may_send_64_kib_ahead_of_a_stream_and_not_a_byte_more() {
         wire.write(&[Request::stream(PATH).to_bytes(), short].concat()).await;
         let mut call = Call::written(wire, "POST");
         let mut exchange = begun(&mut call, &mut upstream).await;
-        assert_eq!(taken(&proxy), usize::from(position == "on"), "{case}");
+        if position == "on" {
+            proxy.logged(TAKEN).await;
+        }
         call.wire().write(&[next.repeat(8), b"G".repeat(over)].concat()).await;
         if over > 0 {
             within(&case, exchange.closed()).await;

@@ -13,6 +13,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -49,26 +50,28 @@ impl Wire {
     /// To be called when hyper has the head of a request over HTTP/1.1: what it has read by now is not sent ahead.
     pub(super) fn answer_begins(&self) {
         self.stage.set(Stage::Running);
-        self.behind.set(Some(self.read_by_hyper()));
+        self.behind.set(self.read_by_hyper());
     }
 
     /// To be called after each read of hyper's: until the handler has the whole request, it was for that.
     pub(super) fn read_for_request(&self) {
         let is_answering = self.stage.get() == Stage::Running && !self.client.uploading.get();
         if !is_answering && self.behind.get().is_some() {
-            self.behind.set(Some(self.read_by_hyper()));
+            self.behind.set(self.read_by_hyper());
         }
     }
 
-    /// Bytes of the socket that hyper was given.
-    fn read_by_hyper(&self) -> u64 {
-        self.socket.borrow().inner().read() - self.ahead.borrow().len() as u64
+    /// Bytes of the socket that hyper was given; `None` if that is nothing.
+    fn read_by_hyper(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.socket.borrow().inner().read() - self.ahead.borrow().len() as u64)
     }
 
     /// Bytes that the client has sent ahead. In HTTP/2, and while a request body comes, what hyper holds is at its right place.
     fn sent_ahead(&self) -> u64 {
         match self.behind.get() {
-            Some(behind) if !self.client.uploading.get() => self.socket.borrow().inner().read() - behind,
+            Some(behind) if !self.client.uploading.get() => {
+                self.socket.borrow().inner().read() - behind.get()
+            }
             _ => self.ahead.borrow().len() as u64,
         }
     }

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -67,7 +68,7 @@ pub(super) struct Wire {
     /// Read from the socket, not yet by hyper. See [`super::ahead`].
     pub(super) ahead: RefCell<BytesMut>,
     /// HTTP/1.1: how much of what the client sent is not ahead of the answer to its last request; `None` before the first.
-    pub(super) behind: Cell<Option<u64>>,
+    pub(super) behind: Cell<Option<NonZeroU64>>,
     /// Tells of the client's end while the stash is full; at rest again once hyper has emptied it.
     pub(super) hangup: RefCell<Hangup>,
     /// Tells that the connection broke while a tunnel does not read.
