@@ -135,7 +135,7 @@ impl Default for Members {
 
 impl Member {
     /// Has the task that [is remembered](Member::watch) woken once at `deadline`: never before, and no later than 10 ms
-    /// ([`GRAIN`](super::wheel::GRAIN)) after it. What was asked for before is forgotten; `None`: it is not to be woken.
+    /// (`wheel::GRAIN`) after it. What was asked for before is forgotten; `None`: it is not to be woken.
     pub fn wake_at(&self, deadline: Option<Instant>) {
         let registry = &self.registry.0;
         let mut wheel = registry.wheel.borrow_mut();
