@@ -107,6 +107,8 @@ fn put_chunks(out: &Out, wire: &mut Vec<u8>) {
         *wire = Vec::new();
     }
     wire.clear();
+    // Room is made once, and no more of it than a worker may keep because the last line end did not fit.
+    wire.reserve(out.bytes.len() + out.ends.len() * CHUNK_FRAME_BYTES + LAST_CHUNK.len());
     let starts = std::iter::once(&0).chain(&out.ends);
     for (start, end) in starts.zip(&out.ends) {
         put_chunk(out.bytes.get(*start..*end).unwrap_or_default(), wire);
@@ -128,6 +130,9 @@ fn put_chunk(data: &[u8], wire: &mut Vec<u8>) {
     wire.extend_from_slice(data);
     wire.extend_from_slice(b"\r\n");
 }
+
+/// What stands around the data of a chunk, at the most: 16 digits and two line ends.
+const CHUNK_FRAME_BYTES: usize = 20;
 
 /// The end of a chunked body, without trailers (RFC 9112 7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
