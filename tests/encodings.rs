@@ -99,6 +99,22 @@ async fn answered(
 }
 
 /// By order: the next event is written only when the client holds the one before.
+/// What was still inside the coding when the socket had been read waited for the next read, or for ever.
+#[tokio::test]
+async fn text_that_is_decoded_behind_its_read_waits_no_longer_than_others() {
+    let keys = "stream = { merge = \"50ms\", heartbeat = \"off\", dialect = \"openai-chat\" }";
+    let mut upstream = Upstream::start().await;
+    let proxy = Tidegate::before(&upstream, keys).await;
+    let token = |text: &str| EVENTS[0].replace('你', text);
+    let (small, large) = (token("a"), token(&"b".repeat(100_000)));
+    let pieces = coded("gzip", &[small.as_bytes(), large.as_bytes()]);
+    let (mut call, mut exchange) = answered(&proxy, &mut upstream, CHAT, "text/event-stream", "gzip").await;
+    for (piece, event) in pieces.iter().zip([small, large]) {
+        exchange.chunk(piece).await;
+        assert!(call.piece().await.data == event.as_bytes(), "not the event of {} bytes", event.len());
+    }
+}
+
 #[tokio::test]
 async fn each_flushed_event_of_a_coded_stream_arrives_before_the_next_exists() {
     for mut upstream in [Upstream::start().await, Upstream::h2c().await] {

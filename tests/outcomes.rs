@@ -9,6 +9,7 @@ use crate::support::client::{Call, Request, Rest, Version};
 use crate::support::sse::{self, Event};
 use crate::support::tidegate::{Launch, Tidegate, config};
 use crate::support::upstream::{Deaf, Exchange, Speaks, Upstream, refusing};
+use crate::support::wire::Wire;
 
 const CHAT: &str = "/v1/chat/completions";
 const DELTA: &str = r#"data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}
@@ -505,5 +506,33 @@ async fn answer_is_complete_before_its_line_is_logged() {
         assert!(proxy.access_lines().is_empty(), "it cannot be written");
         proxy.read_log(stalled);
         assert_eq!(proxy.access(path).await.get("outcome"), Some(outcome::DONE));
+    }
+}
+
+/// HTTP/1.0 has no end of a stream but that of its connection: what breaks off must not look like one.
+#[tokio::test]
+async fn http_1_0_client_sees_a_reset_where_its_stream_broke_off() {
+    let certs = Certs::new();
+    let mut upstream = Upstream::start().await;
+    let listener = format!("[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {}\n", certs.listener_tls());
+    let proxy = Tidegate::before(&upstream, &format!("\n{listener}")).await;
+    for endpoint in [proxy.http(), proxy.https(&certs, &["http/1.1"])] {
+        for is_whole in [true, false] {
+            let mut wire = Wire::connect(&endpoint).await;
+            let request = "GET /old HTTP/1.0\r\naccept: text/event-stream\r\nconnection: keep-alive\r\n\r\n";
+            wire.write(request.as_bytes()).await;
+            let mut exchange = upstream.request().await;
+            exchange.respond_sse().await;
+            exchange.chunk(b"data: 1\n\n").await;
+            let head = wire.head().await.expect("a head").expect("a head");
+            assert_eq!(head.one("connection"), None, "it is not kept");
+            assert_eq!(wire.exact(9).await, b"data: 1\n\n");
+            match is_whole {
+                true => exchange.end().await,
+                false => exchange.reset(),
+            }
+            let end = wire.end().await;
+            assert_eq!(end.as_deref().ok(), is_whole.then_some(&b""[..]), "{end:?}");
+        }
     }
 }

@@ -147,9 +147,10 @@ fn access_line(out: &mut String) {
     );
     paragraph(
         out,
-        "A line is written behind the answer, so that no answer waits for whoever reads the log. What a worker has to write \
-         it writes at once, in writes of at most 4,096 bytes (or one line, if that is longer), which a pipe takes whole. Who \
-         stops reading the log stops the worker, as soon as the pipe is full.",
+        "A line is written behind the answers of the moment, so that none of them waits for whoever reads the log, in writes of at \
+         most 4,096 bytes (or one line, if that is longer), which a pipe takes whole. A worker that never comes to rest writes \
+         its lines once there are 256 KiB of them, or with the first that ends 100 ms after the oldest. Who stops reading the \
+         log stops tidegate as soon as the pipe is full: every worker, and a drain.",
     );
     out.push('\n');
     table(

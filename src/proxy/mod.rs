@@ -142,15 +142,15 @@ fn admit(
     chosen.check(&head.headers)?;
 
     let upgrade = possible(upgrade, &config.upstreams[route.upstream])?;
-    let may_stream = ask.may_stream(stream, &head.method);
-    let context = request::Context { config, route, may_stream, client, trusted, host: host.as_ref(), id };
+    let secrets = Secrets::new(route.injectors.iter().flat_map(|injector| injector.secrets()).collect());
+    let identity = ask.may_stream(stream, &head.method) || !secrets.is_empty();
+    let context = request::Context { config, route, identity, client, trusted, host: host.as_ref(), id };
     let mut head = request::build(context, head)?;
     if let Some(upgrade) = &upgrade {
         upgrade.ask(&mut head.headers);
     }
     let ask = if route.injectors.is_empty() { ask } else { ask.injected(stream, &head.headers) };
     let upload = upload(body, route, client, scanner.clone()).at_least(config.limits.min_body_rate);
-    let secrets = Secrets::new(route.injectors.iter().flat_map(|injector| injector.secrets()).collect());
     let trailers = Trailers::new(&head.headers, secrets.clone());
     let terms = Terms { chosen, manner, ask, scanner, secrets, trailers, upgrade, started };
     Ok(Asked { head, upload, terms: Box::new(terms) })
@@ -258,7 +258,7 @@ fn switch(
 /// not the client's doing, and an error body that cannot be searched for it.
 fn guard_credential(answer: &Answer) -> Result<(), ProxyError> {
     let head = &answer.response.head;
-    if answer.terms.route().injectors.is_empty() || head.status.as_u16() < 400 {
+    if answer.terms.secrets.is_empty() || head.status.as_u16() < 400 {
         return Ok(());
     }
     let status = head.status.as_u16();

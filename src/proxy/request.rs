@@ -97,8 +97,8 @@ pub(super) struct Context<'a> {
     pub(super) config: &'a Config,
     /// The route that the request takes.
     pub(super) route: &'a Route,
-    /// Whether the response may be a stream that tidegate reads: then the upstream must not compress it.
-    pub(super) may_stream: bool,
+    /// Whether the upstream must not compress the response: it may be a stream that tidegate reads, or have a secret in it.
+    pub(super) identity: bool,
     /// Who sent it.
     pub(super) client: &'a Client,
     /// Whether that is a trusted proxy ([`headers::is_trusted`]).
@@ -177,7 +177,6 @@ pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refu
     if route.strip_client_credentials {
         auth::client::strip(&mut head);
     }
-    let identity = context.may_stream || !route.injectors.is_empty();
     let version = head.version;
     let mut fields = head.headers;
     fields.reserve(ADDED_FIELDS);
@@ -186,7 +185,7 @@ pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refu
     headers::add_via_to_request(&mut fields, version);
     fields.insert(headers::X_REQUEST_ID, context.id.value().clone());
     join_cookies(&mut fields);
-    if identity {
+    if context.identity {
         fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     let own = || authority_value(&config.upstreams[route.upstream].authority);
@@ -280,7 +279,7 @@ mod tests {
         let context = Context {
             config: &config,
             route,
-            may_stream: ask.may_stream(stream, &head.method),
+            identity: ask.may_stream(stream, &head.method),
             client: &client,
             trusted: false,
             host: host.as_ref(),

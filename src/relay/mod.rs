@@ -224,6 +224,10 @@ impl Relay {
         } else if self.read(cx, input, out).is_pending() {
             ready!(self.poll_timer(out));
         }
+        if self.session.wants_tick() {
+            // Something is due before what was waited for.
+            self.timer = Timer::Unset;
+        }
         self.note_end(out.end);
         Poll::Ready(())
     }
@@ -247,13 +251,7 @@ impl Relay {
             let read = ready!(source.poll_read(cx, input));
             let now = Instant::now().into_std();
             match read {
-                Ok(Read::Data(length)) => {
-                    self.session.input(&input[..length], now, out);
-                    if self.session.wants_tick() {
-                        // Something is due before what was slept for.
-                        self.timer = Timer::Unset;
-                    }
-                }
+                Ok(Read::Data(length)) => self.session.input(&input[..length], now, out),
                 Ok(Read::Trailers(trailers)) => self.trailers = Some(Box::new(trailers)),
                 Ok(Read::End) if self.has_head => self.session.upstream_ended(now, out),
                 Ok(Read::End) => self.session.upstream_empty(now, out),

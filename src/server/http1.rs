@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::Request;
 use http::header::{CONTENT_LENGTH, UPGRADE};
+use http::{Request, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -68,14 +68,20 @@ impl<H: Handler> Connection<H> {
             if request.headers().contains_key(UPGRADE) {
                 aside.asked.set(true);
             }
+            let is_old = request.version() == Version::HTTP_10;
             let response = answer(&handler, request, &client, &worker);
             let may_offer = worker.config.takeover && !aside.asked.get();
             let (aside, client, wire) = (Rc::clone(&aside), Rc::clone(&client), Rc::clone(&answered));
             async move {
                 let mut response = response.await;
                 aside.tunnel.set(H::tunnel(response.body_mut()));
-                let has_length = response.headers().contains_key(CONTENT_LENGTH);
-                if may_offer
+                let has_length = response.headers().contains_key(CONTENT_LENGTH)
+                    || response.body().size_hint().exact().is_some();
+                if is_old && !has_length {
+                    // hyper would say that the connection is kept, which it is not.
+                    *response.version_mut() = Version::HTTP_10;
+                    wire.reset_unless_shut();
+                } else if may_offer
                     && !has_length
                     && !client.uploading.get()
                     && let Some(offer) = H::offer(response.body_mut())

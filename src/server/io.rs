@@ -73,6 +73,8 @@ pub(super) struct Wire {
     pub(super) hangup: RefCell<Hangup>,
     /// Tells that the connection broke while a tunnel does not read.
     breakage: RefCell<Breakage>,
+    /// Whether it is to be [reset](Wire::reset_unless_shut).
+    resets: Cell<bool>,
     /// Whether hyper's last read found nothing, so that the socket will wake the connection.
     pub(super) parked: Cell<bool>,
     /// The status of the last response head that began a write.
@@ -111,6 +113,7 @@ impl Wire {
             behind: Cell::new(None),
             hangup: RefCell::default(),
             breakage: RefCell::default(),
+            resets: Cell::new(false),
             parked: Cell::new(false),
             status: Cell::new(None),
             stage: Cell::default(),
@@ -166,16 +169,34 @@ impl Wire {
 
     /// Has the connection end with a reset when it is dropped (over TCP; a Unix socket knows no such end).
     pub(super) fn reset_on_drop(&self) {
+        self.set_linger(Some(Duration::ZERO));
+    }
+
+    /// The same for an answer whose end is that of the connection (RFC 9112 6.3 rule 8), so that one that breaks off does not
+    /// look complete: unless the connection is [shut down](Wire::poll_shutdown) before.
+    pub(super) fn reset_unless_shut(&self) {
+        self.resets.set(true);
+        self.reset_on_drop();
+    }
+
+    fn set_linger(&self, linger: Option<Duration>) {
         if let Some(fd) = self.socket.borrow().inner().fd() {
             // It is closed either way.
-            let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(&fd).set_linger(linger);
         }
     }
 
     /// Tells the client that nothing more comes.
     pub(super) async fn shutdown(&self) {
         // It is gone if that fails.
-        let _ = poll_fn(|cx| Pin::new(self.socket.borrow_mut().inner_mut()).poll_shutdown(cx)).await;
+        let _ = poll_fn(|cx| self.poll_shutdown(cx)).await;
+    }
+
+    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.resets.take() {
+            self.set_linger(None);
+        }
+        Pin::new(self.socket.borrow_mut().inner_mut()).poll_shutdown(cx)
     }
 
     /// To be called before hyper serves HTTP/2: from now on frames are counted, what was read before included.
@@ -291,7 +312,7 @@ impl hyper::rt::Write for ClientIo {
             return Poll::Ready(Ok(()));
         }
         ready!(self.0.poll_owed(cx))?;
-        Pin::new(&mut *self.0.socket.borrow_mut()).poll_shutdown(cx)
+        self.0.poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {

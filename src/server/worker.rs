@@ -97,10 +97,9 @@ pub(super) fn runtime() -> io::Result<LocalRuntime> {
 /// Runs `main` on a worker's thread. What `main` leaves behind is dropped, and a blocking call (a name lookup that
 /// hangs) is not waited for.
 pub(super) fn run<F: Future>(runtime: LocalRuntime, main: F) -> F::Output {
-    held::hold();
+    let _held = held::hold();
     let output = runtime.block_on(main);
     runtime.shutdown_background();
-    held::release();
     output
 }
 

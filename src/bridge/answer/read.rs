@@ -4,6 +4,8 @@
 //! text between the two. In the pieces of a text the halves are put together again. One without the other is read as
 //! U+FFFD, as browsers write it: no answer is lost for half a character.
 
+use std::mem::take;
+
 use serde_json::Value;
 
 use crate::codec::json::{Half, half};
@@ -32,7 +34,12 @@ pub(in crate::bridge) fn join(value: &mut Value) {
     match value {
         Value::String(text) if text.contains(MARK) => *text = joined(text),
         Value::Array(elements) => elements.iter_mut().for_each(join),
-        Value::Object(members) => members.values_mut().for_each(join),
+        Value::Object(members) => {
+            if members.keys().any(|name| name.contains(MARK)) {
+                *members = take(members).into_iter().map(|(name, value)| (joined(&name), value)).collect();
+            }
+            members.values_mut().for_each(join);
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -115,9 +122,10 @@ mod tests {
                 whole += piece.as_str().expect("a text");
                 halves |= had;
             }
-            let mut value = serde_json::json!({ "texts": [whole] });
+            let mut value = serde_json::json!({ "texts": [whole], "names": { whole: 1 } });
             join(&mut value);
             assert_eq!((&value["texts"][0], halves), (&Value::from(want), has_halves), "{pieces:?}");
+            assert_eq!(value["names"], serde_json::json!({ want: 1 }), "{pieces:?}");
         }
         assert_eq!(read_piece(br#""\ud83d"#), None);
     }

@@ -231,7 +231,7 @@ fn parse(buffer: &[u8]) -> Result<Parsed, Error> {
 /// Copies `fields`, which were parsed from the first `length` bytes of `buffer`.
 fn to_map(buffer: &[u8], length: usize, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Error> {
     let shared = Bytes::copy_from_slice(&buffer[..length]);
-    let mut headers = HeaderMap::with_capacity(fields.len().max(USUAL_FIELDS) + ADDED_FIELDS);
+    let mut headers = HeaderMap::with_capacity(fields.len().max(USUAL_FIELDS));
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes())
             .map_err(|_| Error::Malformed { what: "a bad header name" })?;
@@ -376,12 +376,9 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 /// Most request heads are shorter.
 const USUAL_HEAD_BYTES: usize = 1 << 10;
 
-/// How many fields a response gets on its way to the client, about: room is made once.
-const ADDED_FIELDS: usize = 4;
-
-/// There is room for as many fields at least: hyper puts the next request of the client's connection into the same map, and
-/// what goes up is made in it.
-const USUAL_FIELDS: usize = 20;
+/// There is room for as many fields at least: for those that are added, and since hyper puts the next request of the client's
+/// connection into the same map, in which what goes up is made.
+const USUAL_FIELDS: usize = 24;
 
 /// How every response begins.
 const PROTOCOL: &[u8] = b"HTTP/1.";
