@@ -53,6 +53,21 @@ async fn bearer_replaces_the_clients_credentials() {
     assert_no_client_credentials(&head);
 }
 
+/// It can come back to the client: it is no secret of anybody's.
+#[tokio::test]
+async fn header_that_holds_no_secret_changes_nothing_else() {
+    let mut upstream = Upstream::start().await;
+    for (value, coding, status) in [("front", "gzip", 401), ("env:KEY", "identity", 502)] {
+        let proxy = proxy(&upstream, &format!("inject = [{{ header = \"x-app\", value = \"{value}\" }}]")).await;
+        let request = Request::get("/app.js").field("accept-encoding", "gzip");
+        let mut call = Call::start(&proxy.http(), &request).await;
+        let exchange = upstream.request().await;
+        assert_eq!(exchange.head.one("accept-encoding"), Some(coding));
+        exchange.answer(401, &[], b"no key").await;
+        assert_eq!(call.status().await, status, "{value}");
+    }
+}
+
 #[tokio::test]
 async fn header_and_query_and_basic_are_injected() {
     let mut upstream = Upstream::start().await;

@@ -173,17 +173,21 @@ impl fmt::Display for Mistake {
 
 impl std::error::Error for Mistakes {}
 
-/// The candidate that `word` was probably meant to be.
+/// The candidate that `word` was probably meant to be; `None` if none is near, or two are as near.
 pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let word = word.to_lowercase().replace('-', "_");
-    candidates
+    let mut near: Vec<_> = candidates
         .into_iter()
         .map(|candidate| {
             (strsim::damerau_levenshtein(&word, &candidate.to_lowercase().replace('-', "_")), candidate)
         })
         .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(4).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .collect();
+    near.sort_by_key(|(distance, _)| *distance);
+    match near[..] {
+        [(best, _), (next, _), ..] if best == next => None,
+        _ => near.first().map(|(_, candidate)| *candidate),
+    }
 }
 
 /// ` (did you mean "…"?)`, or all that is allowed if there is not much.
@@ -243,5 +247,6 @@ mod tests {
         assert_eq!(nearest("CA", keys), Some("ca"));
         assert_eq!(nearest("timeout", keys), None);
         assert_eq!(nearest("xyz", keys), None);
+        assert_eq!(nearest("of", ["on", "off"]), None, "it may be either");
     }
 }

@@ -690,7 +690,7 @@ pub static KEYS: &[Key] = &[
         Profile(r#""15s""#),
         "Silence after which a heartbeat is sent to the client, so that nothing on the way gives the stream \
          up.",
-        "\"off\" sends none. Bodies that pass get none.",
+        "\"off\" sends none. Bodies that pass get none. It may come 10 ms late.",
     )
     .example(r#""5s""#)
     .see(&["stream.heartbeat_form"]),
@@ -736,8 +736,9 @@ pub static KEYS: &[Key] = &[
         "stream.bridge",
         Kind::Word(|| with_names(&["auto"], crate::bridge::BRIDGES.iter().map(|bridge| bridge.name))),
         Default(r#""auto""#),
-        "How clients are written to: events, lines of JSON, or one answer put together from the stream. \"auto\" is `sse` but \
-         for clients that accept newline-delimited JSON and no events, and Ollama's own: `ndjson`.",
+        "How clients are written to: events, lines of JSON, or one answer put together from the stream. \"auto\" is `ndjson` \
+         for clients that accept newline-delimited JSON and no events, and Ollama's own, and `sse` for all others. Who names neither in \
+         `Accept` gets a stream that is no Server-Sent Events as it was sent, unless the route sets `intent = \"stream\"`.",
         "A body that is no stream passes whatever stands here. \"json\" is for requests that do not ask for a stream, \
          by `Accept` or `\"stream\": true`, in the dialects openai-chat, anthropic and ollama, by path or `dialect`; others \
          stay as \"auto\" has them. It holds the head until the answer is whole.",
@@ -809,7 +810,7 @@ pub static KEYS: &[Key] = &[
         Profile(r#""auto""#),
         "How long after the end marker the stream is closed, if the upstream does not end it before. \"auto\" is 50 ms where \
          `done_from` or `done_to` is set, and \"off\" otherwise.",
-        "What the upstream sends after that is not read; it is left.",
+        "What the upstream sends after that is not read; it is left. It may be 10 ms later.",
     )
     .example(r#""1s""#),
     key(

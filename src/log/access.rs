@@ -232,7 +232,7 @@ pub const FIELDS: &[(&str, &str)] = &[
         "first_content_ms",
         "From the request head to the first event with content (text, reasoning, a tool call), in milliseconds.",
     ),
-    ("events", "Events sent to the client, or put together to its answer."),
+    ("events", "Events of the upstream that were sent to the client, or put together to its answer."),
     ("bytes", "Body bytes sent to the client; in a tunnel all bytes."),
     ("bytes_up", "Bytes that a tunnel took from the client to the upstream; of tunnels only."),
     ("longest_gap_ms", "Longest silence of the upstream inside the body, in milliseconds."),

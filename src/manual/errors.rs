@@ -56,8 +56,8 @@ fn what_a_client_reads(out: &mut String) {
     out.push('\n');
     paragraph(
         out,
-        "Inside a stream it is the last event, after which the body ends properly. SDKs raise it as an error; a \
-         `[DONE]` never follows it:",
+        "Inside a stream it is the last event, after which the body ends properly. SDKs raise it as an error. No \
+         `[DONE]` follows it, unless the client's profile or `stream.done` asks for a marker behind errors, too:",
     );
     block(out, "text", &GENERIC.told(&failure).unwrap_or_default());
     out.push('\n');

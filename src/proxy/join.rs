@@ -82,7 +82,7 @@ pub(super) fn planned(terms: &Terms, decision: Decision) -> Plan {
         bridge: decision.bridge,
         fake_stream: stream.fake_stream,
         secrets: terms.secrets.clone(),
-        injects: !route.injectors.is_empty(),
+        injects: !terms.secrets.is_empty(),
         in_band: None,
         finds_bare: terms.ask.is_googles,
         hold: stream.hold,

@@ -19,7 +19,7 @@ pub static MERGE: Shape = Shape {
     name: "merge",
     keys: &["merge"],
     doc: "texts that come within a least time are joined to one event; the first leaves at once",
-    harm: "text is late by that time at the most; of times, numbers, padding and usage the last is sent; events that differ in more than these and their text are not joined",
+    harm: "text is late by that time at the most, and 10 ms; of times, numbers, padding and usage the last is sent; events that differ in more than these and their text are not joined",
     make: |settings| {
         let gap = settings.merge?;
         // Where a text is cumulative, it is a delta by the time it comes here.

@@ -125,7 +125,7 @@ causes! {
     ClientMalformedBody: Client "malformed_body", status(StatusCode::BAD_REQUEST), "Look at the client; nothing of the request is sent twice.";
     /// The request body broke off.
     ClientRequestBody: Client "request_body", status(StatusCode::BAD_REQUEST), "Look at the client; nothing of the request is sent twice.";
-    /// The client closed its connection or its stream. The upstream is left at once.
+    /// The client closed its connection or its stream; one that ends only its half, with nothing more to send, counts as gone, too. The upstream is left at once.
     ClientGone: Client "gone", Nothing, "Nothing, if the user stopped it; else look for a timeout in the client or in a proxy before tidegate.";
     /// The client took nothing of what was ready for it for `timeouts.client_write_stall`.
     ClientStalled: Client "stalled", Nothing, "Look at the client: it holds the connection and does not read.";

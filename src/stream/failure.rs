@@ -110,7 +110,8 @@ impl From<codec::Error> for Failure {
     fn from(error: codec::Error) -> Self {
         match error {
             codec::Error::TooLarge { limit } => {
-                let message = format!("an event of the upstream is larger than max_event_bytes ({limit})");
+                let message =
+                    format!("an event of the upstream is larger than max_event_bytes ({limit} bytes)");
                 Failure::new(Cause::UpstreamEventTooLarge, message)
             }
             codec::Error::Malformed { what } => {

@@ -863,7 +863,7 @@ fn an_event_past_the_bound_ends_the_stream_and_names_the_bound() {
     rig.input(CONTENT);
     assert_eq!(rig.input([b'x'; 90]), "");
     let error = rig.input([b'x'; 90]);
-    assert!(error.contains("max_event_bytes (100)"), "{error}");
+    assert!(error.contains("max_event_bytes (100 bytes)"), "{error}");
     assert_eq!((rig.end, rig.outcome().as_str()), (Some(End::Clean), "upstream:event_too_large@body"));
     assert_eq!(rig.input(CONTENT), "");
 }

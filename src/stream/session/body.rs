@@ -94,7 +94,7 @@ impl Session {
         let limit = self.options.limit;
         if self.writer.held() > limit {
             let what = if self.writer.gathers() { "answer" } else { "text that to_delta or to_full keeps" };
-            let message = format!("the {what} is larger than max_event_bytes ({limit})");
+            let message = format!("the {what} is larger than max_event_bytes ({limit} bytes)");
             return self.fail(Failure::new(Cause::UpstreamEventTooLarge, message), now, out);
         }
         if !self.share.hold(carried + waiting + self.coded.as_ref().map_or(0, |coded| coded.held())) {
