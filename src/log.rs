@@ -1,7 +1,7 @@
 //! The log: set up once, one access line per request.
 //!
 //! Lines go to standard error. Access lines have the target `access`, are written by hand, in `line`, and leave when a
-//! worker has time for them ([`held`]); everything else of tidegate has its module, goes through `tracing`, and is written
+//! worker has time for them (`held`); everything else of tidegate has its module, goes through `tracing`, and is written
 //! at once. Nothing of what a stream carries is logged above trace, and secrets never are.
 
 mod access;

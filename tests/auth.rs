@@ -58,7 +58,8 @@ async fn bearer_replaces_the_clients_credentials() {
 async fn header_that_holds_no_secret_changes_nothing_else() {
     let mut upstream = Upstream::start().await;
     for (value, coding, status) in [("front", "gzip", 401), ("env:KEY", "identity", 502)] {
-        let proxy = proxy(&upstream, &format!("inject = [{{ header = \"x-app\", value = \"{value}\" }}]")).await;
+        let proxy =
+            proxy(&upstream, &format!("inject = [{{ header = \"x-app\", value = \"{value}\" }}]")).await;
         let request = Request::get("/app.js").field("accept-encoding", "gzip");
         let mut call = Call::start(&proxy.http(), &request).await;
         let exchange = upstream.request().await;

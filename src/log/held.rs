@@ -30,7 +30,7 @@ thread_local! {
     static HELD: RefCell<Held> = RefCell::default();
 }
 
-/// This thread calls [`write`] from now on whenever it has nothing else to do; until then its lines wait.
+/// This thread calls [`write()`] from now on whenever it has nothing else to do; until then its lines wait.
 pub(crate) fn hold() -> Hold {
     HELD.with_borrow_mut(|held| held.holds = true);
     Hold(())

@@ -632,11 +632,13 @@ mod tests {
         );
     }
 
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+
     #[test]
     fn request_may_be_answered_by_a_stream_where_its_head_says_so() {
         let stream = ("accept", "text/html, Text/Event-Stream;q=0.5");
         let json = ("content-type", "Application/JSON; charset=utf-8");
-        let cases: &[(Method, &[(&str, &str)], bool)] = &[
+        let cases: &[(Method, Fields<'_>, bool)] = &[
             (Method::GET, &[stream], true),
             (Method::POST, &[json], true),
             (Method::POST, &[("content-type", "application/vnd.api+json")], true),

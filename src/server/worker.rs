@@ -29,7 +29,7 @@ pub struct Worker {
     pub config: Arc<Config>,
     /// Pools and connections towards the upstreams.
     pub upstreams: Upstreams,
-    /// Live client connections.
+    /// Live client connections. They have no [deadlines](crate::server::registry::Member::wake_at): nobody keeps their time.
     pub connections: Registry,
     /// Requests that wait for their response, and live response streams.
     pub streams: Registry,
