@@ -143,8 +143,16 @@ fn admit(
 
     let upgrade = possible(upgrade, &config.upstreams[route.upstream])?;
     let secrets = Secrets::new(route.injectors.iter().flat_map(|injector| injector.secrets()).collect());
-    let identity = ask.may_stream(stream, &head.method) || !secrets.is_empty();
-    let context = request::Context { config, route, identity, client, trusted, host: host.as_ref(), id };
+    let context = request::Context {
+        config,
+        route,
+        may_stream: ask.may_stream(stream, &head.method),
+        secrets: &secrets,
+        client,
+        trusted,
+        host: host.as_ref(),
+        id,
+    };
     let mut head = request::build(context, head)?;
     if let Some(upgrade) = &upgrade {
         upgrade.ask(&mut head.headers);

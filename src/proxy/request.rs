@@ -17,6 +17,7 @@ use super::headers::{self, RequestId};
 use super::host::Host;
 use crate::auth;
 use crate::bridge::{BRIDGES, Bridge};
+use crate::codec::mask::Secrets;
 use crate::config::{Config, Route, StreamSettings};
 use crate::route;
 use crate::server::client::Client;
@@ -97,8 +98,10 @@ pub(super) struct Context<'a> {
     pub(super) config: &'a Config,
     /// The route that the request takes.
     pub(super) route: &'a Route,
-    /// Whether the upstream must not compress the response: it may be a stream that tidegate reads, or have a secret in it.
-    pub(super) identity: bool,
+    /// Whether the response may be a stream that tidegate reads: then the upstream must not compress it.
+    pub(super) may_stream: bool,
+    /// What the route injects and the response must not show: compressed, nobody would find it there.
+    pub(super) secrets: &'a Secrets,
     /// Who sent it.
     pub(super) client: &'a Client,
     /// Whether that is a trusted proxy ([`headers::is_trusted`]).
@@ -185,7 +188,7 @@ pub(super) fn build(context: Context<'_>, mut head: Parts) -> Result<Parts, Refu
     headers::add_via_to_request(&mut fields, version);
     fields.insert(headers::X_REQUEST_ID, context.id.value().clone());
     join_cookies(&mut fields);
-    if context.identity {
+    if context.may_stream || !context.secrets.is_empty() {
         fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     let own = || authority_value(&config.upstreams[route.upstream].authority);
@@ -279,7 +282,8 @@ mod tests {
         let context = Context {
             config: &config,
             route,
-            identity: ask.may_stream(stream, &head.method),
+            may_stream: ask.may_stream(stream, &head.method),
+            secrets: &Secrets::new(route.injectors.iter().flat_map(|injector| injector.secrets()).collect()),
             client: &client,
             trusted: false,
             host: host.as_ref(),
