@@ -126,7 +126,8 @@ export class Tidegate {
   #log(text) {
     const line = parsed(text);
     if (line.level === "error") this.#complaints.push(text);
-    if (line.message !== "request") return;
+    // What the browser asks by itself is no request of a case.
+    if (line.message !== "request" || line.method === "OPTIONS") return;
     const id = line.path?.split("/").find((segment) => segment.includes("."));
     this.#requests.set(id, [...(this.#requests.get(id) ?? []), line]);
     this.#waiting.get(id)?.();
