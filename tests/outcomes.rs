@@ -1,5 +1,6 @@
 //! What happens when something goes wrong: what the client sees, and what the access line says.
 
+use rustix::process::Signal;
 use serde_json::Value as Json;
 
 use crate::support::access::{Line, outcome};
@@ -506,6 +507,32 @@ async fn answer_is_complete_before_its_line_is_logged() {
         assert!(proxy.access_lines().is_empty(), "it cannot be written");
         proxy.read_log(stalled);
         assert_eq!(proxy.access(path).await.get("outcome"), Some(outcome::DONE));
+    }
+}
+
+/// Their lines are more than one write to a pipe.
+#[tokio::test]
+async fn answers_of_one_moment_are_complete_before_their_lines_are_logged() {
+    let mut upstream = Upstream::start().await;
+    let mut proxy = Tidegate::before(&upstream, "[server]\nworkers = 1").await;
+    let (mut calls, mut exchanges) = (Vec::new(), Vec::new());
+    for number in 0..20 {
+        calls.push(Call::start(&proxy.http(), &Request::get(&format!("/{number}"))).await);
+        exchanges.push(upstream.request().await);
+    }
+    let stalled = proxy.stall_log().await;
+    proxy.signal(Signal::STOP);
+    for exchange in exchanges {
+        exchange.answer(200, &[], b"whole").await;
+    }
+    proxy.signal(Signal::CONT);
+    for call in &mut calls {
+        assert_eq!(call.body().await, b"whole");
+    }
+    assert!(proxy.access_lines().is_empty(), "they cannot be written");
+    proxy.read_log(stalled);
+    for number in 0..20 {
+        assert_eq!(proxy.access(&format!("/{number}")).await.get("outcome"), Some(outcome::DONE));
     }
 }
 

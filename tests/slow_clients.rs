@@ -21,7 +21,8 @@ async fn impatient(upstream: &Upstream) -> Tidegate {
     Tidegate::before(upstream, "\n[timeouts]\nrequest_head = \"400ms\"").await
 }
 
-/// Writes the bytes one after the other, at a pace that is no silence, each some time after the one before, until nobody takes them any more.
+/// Writes the bytes one after the other, at a pace that is no silence, each some time after the one before, until nobody
+/// takes them any more.
 async fn trickle(wire: &mut Wire, bytes: impl Iterator<Item = u8>) {
     let mut pace = tokio::time::interval(Duration::from_millis(20));
     for byte in bytes {
