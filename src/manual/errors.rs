@@ -72,7 +72,8 @@ fn what_a_client_reads(out: &mut String) {
     paragraph(
         out,
         "Where the events have no known form for errors, and in bodies that pass, the connection (in HTTP/2 the \
-         stream) is cut: a broken answer never looks complete. The `type` tells who is at fault:",
+         stream) is cut: a broken answer never looks complete. (A client of HTTP/1.0, whose \
+         streams end with the connection, is sent a TCP reset, which may take along what has not arrived yet.) The `type` tells who is at fault:",
     );
     out.push('\n');
     let kinds = FAULTS.iter().filter(|(who, _)| *who != Who::Nobody);
